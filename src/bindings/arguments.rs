@@ -1,0 +1,144 @@
+//! Python arguments → what the core takes. Every refusal names the argument and comes before any network use.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::Borrowed;
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+
+use crate::core::credentials::Credentials;
+use crate::core::exchange::Server;
+use crate::core::failure::InvalidInput;
+use crate::core::operation::Operation;
+use crate::core::origin::Origin;
+
+use super::errors;
+use super::runtime::{Engine, Terms, Verify};
+
+/// An optional argument as it came. `None` given by the caller is not an argument left out.
+pub enum Arg<'py> {
+    Absent,
+    Given(Bound<'py, PyAny>),
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'py> {
+    type Error = PyErr;
+
+    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(Self::Given(object.to_owned()))
+    }
+}
+
+impl From<InvalidInput> for PyErr {
+    fn from(error: InvalidInput) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+/// A server and the terms on which connections to it are shared.
+#[derive(Clone)]
+pub struct Target {
+    pub server: Arc<Server>,
+    pub terms: Arc<Terms>,
+}
+
+impl Target {
+    /// `stacklevel` counts the Python frames from here to the user's.
+    pub fn new<'py>(
+        engine: &Engine,
+        host: &Bound<'py, PyAny>,
+        login: &Bound<'py, PyAny>,
+        password: &Bound<'py, PyAny>,
+        request_timeout: &Arg<'py>,
+        verify: &Arg<'py>,
+        stacklevel: i32,
+    ) -> PyResult<Self> {
+        let py = host.py();
+        let origin = Origin::parse(&text("host", host)?)?;
+        let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
+        let request_timeout = match request_timeout {
+            Arg::Absent => Duration::from_secs(30),
+            Arg::Given(value) => positive("request_timeout", value)?,
+        };
+        let verify = verify_from(verify)?;
+        let terms = engine.terms(&verify)?;
+        if matches!(verify, Verify::Off) {
+            warn(
+                py,
+                "verify=False: the server's certificate is not checked, anyone on the way can read the password",
+                stacklevel,
+            )?;
+        }
+        if origin.is_exposed() {
+            warn(py, &format!("{}: plain http, anyone on the way can read the password", origin.as_str()), stacklevel)?;
+        }
+        Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
+    }
+}
+
+pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<Operation> {
+    Ok(Operation::parse(&text("id", id)?)?)
+}
+
+fn warn(py: Python<'_>, message: &str, stacklevel: i32) -> PyResult<()> {
+    let category = errors::class(py, intern!(py, "InsecureConnectionWarning"))?;
+    PyErr::warn(py, &category, &std::ffi::CString::new(message)?, stacklevel)
+}
+
+/// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would carry it.
+fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<String> {
+    let Ok(text) = value.cast::<PyString>() else {
+        return Err(wrong_type(argument, "a str", value));
+    };
+    match text.to_cow() {
+        Ok(text) => Ok(text.into_owned()),
+        Err(_) => Err(InvalidInput::new(argument, "must not hold lone surrogates").into()),
+    }
+}
+
+/// Seconds above zero.
+pub fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let duration = seconds(argument, value)?;
+    if duration.is_zero() {
+        return Err(InvalidInput::new(argument, "must be above 0 seconds").into());
+    }
+    Ok(duration)
+}
+
+/// Finite seconds, zero included.
+pub fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+    let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
+    if !is_number || value.is_instance_of::<PyBool>() {
+        return Err(wrong_type(argument, "a number of seconds", value));
+    }
+    let refuse = || InvalidInput::new(argument, "must be a finite number of seconds, not negative").into();
+    let seconds: f64 = value.extract().map_err(|_| refuse())?;
+    if seconds > 0.0 && seconds < 1e-9 {
+        return Ok(Duration::from_nanos(1));
+    }
+    Duration::try_from_secs_f64(seconds).map_err(|_| refuse())
+}
+
+fn verify_from(value: &Arg<'_>) -> PyResult<Verify> {
+    let Arg::Given(value) = value else { return Ok(Verify::System) };
+    if let Ok(flag) = value.cast::<PyBool>() {
+        return Ok(if flag.is_true() { Verify::System } else { Verify::Off });
+    }
+    if value.is_instance_of::<PyString>() {
+        text("verify", value)?;
+    }
+    match value.extract::<PathBuf>() {
+        Ok(path) if path.as_os_str().is_empty() => Err(InvalidInput::new("verify", "must not be an empty path").into()),
+        Ok(path) => Ok(Verify::File(path)),
+        Err(_) => Err(wrong_type("verify", "True, False or the path of a CA file", value)),
+    }
+}
+
+fn wrong_type(argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
+    let name = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+    PyTypeError::new_err(format!("{argument} must be {wanted}, not {name}"))
+}

@@ -1,0 +1,58 @@
+//! A failure → the exception class that stands for it; the classes themselves are Python's.
+
+use pyo3::intern;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyModule, PyString};
+
+use crate::core::failure::{Failure, HttpFailure};
+use crate::core::operation::Operation;
+use crate::core::origin::Origin;
+
+pub fn class<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+    MODULE.get_or_try_init(py, || py.import("saymon_bulk.errors").map(Bound::unbind))?.bind(py).getattr(name)
+}
+
+/// The exception for one operation's failure, ready to raise.
+pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, operation: &Operation) -> PyErr {
+    match build(py, failure, origin, operation) {
+        Ok(exception) => PyErr::from_value(exception),
+        Err(error) => error,
+    }
+}
+
+fn build<'py>(
+    py: Python<'py>,
+    failure: &Failure,
+    origin: &Origin,
+    operation: &Operation,
+) -> PyResult<Bound<'py, PyAny>> {
+    let attributes = PyDict::new(py);
+    attributes.set_item(intern!(py, "host"), origin.as_str())?;
+    attributes.set_item(intern!(py, "id"), operation.id())?;
+    let name = match failure {
+        Failure::Http(failure) => {
+            http_attributes(&attributes, failure)?;
+            match failure.status {
+                401 | 403 => intern!(py, "AuthError"),
+                404 => intern!(py, "NotFoundError"),
+                _ => intern!(py, "HTTPStatusError"),
+            }
+        }
+        Failure::Transport { .. } => intern!(py, "TransportError"),
+        Failure::Timeout { .. } => intern!(py, "RequestTimeoutError"),
+        Failure::Answer { .. } => intern!(py, "ResponseError"),
+    };
+    let text = format!("{}: bulk operation {}: {failure}", origin.as_str(), operation);
+    class(py, name)?.call((text,), Some(&attributes))
+}
+
+fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {
+    let py = attributes.py();
+    attributes.set_item(intern!(py, "status_code"), failure.status)?;
+    attributes.set_item(intern!(py, "code"), &failure.code)?;
+    attributes.set_item(intern!(py, "message"), &failure.message)?;
+    attributes.set_item(intern!(py, "body"), &failure.body)?;
+    attributes.set_item(intern!(py, "retry_after"), failure.retry_after.map(|delay| delay.as_secs_f64()))
+}

@@ -1,0 +1,118 @@
+//! login, password → Basic credentials in UTF-8 (RFC 7617), and their removal from foreign text.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::HeaderValue;
+
+use super::failure::InvalidInput;
+
+/// What the server itself says of credentials. A password that is one of these words stays unmasked:
+/// a gap in a known sentence would tell it.
+const DOCUMENTED: [&str; 2] = ["Not logged in.", "Invalid login or password."];
+
+/// Shorter passwords occur in any text by chance; masking them would tell more than it hides.
+const SHORTEST_MASKED: usize = 4;
+
+/// A login and what proves it. Has no `Debug` of its secrets.
+#[derive(Clone)]
+pub struct Credentials {
+    login: String,
+    password: String,
+    authorization: HeaderValue,
+}
+
+impl Credentials {
+    pub fn new(login: &str, password: &str) -> Result<Self, InvalidInput> {
+        // RFC 7617 section 2: a colon would end the login early, controls are not allowed in either.
+        if login.contains(':') {
+            return Err(InvalidInput::new("login", "must not hold a colon (RFC 7617)"));
+        }
+        for (argument, value) in [("login", login), ("password", password)] {
+            if value.chars().any(char::is_control) {
+                return Err(InvalidInput::new(argument, "must not hold control characters (RFC 7617)"));
+            }
+        }
+        let token = STANDARD.encode(format!("{login}:{password}"));
+        let mut authorization = HeaderValue::try_from(format!("Basic {token}"))
+            .map_err(|_| InvalidInput::new("password", "does not fit into a header"))?;
+        authorization.set_sensitive(true);
+        Ok(Self { login: login.to_owned(), password: password.to_owned(), authorization })
+    }
+
+    pub fn login(&self) -> &str {
+        &self.login
+    }
+
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.authorization
+    }
+
+    /// Foreign text without the secrets that a server may echo.
+    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
+        let mut text = Cow::Borrowed(text);
+        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default();
+        let pair = format!("{}:{}", self.login, self.password);
+        // Base64 without its padding too, which some servers cut.
+        for secret in [token, token.trim_end_matches('='), &pair] {
+            if secret.len() >= SHORTEST_MASKED && text.contains(secret) {
+                text = Cow::Owned(text.replace(secret, "***"));
+            }
+        }
+        let telling = self.password.chars().count() >= SHORTEST_MASKED
+            && !DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
+        if telling && text.contains(&self.password) {
+            text = Cow::Owned(text.replace(&self.password, "***"));
+        }
+        text
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Credentials").field("login", &self.login).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn encodes_utf8() {
+        // RFC 7617 section 2.1: user "test", password "123£".
+        let credentials = Credentials::new("test", "123\u{a3}").unwrap();
+        assert_eq!(credentials.authorization(), "Basic dGVzdDoxMjPCow==");
+        assert!(Credentials::new("логин", "пароль:с двоеточием").is_ok());
+        assert!(Credentials::new("", "").is_ok());
+    }
+
+    #[test]
+    fn refuses() {
+        for (login, password, argument) in [
+            ("a:b", "p", "login"),
+            ("a\n", "p", "login"),
+            ("a", "p\r\nX: y", "password"),
+            ("a", "\0", "password"),
+            ("a", "\u{85}", "password"),
+        ] {
+            assert!(
+                Credentials::new(login, password)
+                    .is_err_and(|e| e.argument == argument && !e.to_string().contains("X:"))
+            );
+        }
+    }
+
+    #[test]
+    fn masks() {
+        let credentials = Credentials::new("login", "hunter22").unwrap();
+        let echo = format!("{} hunter22 login:hunter22", credentials.authorization().to_str().unwrap());
+        assert_eq!(credentials.mask(&echo), "Basic *** *** ***");
+        assert!(!format!("{credentials:?}").contains("hunter22"));
+        let plain = Credentials::new("login", "password").unwrap();
+        assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
+        assert_eq!(plain.mask("login:password"), "***");
+    }
+}

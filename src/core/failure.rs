@@ -1,0 +1,92 @@
+//! What can go wrong, before the network ([`InvalidInput`]) and on it ([`Failure`]).
+
+use std::fmt;
+use std::time::Duration;
+
+/// An argument that cannot be used. The text names the argument and never shows its value:
+/// a host may carry a password by mistake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InvalidInput {
+    pub argument: &'static str,
+    pub reason: String,
+}
+
+impl InvalidInput {
+    pub fn new(argument: &'static str, reason: impl Into<String>) -> Self {
+        Self { argument, reason: reason.into() }
+    }
+}
+
+impl fmt::Display for InvalidInput {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.argument, self.reason)
+    }
+}
+
+impl std::error::Error for InvalidInput {}
+
+/// Why an exchange gave no status.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Failure {
+    /// Any HTTP status but 200.
+    Http(Box<HttpFailure>),
+    /// No complete HTTP answer came.
+    Transport { cause: Cause, text: String },
+    /// The exchange took longer than its limit.
+    Timeout { limit: Duration },
+    /// A 200 that is not the documented answer.
+    Answer { text: String },
+}
+
+/// An answer whose HTTP status is not 200; its texts are the server's, escaped and masked.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct HttpFailure {
+    pub status: u16,
+    pub code: Option<String>,
+    pub message: Option<String>,
+    pub body: String,
+    pub retry_after: Option<Duration>,
+    /// For a redirect: what to do about it.
+    pub advice: Option<String>,
+}
+
+/// What kept the answer from coming; waiting treats them differently.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// The name has no address.
+    Resolve,
+    /// No connection: refused, unreachable, or a proxy that would not tunnel.
+    Connect,
+    /// A TLS handshake that failed for another reason than the certificate.
+    Tls,
+    /// A certificate that is not to be trusted.
+    Certificate,
+    /// A connection that ended, or spoke no HTTP, before the answer was complete.
+    Cut,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Http(failure) => failure.fmt(f),
+            Self::Transport { text, .. } | Self::Answer { text } => f.write_str(text),
+            Self::Timeout { limit } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
+        }
+    }
+}
+
+impl fmt::Display for HttpFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HTTP {}", self.status)?;
+        if let Some(code) = self.code.as_ref().filter(|code| !code.is_empty()) {
+            write!(f, " {}", super::text::escape(code))?;
+        }
+        if let Some(message) = self.message.as_ref().filter(|message| !message.is_empty()) {
+            write!(f, ": {}", super::text::escape(message))?;
+        }
+        if let Some(advice) = &self.advice {
+            write!(f, ": {advice}")?;
+        }
+        Ok(())
+    }
+}

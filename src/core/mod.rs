@@ -1,0 +1,10 @@
+//! The way of a request, top to bottom: where to, what about, who asks, whom to trust, the exchange, its answer.
+
+pub mod answer;
+pub mod credentials;
+pub mod exchange;
+pub mod failure;
+pub mod operation;
+pub mod origin;
+mod text;
+pub mod trust;

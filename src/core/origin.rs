@@ -1,0 +1,240 @@
+//! host → origin (RFC 6454): scheme, name and port, and nothing else.
+
+use std::net::{IpAddr, Ipv6Addr};
+
+use reqwest::Url;
+
+use super::failure::InvalidInput;
+
+/// Where requests go.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Origin {
+    text: String,
+    url: Url,
+}
+
+impl Origin {
+    /// Reads `name`, `name:port`, `[v6]:port` or a bare IPv6 address, with `http://`, `https://` or neither
+    /// (then https) before it and at most one `/` behind.
+    pub fn parse(host: &str) -> Result<Self, InvalidInput> {
+        let refuse = |reason: &str| Err(InvalidInput::new("host", reason));
+        // The scheme goes first: `https://` put before `http://h` would name a host called "http".
+        let (scheme, rest) = match host.split_once("://") {
+            None => ("https", host),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("https") => ("https", rest),
+            Some((scheme, rest)) if scheme.eq_ignore_ascii_case("http") => ("http", rest),
+            Some(_) => return refuse("must begin with http:// or https://, or with neither"),
+        };
+        let authority = rest.strip_suffix('/').unwrap_or(rest);
+        if authority.is_empty() {
+            return refuse("must not be empty");
+        }
+        for c in authority.chars() {
+            match c {
+                '@' => return refuse("must not hold userinfo ('@'): login and password are arguments of their own"),
+                '/' => return refuse("must not hold a path"),
+                '?' => return refuse("must not hold a query ('?')"),
+                '#' => return refuse("must not hold a fragment ('#')"),
+                '\\' => return refuse("must not hold a backslash"),
+                '%' => return refuse("must not hold '%'"),
+                _ if c.is_whitespace() || c.is_control() => {
+                    return refuse("must not hold blanks or control characters");
+                }
+                _ => {}
+            }
+        }
+        let (name, port) = split_port(authority)?;
+        if !name.starts_with('[') && !is_name(&name) {
+            return refuse("is not a host name");
+        }
+        let port = port.map_or(String::new(), |port| format!(":{port}"));
+        let url = Url::parse(&format!("{scheme}://{name}{port}/"))
+            .map_err(|error| InvalidInput::new("host", format!("is not a host name: {error}")))?;
+        if url.host_str().is_none_or(|name| !name.starts_with('[') && !is_name(name)) {
+            return refuse("is not a host name");
+        }
+        Ok(Self { text: url.origin().ascii_serialization(), url })
+    }
+
+    /// `https://monitor.example.com:8443`, the port only where it is not the scheme's own.
+    pub fn as_str(&self) -> &str {
+        &self.text
+    }
+
+    /// The URL of a path on this origin; `path` is already encoded.
+    pub fn join(&self, path: &str) -> Url {
+        let mut url = self.url.clone();
+        url.set_path(path);
+        url
+    }
+
+    /// Plain http to another machine: whoever listens on the way reads the password.
+    pub fn is_exposed(&self) -> bool {
+        self.url.scheme() == "http" && !self.is_loopback()
+    }
+
+    fn is_loopback(&self) -> bool {
+        let name = self.url.host_str().unwrap_or_default().trim_end_matches('.');
+        match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+            Ok(address) => address.to_canonical().is_loopback(),
+            Err(_) => name == "localhost" || name.ends_with(".localhost"),
+        }
+    }
+}
+
+/// `name:port`, `[v6]:port` and bare `v6` into the name as a URL has it, and the port.
+fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
+    if authority.parse::<Ipv6Addr>().is_ok() {
+        return Ok((format!("[{authority}]"), None));
+    }
+    let (name, port) = match authority.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => (name, Some(port)),
+        _ => (authority, None),
+    };
+    let bracketed = name.strip_prefix('[').and_then(|rest| rest.strip_suffix(']'));
+    match bracketed {
+        Some(address) if address.parse::<Ipv6Addr>().is_err() => {
+            return Err(InvalidInput::new("host", "holds no IPv6 address between its brackets"));
+        }
+        None if name.contains([':', '[', ']']) => {
+            return Err(InvalidInput::new("host", "is not name, name:port or [IPv6 address]:port"));
+        }
+        _ => {}
+    }
+    let port = match port {
+        None => None,
+        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse::<u16>() {
+            Ok(port) if port > 0 => Some(port),
+            _ => return Err(InvalidInput::new("host", "must have a port from 1 to 65535 behind its ':'")),
+        },
+        Some(_) => return Err(InvalidInput::new("host", "must have a port from 1 to 65535 behind its ':'")),
+    };
+    Ok((name.to_owned(), port))
+}
+
+/// No empty and no overlong label (RFC 1035 section 2.3.4); one dot may end the name.
+fn is_name(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    name.len() <= 1024
+        && name.split('.').all(|label| !label.is_empty())
+        && (!name.is_ascii() || name.len() <= 253)
+        && (!name.is_ascii() || name.split('.').all(|label| label.len() <= 63))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn accepts_and_normalises() {
+        for (host, origin) in [
+            ("monitor.example.com", "https://monitor.example.com"),
+            ("Monitor.Example.COM:8443", "https://monitor.example.com:8443"),
+            ("https://h/", "https://h"),
+            ("HTTP://h:80", "http://h"),
+            ("http://h:8080/", "http://h:8080"),
+            ("https://h:0443", "https://h"),
+            ("http", "https://http"),
+            ("::1", "https://[::1]"),
+            ("http://::1/", "http://[::1]"),
+            ("[::1]:8443", "https://[::1]:8443"),
+            ("[2001:DB8::0:1]", "https://[2001:db8::1]"),
+            ("::1:8080", "https://[::1:8080]"),
+            ("127.0.0.1:1", "https://127.0.0.1:1"),
+            ("пример.рф", "https://xn--e1afmkfd.xn--p1ai"),
+            ("saymon_server", "https://saymon_server"),
+            ("h.", "https://h."),
+        ] {
+            assert_eq!(Origin::parse(host).map(|o| o.text), Ok(origin.to_owned()), "{host}");
+        }
+    }
+
+    #[test]
+    fn refuses() {
+        for host in [
+            "",
+            "/",
+            "https://",
+            "https:///",
+            "h//",
+            "//h",
+            "https://https://h",
+            "https://http://h",
+            "ftp://h",
+            "://h",
+            "u@h",
+            "u:p@h",
+            "http://u:p@h",
+            "h/path",
+            "h?q",
+            "h#f",
+            "h\\x",
+            "h%41",
+            "fe80::1%eth0",
+            " h",
+            "h ",
+            "a b",
+            "a\tb",
+            "a\nb",
+            "a\0b",
+            "a\u{a0}b",
+            "a\u{3000}b",
+            "a\u{85}b",
+            "h:",
+            "h:0",
+            "h:65536",
+            "h:+80",
+            "h:-1",
+            "h:8o",
+            "h:８０",
+            "h:1:2",
+            ":80",
+            "[::1",
+            "::1]",
+            "[h]:80",
+            "[]",
+            "[::1]80",
+            "[::1]]:80",
+            "[v1.x]",
+            ".",
+            "..",
+            "a..b",
+            ".a",
+            "a,b@c",
+            "h／x",
+            "http:h",
+            "1.2.3.256",
+            "a<b",
+            "a|b",
+            "a^b",
+        ] {
+            assert!(Origin::parse(host).is_err(), "{host:?} gave {:?}", Origin::parse(host));
+        }
+        assert!(Origin::parse(&"a".repeat(64)).is_err());
+        assert!(Origin::parse(&"a.".repeat(127)).is_ok());
+        assert!(Origin::parse(&"a.".repeat(128)).is_err());
+    }
+
+    #[test]
+    fn never_repeats_the_value() {
+        let error = Origin::parse("http://login:secret@h").map_err(|e| e.to_string());
+        assert!(error.is_err_and(|text| text.starts_with("host ") && !text.contains("secret")));
+    }
+
+    #[test]
+    fn knows_loopback() {
+        for host in [
+            "http://localhost",
+            "http://127.9.9.9:80",
+            "http://[::1]",
+            "http://x.localhost.",
+            "http://[::ffff:127.0.0.1]",
+            "https://h",
+        ] {
+            assert_eq!(Origin::parse(host).map(|o| o.is_exposed()), Ok(false), "{host}");
+        }
+        for host in ["http://h", "http://10.0.0.1", "http://localhost.example", "http://[2001:db8::1]"] {
+            assert_eq!(Origin::parse(host).map(|o| o.is_exposed()), Ok(true), "{host}");
+        }
+    }
+}

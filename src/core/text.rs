@@ -1,0 +1,65 @@
+//! Foreign text made fit for a message: bounded, escaped, on one line.
+
+use std::fmt::Write;
+
+/// Characters of a server's text that one of our messages may quote.
+const LIMIT: usize = 300;
+
+/// Escapes what could forge a log line or a terminal's state: controls, line ends, marks that turn the
+/// direction of writing. Cuts at [`LIMIT`].
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len().min(LIMIT) + 3);
+    for (count, c) in text.chars().enumerate() {
+        if count == LIMIT {
+            out.push_str("...");
+            break;
+        }
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            _ if c.is_control() || is_invisible(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            _ => out.push(c),
+        }
+    }
+    out
+}
+
+/// Bidirectional controls, zero-width marks and line separators (UAX 9, UAX 14).
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{2069}' | '\u{61c}' | '\u{feff}')
+}
+
+/// The first `limit` bytes of a body as text, never half a character.
+pub fn head(body: &[u8], limit: usize) -> String {
+    let cut = body.get(..limit).unwrap_or(body);
+    let mut text = String::from_utf8_lossy(cut).into_owned();
+    if cut.len() < body.len() && text.ends_with('\u{fffd}') {
+        text.pop();
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn escapes_what_could_forge_a_line() {
+        assert_eq!(escape("a\r\nb\x1b[31m\u{202e}é"), "a\\r\\nb\\u{1b}[31m\\u{202e}é");
+    }
+
+    #[test]
+    fn cuts_long_text() {
+        assert_eq!(escape(&"é".repeat(400)).chars().count(), LIMIT + 3);
+    }
+
+    #[test]
+    fn heads_end_on_a_character() {
+        assert_eq!(head("aé".as_bytes(), 2), "a");
+        assert_eq!(head("aé".as_bytes(), 3), "aé");
+        assert_eq!(head(b"a\xff", 9), "a\u{fffd}");
+    }
+}

@@ -1,0 +1,279 @@
+//! verify → whom a TLS connection trusts.
+
+use std::fmt;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::SystemTime;
+
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, ring};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::server::ParsedCertificate;
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+
+use super::failure::InvalidInput;
+
+/// Whose certificates are good. Plain data, and the key by which connections are kept apart.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// The system's store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
+    System(SystemStore),
+    /// The certificates of one file, and no others.
+    File(Arc<CaFile>),
+    /// Anyone's: encrypted, but to whom is unknown.
+    Nobody,
+}
+
+/// What the environment says of the system's store.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SystemStore {
+    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+impl SystemStore {
+    pub fn from_env() -> Self {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self { file: path("SSL_CERT_FILE"), directory: path("SSL_CERT_DIR") }
+    }
+}
+
+/// A CA file as it was when read.
+#[derive(Debug)]
+pub struct CaFile {
+    stamp: CaStamp,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Tells without reading it whether a CA file is still the one that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaStamp {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl CaStamp {
+    pub fn of(path: &Path) -> Result<Self, InvalidInput> {
+        let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
+        // Relative paths are told apart by the folder that they start from.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        Ok(Self { path, length: meta.len(), modified: meta.modified().ok() })
+    }
+}
+
+impl CaFile {
+    pub fn read(stamp: CaStamp) -> Result<Self, InvalidInput> {
+        let pem = fs::read(&stamp.path).map_err(|error| unreadable(&stamp.path, &error))?;
+        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
+        let certificates = certificates.map_err(|error| unreadable(&stamp.path, &error))?;
+        if certificates.is_empty() {
+            return Err(InvalidInput::new(
+                "verify",
+                format!("names a file without a PEM certificate: {}", stamp.path.display()),
+            ));
+        }
+        let file = Self { stamp, certificates };
+        file.roots()?;
+        Ok(file)
+    }
+
+    pub fn stamp(&self) -> &CaStamp {
+        &self.stamp
+    }
+
+    fn roots(&self) -> Result<RootCertStore, InvalidInput> {
+        let mut roots = RootCertStore::empty();
+        for certificate in &self.certificates {
+            roots.add(certificate.clone()).map_err(|error| unreadable(&self.stamp.path, &error))?;
+        }
+        Ok(roots)
+    }
+}
+
+impl PartialEq for CaFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.stamp == other.stamp
+    }
+}
+
+impl Eq for CaFile {}
+
+fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
+    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", path.display()))
+}
+
+impl Trust {
+    /// The TLS side of every connection under this trust: TLS 1.2 and 1.3.
+    pub fn tls(&self) -> Result<ClientConfig, rustls::Error> {
+        let provider = Arc::new(ring::default_provider());
+        let judge = Judge { trust: self.clone(), provider: provider.clone(), roots: OnceLock::new() };
+        Ok(ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(judge))
+            .with_no_client_auth())
+    }
+}
+
+/// Judges certificates under a [`Trust`]. The trust store is read at the first handshake, not before:
+/// plain http must work on a machine that has none, and reading it takes milliseconds.
+#[derive(Debug)]
+struct Judge {
+    trust: Trust,
+    provider: Arc<CryptoProvider>,
+    roots: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
+}
+
+impl Judge {
+    fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
+        let verifier = self.roots.get_or_init(|| match &self.trust {
+            Trust::System(store) => system_verifier(store, &self.provider),
+            Trust::File(file) => {
+                file.roots().map_err(|error| error.to_string()).and_then(|roots| verifier(roots, &self.provider))
+            }
+            Trust::Nobody => Err("certificates are not checked".to_owned()),
+        });
+        verifier.as_ref().map_err(|text| rustls::Error::General(text.clone()))
+    }
+
+    /// A certificate that stands itself in the CA file vouches for itself: `openssl req -x509` marks
+    /// self-signed ones as CAs, which RFC 5280 path building does not take at a chain's end.
+    fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
+        matches!(&self.trust, Trust::File(file) if file.certificates.iter().any(|own| own.as_ref() == certificate.as_ref()))
+    }
+}
+
+impl ServerCertVerifier for Judge {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        if self.trust == Trust::Nobody {
+            return Ok(ServerCertVerified::assertion());
+        }
+        let verdict = self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        match verdict {
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
+                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+            }
+            // webpki looks at the dates before it refuses a CA at the chain's end, so only the name is left to check.
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
+                if is_ca_at_the_end(&reason) && self.is_pinned(end_entity) =>
+            {
+                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
+                Ok(ServerCertVerified::assertion())
+            }
+            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
+                if is_ca_at_the_end(&reason) && is_self_signed(end_entity) =>
+            {
+                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+            }
+            verdict => verdict,
+        }
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls12_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        rustls::crypto::verify_tls13_signature(
+            message,
+            certificate,
+            signature,
+            &self.provider.signature_verification_algorithms,
+        )
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
+
+#[derive(Debug)]
+struct SelfSigned;
+
+impl fmt::Display for SelfSigned {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("self-signed certificate; verify='/path/to/it.pem' would trust it alone")
+    }
+}
+
+impl std::error::Error for SelfSigned {}
+
+fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
+    webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
+}
+
+fn is_ca_at_the_end(reason: &OtherError) -> bool {
+    matches!(reason.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+}
+
+fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    match WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build() {
+        Ok(verifier) => Ok(verifier),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// The store's one file, or failing that its directories: Debian keeps the same certificates in both,
+/// and parsing them twice would double the time of a first call.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    let chosen = store.file.is_some() || store.directory.is_some();
+    let (file, directories) = if chosen {
+        (store.file.clone(), store.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
+    } else {
+        let found = openssl_probe::probe();
+        (found.cert_file, found.cert_dir)
+    };
+    let mut roots = RootCertStore::empty();
+    if let Some(file) = &file {
+        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
+    }
+    if chosen || roots.is_empty() {
+        for directory in &directories {
+            roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
+        }
+    }
+    if roots.is_empty() {
+        let place = if chosen {
+            " where SSL_CERT_FILE and SSL_CERT_DIR point"
+        } else {
+            "; install the package ca-certificates"
+        };
+        return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
+    }
+    verifier(roots, provider)
+}
+
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn system_verifier(_: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+    match rustls_platform_verifier::Verifier::new(provider.clone()) {
+        Ok(verifier) => Ok(Arc::new(verifier)),
+        Err(error) => Err(error.to_string()),
+    }
+}
