@@ -1,0 +1,49 @@
+# make demo: see it work.  make test: everything that must hold.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+
+# Nothing of the caller's may change what is built or tested.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+
+.PHONY: demo develop test lint rust python clean
+
+demo: $(VENV)/demo
+	$(BIN)/python examples/demo.py
+
+# The package alone, as pip installs it.
+$(VENV)/demo: Cargo.toml Cargo.lock pyproject.toml $(shell find src python -name '*.rs' -o -name '*.py' -o -name '*.pyi')
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check .
+	touch $@
+
+$(VENV)/tools: tests/requirements.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	touch $@
+
+# Quick to build, for work on the code; `make test` builds what users get.
+develop: $(VENV)/tools
+	$(BIN)/maturin develop --quiet
+
+test: lint rust python
+
+lint: $(VENV)/tools
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- --deny warnings
+	cargo clippy --all-targets --locked --no-default-features -- --deny warnings
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+
+rust:
+	cargo test --locked --no-default-features
+
+python: $(VENV)/tools
+	$(BIN)/maturin develop --quiet --release --locked
+	$(BIN)/mypy
+	$(BIN)/python -m mypy.stubtest saymon_bulk
+	$(BIN)/python -m pytest
+
+clean:
+	rm -rf target dist $(VENV)

@@ -1,0 +1,49 @@
+"""Has a SAYMON bulk operation finished?
+
+>>> import saymon_bulk
+>>> saymon_bulk.get_bulk_status("monitor.example.com", "079b3102-...", "login", "password")  # doctest: +SKIP
+{'finished': True}
+
+Finished does not mean succeeded: the server tells that an operation has ended, and nothing else.
+"""
+
+from __future__ import annotations
+
+from ._core import __version__, get_bulk_status
+from .errors import (
+    AuthError,
+    HTTPStatusError,
+    InsecureConnectionWarning,
+    NotFoundError,
+    RequestTimeoutError,
+    ResponseError,
+    SaymonError,
+    TransportError,
+)
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from ._types import BulkStatus as BulkStatus
+
+__all__ = [
+    "AuthError",
+    "BulkStatus",
+    "HTTPStatusError",
+    "InsecureConnectionWarning",
+    "NotFoundError",
+    "RequestTimeoutError",
+    "ResponseError",
+    "SaymonError",
+    "TransportError",
+    "__version__",
+    "get_bulk_status",
+]
+
+
+def __getattr__(name: str) -> object:
+    # A TypedDict needs typing, which few scripts import: it comes when it is asked for.
+    if name == "BulkStatus":
+        from ._types import BulkStatus
+
+        return BulkStatus
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,0 +1,13 @@
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class BulkStatus(TypedDict):
+    """The server's answer, a plain dict at run time.
+
+    The server documents one field; others that it may send are passed through in its order.
+    """
+
+    finished: bool
+    """True once the operation has ended, whatever came of it; False while it runs."""

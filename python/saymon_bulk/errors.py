@@ -1,0 +1,85 @@
+"""What can go wrong, each also the builtin exception that fits.
+
+Every error has one text and the attributes `host` (the server's origin) and `id` (the operation's, or None), pickles and
+copies. No text and no attribute holds the password, the Authorization header or another request header.
+"""
+
+from __future__ import annotations
+
+
+class SaymonError(Exception):
+    """The base of all errors of this package but ValueError and TypeError for bad arguments.
+
+    Attributes:
+        host: The server's origin, such as "https://monitor.example.com:8443".
+        id: The bulk operation's id.
+    """
+
+    host: str | None
+    id: str | None
+
+    def __init__(self, message: str = "", *, host: str | None = None, id: str | None = None) -> None:
+        super().__init__(message)
+        self.host = host
+        self.id = id
+
+
+class HTTPStatusError(SaymonError):
+    """The server answered with another HTTP status than 200; redirects are such answers too.
+
+    Attributes:
+        status_code: The HTTP status, such as 503.
+        code: The error's code as the server gave it ("InvalidCredentials"), or None.
+        message: The server's message, unwrapped where it stands as JSON inside a string, or None.
+        body: The first 4 KiB of the answer's body as text.
+        retry_after: Seconds that the server asks to wait (Retry-After, RFC 9110 section 10.2.3), or None.
+    """
+
+    status_code: int | None
+    code: str | None
+    message: str | None
+    body: str
+    retry_after: float | None
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        host: str | None = None,
+        id: str | None = None,
+        status_code: int | None = None,
+        code: str | None = None,
+        message: str | None = None,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text, host=host, id=id)
+        self.status_code = status_code
+        self.code = code
+        self.message = message
+        self.body = body
+        self.retry_after = retry_after
+
+
+class AuthError(HTTPStatusError, PermissionError):
+    """HTTP 401 or 403: the login or password is wrong, or a permission is missing."""
+
+
+class NotFoundError(HTTPStatusError, LookupError):
+    """HTTP 404: the server knows no such operation. That is never "finished"."""
+
+
+class TransportError(SaymonError, ConnectionError):
+    """No complete HTTP answer: DNS, connection refused, TLS, cut off. The text names the cause."""
+
+
+class RequestTimeoutError(TransportError, TimeoutError):
+    """One exchange, connect to last byte, took longer than `request_timeout`."""
+
+
+class ResponseError(SaymonError, ValueError):
+    """HTTP 200, but not a JSON object with a boolean `finished`: a login page, for one."""
+
+
+class InsecureConnectionWarning(UserWarning):
+    """The password travels in a way that others may read: `verify=False`, or plain http beyond this machine."""
