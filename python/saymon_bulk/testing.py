@@ -1,0 +1,415 @@
+"""A practice server: rehearse bulk operations without a SAYMON installation.
+
+It rehearses the vendor's documents and is no copy of the vendor's server.
+
+Documented, and answered as documented: the status request, the two requests that
+start an operation, HTTP Basic, and the bodies of 400 and 401.
+
+Guessed: that an unknown operation id gets 404, and its text; that the framework is
+restify, hence the 404 of an unknown route and the 405 of a wrong method, both before
+the credentials are looked at. Any object can be cloned and any search is accepted;
+missing permissions (403) are not rehearsed.
+
+In a test::
+
+    with PracticeServer("login", "password") as server:
+        id = server.start_bulk()
+        saymon_bulk.wait_for_bulk(server.host, id, "login", "password")
+
+By hand, ``python -m saymon_bulk.testing`` prints a call to paste and serves until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import contextlib
+import hmac
+import json
+import os
+import re
+import shlex
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+import uuid
+from collections import deque
+from collections.abc import Mapping, Sequence
+from http.server import BaseHTTPRequestHandler
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["PracticeServer"]
+
+_DEMO_PASSWORD = "demo-password"
+_MAX_BODY = 1024 * 1024
+_STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
+_START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
+
+
+class PracticeServer:
+    """A server on 127.0.0.1 that speaks the documented contract, for one login.
+
+    Use it as a context manager, or call `start` and `stop`. Any thread may use it.
+
+    Args:
+        login: the only login it accepts, without a colon.
+        password: the password of that login.
+        finishes_after: seconds an operation takes; 0 is at once, ``math.inf`` is never.
+        port: where to listen; 0 finds a free port.
+
+    Attributes:
+        login: the login it accepts.
+        finishes_after: seconds, for operations started from now on.
+        delay: seconds to wait before each answer, 0 at first.
+    """
+
+    def __init__(self, login: str, password: str, finishes_after: float = 2.0, *, port: int = 0) -> None:
+        """Prepare a server; nothing listens before `start`."""
+        if ":" in login:
+            raise ValueError("login: HTTP Basic cannot carry a colon in it")
+        self.login = login
+        self.finishes_after = finishes_after
+        self.delay = 0.0
+        try:
+            self._credentials = f"{login}:{password}".encode()
+        except UnicodeEncodeError:  # which carries the password
+            raise ValueError("login or password: not encodable as UTF-8") from None
+        self._port = port
+        self._listener: _Listener | None = None
+        self._starting_or_stopping = threading.Lock()
+        self._lock = threading.Lock()  # guards the three below
+        self._finish_times: dict[str, float] = {}
+        self._failures: deque[_Answer] = deque()
+        self._requests: list[tuple[str, str]] = []
+
+    @property
+    def host(self) -> str:
+        """What to pass as `host`, ``"http://127.0.0.1:PORT"``; known once started."""
+        if self._port == 0:
+            raise RuntimeError("the practice server has no port before it is started")
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def requests(self) -> list[tuple[str, str]]:
+        """The requests answered so far, oldest first: (method, path as it was sent)."""
+        with self._lock:
+            return self._requests.copy()
+
+    def start_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
+        """Start an operation without a request and return its id.
+
+        Args:
+            finishes_after: seconds until it is finished; by default the server's.
+            id: the id it gets; by default a new UUID, as in the vendor's examples.
+        """
+        operation = str(uuid.uuid4()) if id is None else id
+        seconds = self.finishes_after if finishes_after is None else finishes_after
+        with self._lock:
+            self._finish_times[operation] = time.monotonic() + seconds
+        return operation
+
+    def fail_next(self, n: int = 1, status: int = 503, *, retry_after: int | str | None = None) -> None:
+        """Answer the next `n` requests with an error instead; several calls queue up.
+
+        Args:
+            n: how many requests.
+            status: the HTTP status, 400 to 599.
+            retry_after: a Retry-After header: seconds, or any text; by default none.
+        """
+        if not 400 <= status <= 599:
+            raise ValueError(f"status: {status} is not between 400 and 599")
+        headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
+        answer = _error(status, _code(status), "A rehearsed failure.", headers)
+        with self._lock:
+            self._failures.extend([answer] * n)
+
+    def start(self) -> None:
+        """Serve, from the second time on the same port; no effect while serving."""
+        with self._starting_or_stopping:
+            if self._listener is None:
+                self._listener = _Listener(self._port, self)
+                self._port = self._listener.server_address[1]
+                serve = self._listener.serve_forever
+                threading.Thread(target=serve, args=(0.1,), daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop listening and cut every connection at once; no effect while stopped."""
+        with self._starting_or_stopping:
+            if self._listener is not None:
+                self._listener.stop()
+                self._listener = None
+
+    def restart(self, *, forget: bool = False) -> None:
+        """Stop, and start again on the same port.
+
+        Args:
+            forget: forget all operations, so that their ids get 404; by default not.
+        """
+        self.stop()
+        if forget:
+            with self._lock:
+                self._finish_times.clear()
+        self.start()
+
+    def __enter__(self) -> Self:
+        """Start the server."""
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """Stop the server."""
+        self.stop()
+
+    def __repr__(self) -> str:
+        """Show port and login, never the password."""
+        return f"<PracticeServer port={self._port} login={self.login!r}>"
+
+    def _answer(self, method: str, path: str, auth: str, body: bytes) -> _Answer:
+        with self._lock:
+            if self._failures:
+                return self._failures.popleft()
+        path = path.partition("?")[0]
+        status = _STATUS.fullmatch(path)
+        start = _START.fullmatch(path)
+        if not (status or start):
+            return _error(404, "ResourceNotFound", f"{path} does not exist")
+        allow = "GET" if status else "POST"
+        if method != allow:
+            message = f"{method} is not allowed"
+            return _error(405, "MethodNotAllowed", message, {"Allow": allow})
+        if not auth.lower().startswith("basic "):
+            return _unauthorized("Unauthorized", "Not logged in.")
+        if not self._accepts(auth[6:].strip()):
+            return _unauthorized("InvalidCredentials", "Invalid login or password.")
+        if status:
+            with self._lock:
+                finish_time = self._finish_times.get(unquote(status[1]))
+            if finish_time is None:
+                message = "The item with the given id does not exist."
+                return _error(404, "NotFound", message)
+            return _Answer(200, {"finished": time.monotonic() >= finish_time}, {})
+        complaint = _complaint(body) if path.endswith("/bulk/objects") else None
+        if complaint:
+            return _error(400, "InvalidContent", complaint)
+        return _Answer(200, {"bulkId": self.start_bulk(), "finished": False}, {})
+
+    def _accepts(self, token: str) -> bool:
+        try:
+            credentials = base64.b64decode(token, validate=True)
+        except ValueError:
+            return False
+        return hmac.compare_digest(credentials, self._credentials)
+
+    def _record(self, method: str, path: str) -> None:
+        with self._lock:
+            self._requests.append((method, path))
+
+
+class _Answer(NamedTuple):
+    status: int
+    body: dict[str, Any]
+    headers: Mapping[str, str]
+
+
+def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> _Answer:
+    return _Answer(status, {"code": code, "message": message}, headers or {})
+
+
+def _unauthorized(code: str, message: str) -> _Answer:
+    # The documents show a JSON document inside the message string.
+    return _error(401, code, _json({"errorCode": 3, "message": message}))
+
+
+def _code(status: int) -> str:
+    """Name a status as restify does: 503 Service Unavailable is ServiceUnavailable."""
+    phrase = BaseHTTPRequestHandler.responses.get(status, ("Unknown", ""))[0]
+    return re.sub(r" Error$|\W", "", phrase)
+
+
+def _complaint(body: bytes) -> str | None:
+    """Say what is wrong with the body of ``POST /node/api/bulk/objects``."""
+    try:
+        value = json.loads(body)
+        if isinstance(value["search"], dict) and isinstance(value["bulk"], list):
+            return None
+    except (ValueError, RecursionError) as error:
+        return f"Invalid JSON: {error}"
+    except (KeyError, TypeError):
+        pass
+    return 'Expected {"search": {...}, "bulk": [...]}'
+
+
+def _json(value: Mapping[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+class _Listener(socketserver.ThreadingTCPServer):
+    """The port and its connections; an HTTPServer would ask the DNS for its own name."""
+
+    allow_reuse_address = True
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, practice: PracticeServer) -> None:
+        self.practice = practice
+        self.stopping = threading.Event()
+        self._lock = threading.Lock()
+        self._connections: set[socket.socket] = set()
+        super().__init__(("127.0.0.1", port), _Connection)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        with self._lock:
+            self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        # Closed under the lock: stop() must not cut a descriptor that is reused.
+        with self._lock:
+            self._connections.discard(request)
+            super().shutdown_request(request)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Keep quiet: clients that hang up are no news, and tracebacks no answer."""
+
+    def stop(self) -> None:
+        self.stopping.set()
+        # Closing alone would leave the port open if a forked process has it too.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+        self.shutdown()
+        self.server_close()
+        with self._lock:
+            for connection in self._connections:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+class _Connection(BaseHTTPRequestHandler):
+    """Reads requests and writes the practice server's answers."""
+
+    server: _Listener
+    protocol_version = "HTTP/1.1"
+    default_request_version = "HTTP/1.1"  # else garbage is answered without a head
+    disable_nagle_algorithm = True
+    wbufsize = 64 * 1024  # head and body leave in one send
+
+    def serve(self) -> None:
+        body = self._read_body()
+        if body is None:
+            return
+        practice = self.server.practice
+        auth = self.headers.get("Authorization", "")
+        answer = practice._answer(self.command, self.path, auth, body)
+        if self.server.stopping.wait(practice.delay):
+            self.close_connection = True
+            return
+        practice._record(self.command, self.path)
+        self._send(answer)
+
+    do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve
+
+    def _read_body(self) -> bytes | None:
+        length = self.headers.get("Content-Length", "0")
+        if "Transfer-Encoding" in self.headers or not length.isdecimal():
+            self.send_error(411)
+        elif int(length) > _MAX_BODY:
+            self.send_error(413)
+        else:
+            self.wfile.flush()  # the client may be waiting for "100 Continue"
+            body = self.rfile.read(int(length))
+            if len(body) == int(length):
+                return body
+            self.close_connection = True
+        return None
+
+    def _send(self, answer: _Answer) -> None:
+        body = _json(answer.body).encode()
+        self.send_response(answer.status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(body)))
+        connection = "close" if self.close_connection else "keep-alive"
+        self.send_header("Connection", connection)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def send_error(self, code: int, message: str | None = None, explain: str | None = None) -> None:
+        """Answer what is no proper HTTP, in JSON where the base class has HTML."""
+        self.close_connection = True
+        self._send(_error(code, _code(code), message or self.responses[code][1]))
+
+    def version_string(self) -> str:
+        return "saymon-bulk-practice"
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Keep quiet: `PracticeServer.requests` is the log."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print a call to paste and serve until Ctrl-C or SIGTERM; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m saymon_bulk.testing",
+        description="Rehearse bulk operations against a server on this machine.",
+        epilog="The password is that of SAYMON_PASSWORD, or else a demo one.",
+    )
+    parser.add_argument("--port", type=int, default=0, help="default: a free one")
+    parser.add_argument("--login", default="demo", help="default: %(default)s")
+    parser.add_argument(
+        "--finishes-after",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="seconds an operation takes; default: %(default)g",
+    )
+    options = parser.parse_args(argv)
+    secret = os.environ.get("SAYMON_PASSWORD")
+    password = secret or _DEMO_PASSWORD
+    try:
+        # Set for both: in a script's background job SIGINT is ignored until then.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        with PracticeServer(options.login, password, options.finishes_after, port=options.port) as server:
+            print(_instructions(server, own_password=bool(secret)), flush=True)
+            while True:
+                time.sleep(3600)
+    except KeyboardInterrupt:
+        return 0
+    except (OSError, OverflowError, ValueError) as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return 1
+
+
+def _instructions(server: PracticeServer, *, own_password: bool) -> str:
+    id = server.start_bulk()
+    login = json.dumps(server.login, ensure_ascii=False)
+    if own_password:
+        imports = "import os, saymon_bulk"
+        password = 'os.environ["SAYMON_PASSWORD"]'
+        user = shlex.quote(f"{server.login}:") + '"$SAYMON_PASSWORD"'
+    else:
+        imports = "import saymon_bulk"
+        password = json.dumps(_DEMO_PASSWORD)
+        user = shlex.quote(f"{server.login}:{_DEMO_PASSWORD}")
+    return f"""\
+Practice server on {server.host}, until Ctrl-C. An operation takes \
+{server.finishes_after:g} s.
+
+Ask for the status of an operation started just now:
+    {imports}
+    saymon_bulk.get_bulk_status("{server.host}", "{id}", {login}, {password})
+
+Start another one:
+    curl -X POST -u {user} {server.host}/node/api/objects/1/clone-bulk"""
+
+
+if __name__ == "__main__":
+    sys.exit(main())

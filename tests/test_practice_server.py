@@ -1,0 +1,654 @@
+"""The practice server, asked over real sockets by the standard library and curl."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import math
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from saymon_bulk.testing import PracticeServer
+
+LOGIN = "operator@example.com"
+PASSWORD = "correct-Horse-battery-9"
+CLONE = "/node/api/objects/5e3d/clone-bulk"
+OBJECTS = "/node/api/bulk/objects"
+NOT_LOGGED_IN = b'{"code":"Unauthorized","message":"{\\"errorCode\\":3,\\"message\\":\\"Not logged in.\\"}"}'
+INVALID_CREDENTIALS = (
+    b'{"code":"InvalidCredentials",'
+    b'"message":"{\\"errorCode\\":3,\\"message\\":\\"Invalid login or password.\\"}"}'
+)
+CUT = (http.client.HTTPException, OSError)
+
+
+def basic(login: str = LOGIN, password: str = PASSWORD) -> dict[str, str]:
+    token = base64.b64encode(f"{login}:{password}".encode()).decode()
+    return {"Authorization": f"Basic {token}"}
+
+
+def status_path(id: str) -> str:
+    return f"/node/api/bulk/{id}/status"
+
+
+def connect(host: str) -> http.client.HTTPConnection:
+    return http.client.HTTPConnection(urlsplit(host).netloc, timeout=10)
+
+
+Reply = tuple[http.client.HTTPResponse, bytes]
+
+
+def ask(
+    where: PracticeServer | http.client.HTTPConnection,
+    path: str,
+    method: str = "GET",
+    body: bytes | None = None,
+    headers: dict[str, str] | None = None,
+) -> Reply:
+    """One request; on a connection of its own unless one is given."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(where, PracticeServer):
+            where = stack.enter_context(contextlib.closing(connect(where.host)))
+        where.request(method, path, body, basic() if headers is None else headers)
+        reply = where.getresponse()
+        return reply, reply.read()
+
+
+def finished(server: PracticeServer, id: str) -> bool:
+    reply, body = ask(server, status_path(id))
+    assert reply.status == 200
+    answer = json.loads(body)["finished"]
+    assert isinstance(answer, bool)
+    return answer
+
+
+def until(true: Callable[[], bool], within: float = 10.0) -> None:
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, "it never came true"
+        time.sleep(0.01)
+
+
+@pytest.fixture
+def server() -> Iterator[PracticeServer]:
+    with PracticeServer(LOGIN, PASSWORD, math.inf) as practice:
+        yield practice
+
+
+# The documented answers
+
+
+def test_status_of_a_running_operation(server: PracticeServer) -> None:
+    reply, body = ask(server, status_path(server.start_bulk()))
+    assert (reply.status, body) == (200, b'{"finished":false}')
+    assert reply.getheader("Content-Type") == "application/json"
+    assert reply.version == 11
+
+
+def test_status_of_a_finished_operation(server: PracticeServer) -> None:
+    reply, body = ask(server, status_path(server.start_bulk(0)))
+    assert (reply.status, body) == (200, b'{"finished":true}')
+
+
+def test_an_operation_finishes_after_its_time(server: PracticeServer) -> None:
+    began = time.monotonic()
+    id = server.start_bulk(0.2)
+    until(lambda: finished(server, id))
+    assert time.monotonic() - began >= 0.2
+    assert finished(server, id)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [(OBJECTS, b'{"search": {"name": "x"}, "bulk": [{"op": 1}]}'), (CLONE, None)],
+)
+def test_starters(server: PracticeServer, path: str, body: bytes | None) -> None:
+    server.finishes_after = 0
+    reply, answer = ask(server, path, "POST", body)
+    order = json.loads(answer)
+    assert reply.status == 200
+    assert list(order) == ["bulkId", "finished"]
+    assert order["finished"] is False
+    assert str(uuid.UUID(order["bulkId"], version=4)) == order["bulkId"]
+    assert finished(server, order["bulkId"])
+
+
+@pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer abc"}])
+def test_no_credentials(server: PracticeServer, headers: dict[str, str]) -> None:
+    reply, body = ask(server, status_path(server.start_bulk()), headers=headers)
+    assert (reply.status, body) == (401, NOT_LOGGED_IN)
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        basic(password="wrong"),
+        basic(login="wrong"),
+        basic("", ""),
+        {"Authorization": "Basic %%%"},
+    ],
+)
+def test_wrong_credentials(server: PracticeServer, headers: dict[str, str]) -> None:
+    reply, body = ask(server, status_path(server.start_bulk()), headers=headers)
+    assert (reply.status, body) == (401, INVALID_CREDENTIALS)
+
+
+def test_credentials_come_before_the_id(server: PracticeServer) -> None:
+    assert ask(server, status_path("unknown"), headers={})[1] == NOT_LOGGED_IN
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"@", b"\xff", b"[" * 100_000, b'{"search": {}} x'])
+def test_bad_json(server: PracticeServer, body: bytes) -> None:
+    reply, answer = ask(server, OBJECTS, "POST", body)
+    error = json.loads(answer)
+    assert (reply.status, error["code"]) == (400, "InvalidContent")
+    assert error["message"].startswith("Invalid JSON: ")
+
+
+@pytest.mark.parametrize(
+    "order",
+    [None, 1, "search", [], {}, {"search": {}}, {"search": [], "bulk": []},
+     {"search": {}, "bulk": {}}],
+)  # fmt: skip
+def test_wrong_shape(server: PracticeServer, order: Any) -> None:
+    reply, answer = ask(server, OBJECTS, "POST", json.dumps(order).encode())
+    assert reply.status == 400
+    assert json.loads(answer) == {
+        "code": "InvalidContent",
+        "message": 'Expected {"search": {...}, "bulk": [...]}',
+    }
+
+
+# The guessed answers
+
+
+def test_unknown_operation(server: PracticeServer) -> None:
+    reply, body = ask(server, status_path(str(uuid.uuid4())))
+    assert reply.status == 404
+    assert json.loads(body) == {
+        "code": "NotFound",
+        "message": "The item with the given id does not exist.",
+    }
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/", "/node/api/bulks/1/status", "/node/api/bulk//status",
+     "/node/api/bulk/1/status/", "/node/api/bulk/a/b/status"],
+)  # fmt: skip
+def test_unknown_route(server: PracticeServer, path: str) -> None:
+    reply, body = ask(server, path + "?q=1", headers={})
+    assert reply.status == 404
+    assert json.loads(body) == {
+        "code": "ResourceNotFound",
+        "message": f"{path} does not exist",
+    }
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", status_path("1"), "GET"),
+        ("DELETE", status_path("1"), "GET"),
+        ("GET", OBJECTS, "POST"),
+        ("PUT", CLONE, "POST"),
+    ],
+)
+def test_wrong_method(server: PracticeServer, method: str, path: str, allow: str) -> None:
+    reply, body = ask(server, path, method)
+    assert (reply.status, reply.getheader("Allow")) == (405, allow)
+    assert json.loads(body) == {
+        "code": "MethodNotAllowed",
+        "message": f"{method} is not allowed",
+    }
+
+
+def test_a_head_request_gets_no_body(server: PracticeServer) -> None:
+    with contextlib.closing(connect(server.host)) as connection:
+        reply, body = ask(connection, CLONE, "HEAD")
+        assert (reply.status, body) == (405, b"")
+        assert ask(connection, CLONE, "POST")[0].status == 200
+
+
+# Ids and credentials beyond ASCII
+
+
+@pytest.mark.parametrize(
+    ("id", "segment"),
+    [
+        ("a/b", "a%2Fb"),
+        ("a b?c#d%", "a%20b%3Fc%23d%25"),
+        ("задача", "%D0%B7%D0%B0%D0%B4%D0%B0%D1%87%D0%B0"),
+        ("plain", "%70l%61in"),
+        ("a+b", "a+b"),
+    ],
+)
+def test_percent_encoded_id(server: PracticeServer, id: str, segment: str) -> None:
+    assert server.start_bulk(0, id=id) == id
+    assert finished(server, segment)
+    assert server.requests == [("GET", status_path(segment))]
+
+
+def test_an_id_that_is_not_utf8_is_unknown(server: PracticeServer) -> None:
+    assert ask(server, status_path("%FF"))[0].status == 404
+
+
+def test_cyrillic_credentials() -> None:
+    with PracticeServer("оператор", "пароль: да") as server:
+        path = status_path(server.start_bulk())
+        assert ask(server, path, headers=basic("оператор", "пароль: да"))[1] == b'{"finished":false}'
+        assert ask(server, path, headers=basic("оператор", "пароль"))[1] == INVALID_CREDENTIALS
+
+
+# The wire
+
+
+def test_keep_alive_and_one_send_for_an_answer(
+    server: PracticeServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sends: list[int] = []
+    write = socket.SocketIO.write
+
+    def recording_write(self: socket.SocketIO, data: Any) -> Any:
+        sock = self._sock  # type: ignore[attr-defined]
+        sends.append(sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+        return write(self, data)
+
+    monkeypatch.setattr(socket.SocketIO, "write", recording_write)
+    path = status_path(server.start_bulk())
+    with contextlib.closing(connect(server.host)) as connection:
+        connection.connect()
+        port = connection.sock.getsockname()[1]
+        for expected in (200, 200, 404, 401, 400):
+            method, target, headers = {
+                200: ("GET", path, basic()),
+                404: ("GET", "/", basic()),
+                401: ("GET", path, {}),
+                400: ("POST", OBJECTS, basic()),
+            }[expected]
+            reply, _ = ask(connection, target, method, b"{", headers)
+            assert reply.status == expected
+            assert connection.sock.getsockname()[1] == port
+    assert len(sends) == 5
+    assert all(sends)
+
+
+def test_no_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a name was looked up")
+
+    monkeypatch.setattr(socket, "getfqdn", refuse)
+    monkeypatch.setattr(socket, "gethostbyaddr", refuse)
+    with PracticeServer(LOGIN, PASSWORD) as server:
+        assert not finished(server, server.start_bulk())
+
+
+def dial(server: PracticeServer) -> socket.socket:
+    port = urlsplit(server.host).port
+    assert port is not None
+    return socket.create_connection(("127.0.0.1", port), timeout=10)
+
+
+def exchange(server: PracticeServer, data: bytes) -> bytes:
+    """Send bytes as they are and read until the server hangs up."""
+    with dial(server) as sock:
+        sock.sendall(data)
+        return b"".join(iter(lambda: sock.recv(65536), b""))
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (b"garbage\r\n\r\n", 400, "BadRequest"),
+        (b"\x16\x03\x01\x02\x00\r\n\r\n", 400, "BadRequest"),
+        (b"BREW / HTTP/1.1\r\n\r\n", 501, "NotImplemented"),
+        (b"POST / HTTP/1.1\r\nContent-Length: -1\r\n\r\n", 411, "LengthRequired"),
+        (
+            b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            411,
+            "LengthRequired",
+        ),
+        (b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n", 413, None),
+    ],
+)
+def test_improper_http(server: PracticeServer, data: bytes, status: int, code: str | None) -> None:
+    head, _, body = exchange(server, data).partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 %d " % status)
+    assert b"\r\nConnection: close" in head
+    error = json.loads(body)
+    assert sorted(error) == ["code", "message"]
+    assert code in (None, error["code"])
+
+
+def test_expect_100_continue(server: PracticeServer) -> None:
+    authorization = basic()["Authorization"].encode()
+    head = b"POST %b HTTP/1.1\r\nAuthorization: %b\r\nContent-Length: 26\r\n" % (
+        OBJECTS.encode(),
+        authorization,
+    )
+    with dial(server) as sock:
+        sock.sendall(head + b"Expect: 100-continue\r\n\r\n")
+        assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        sock.sendall(b'{"search": {}, "bulk": []}')
+        assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_clients_that_hang_up_are_not_mentioned(
+    server: PracticeServer, capfd: pytest.CaptureFixture[str]
+) -> None:
+    threads = threading.active_count()
+    for data in (b"", b"GET", b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"):
+        for abort in (False, True):
+            with dial(server) as sock:
+                sock.sendall(data)
+                if abort:
+                    linger = b"\1\0\0\0\0\0\0\0"
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+    assert not finished(server, server.start_bulk())
+    until(lambda: threading.active_count() <= threads)
+    assert capfd.readouterr() == ("", "")
+
+
+# What a user turns and reads
+
+
+def test_requests_are_recorded_in_order(server: PracticeServer) -> None:
+    ask(server, "/x?y=%20")
+    ask(server, CLONE, "POST")
+    server.requests.clear()
+    assert server.requests == [("GET", "/x?y=%20"), ("POST", CLONE)]
+
+
+def test_fail_next(server: PracticeServer) -> None:
+    path = status_path(server.start_bulk())
+    server.fail_next(2)
+    server.fail_next(status=429, retry_after=3)
+    server.fail_next(status=500, retry_after="soon")
+    with contextlib.closing(connect(server.host)) as connection:
+        seen = []
+        for _ in range(5):
+            reply, body = ask(connection, path)
+            code = json.loads(body).get("code")
+            seen.append((reply.status, reply.getheader("Retry-After"), code))
+    assert seen == [
+        (503, None, "ServiceUnavailable"),
+        (503, None, "ServiceUnavailable"),
+        (429, "3", "TooManyRequests"),
+        (500, "soon", "InternalServer"),
+        (200, None, None),
+    ]
+
+
+@pytest.mark.parametrize("status", [0, 200, 304, 399, 600])
+def test_fail_next_fails(server: PracticeServer, status: int) -> None:
+    with pytest.raises(ValueError, match="status"):
+        server.fail_next(status=status)
+
+
+def test_delay(server: PracticeServer) -> None:
+    id = server.start_bulk()
+    server.delay = 0.2
+    began = time.monotonic()
+    assert not finished(server, id)
+    assert time.monotonic() - began >= 0.2
+
+
+def test_stop_cuts_an_answer_that_is_delayed(server: PracticeServer) -> None:
+    server.delay = 3600
+    threads = threading.active_count()
+    with contextlib.closing(connect(server.host)) as connection:
+        connection.request("GET", "/")
+        until(lambda: threading.active_count() > threads)  # somebody attends to it
+        began = time.monotonic()
+        server.stop()
+        with pytest.raises(CUT):
+            connection.getresponse()
+        assert time.monotonic() - began < 5
+    until(lambda: threading.active_count() < threads)  # the listener's has gone too
+    assert server.requests == []
+
+
+def test_stop_and_start(server: PracticeServer) -> None:
+    host, id = server.host, server.start_bulk(0)
+    with contextlib.closing(connect(host)) as idle:
+        ask(idle, "/")
+        server.stop()
+        server.stop()
+        assert idle.sock.recv(1) == b""
+        with pytest.raises(ConnectionRefusedError):
+            ask(server, "/")
+        server.start()
+        server.start()
+    assert server.host == host
+    assert finished(server, id)
+
+
+def test_restart(server: PracticeServer) -> None:
+    host, id = server.host, server.start_bulk(0)
+    for _ in range(10):
+        server.restart()
+        assert finished(server, id)
+    server.restart(forget=True)
+    assert server.host == host
+    assert ask(server, status_path(id))[0].status == 404
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and restarts as on Linux")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_restart_while_a_forked_process_has_the_sockets(server: PracticeServer) -> None:
+    with contextlib.closing(connect(server.host)) as idle:
+        ask(idle, "/")
+        reading, writing = os.pipe()
+        child = os.fork()
+        if child == 0:
+            os.close(writing)
+            os.read(reading, 1)  # until the parent closes its end
+            os._exit(0)
+        try:
+            server.stop()
+            assert idle.sock.recv(1) == b""
+            with pytest.raises(ConnectionRefusedError):
+                ask(server, "/")
+            server.start()
+            assert ask(server, "/")[0].status == 404
+        finally:
+            os.close(writing)
+            os.close(reading)
+            os.waitpid(child, 0)
+
+
+def test_many_clients_at_once(server: PracticeServer) -> None:
+    gate = threading.Barrier(64)
+
+    def client(number: int) -> None:
+        with contextlib.closing(connect(server.host)) as connection:
+            gate.wait(10)
+            for _ in range(5):
+                order = json.loads(ask(connection, CLONE, "POST")[1])
+                reply, body = ask(connection, status_path(order["bulkId"]))
+                assert (reply.status, body) == (200, b'{"finished":false}')
+
+    with ThreadPoolExecutor(64) as pool:
+        list(pool.map(client, range(64)))
+    assert len(server.requests) == 640
+
+
+def test_restarts_under_load(server: PracticeServer) -> None:
+    id = server.start_bulk(0)
+    done = threading.Event()
+
+    def client() -> None:
+        while not done.is_set():
+            with contextlib.suppress(*CUT):
+                assert finished(server, id)
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(client) for _ in range(8)]
+        try:
+            for _ in range(20):
+                before = len(server.requests)
+                server.restart()
+                until(lambda before=before: len(server.requests) > before)  # type: ignore[misc]
+        finally:
+            done.set()
+        for future in clients:
+            future.result(10)
+
+
+# The object itself
+
+
+def test_the_password_is_not_shown(server: PracticeServer) -> None:
+    assert LOGIN in repr(server)
+    assert PASSWORD not in repr(server) + str(server)
+
+
+def test_host_is_known_once_started() -> None:
+    server = PracticeServer(LOGIN, PASSWORD)
+    with pytest.raises(RuntimeError, match="started"):
+        _ = server.host
+    assert server.finishes_after == 2.0
+    with server:
+        assert re.fullmatch(r"http://127\.0\.0\.1:[0-9]+", server.host)
+    with pytest.raises(ConnectionRefusedError):
+        ask(server, "/")
+
+
+def test_a_chosen_port_that_is_taken(server: PracticeServer) -> None:
+    port = urlsplit(server.host).port
+    assert port is not None
+    with pytest.raises(OSError, match=r"(?i)in use"):
+        PracticeServer(LOGIN, PASSWORD, port=port).start()
+
+
+def test_credentials_that_basic_cannot_carry() -> None:
+    with pytest.raises(ValueError, match="login"):
+        PracticeServer("a:b", PASSWORD)
+    with pytest.raises(ValueError, match="UTF-8") as caught:
+        PracticeServer(LOGIN, PASSWORD + "\udc80")
+    assert caught.value.__cause__ is None
+    assert PASSWORD not in str(caught.value)
+
+
+# By hand: python -m saymon_bulk.testing
+
+
+@contextlib.contextmanager
+def demo(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]:
+    kept = {name: text for name, text in os.environ.items() if name[:7] != "SAYMON_"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "saymon_bulk.testing", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        env={**kept, "PYTHONIOENCODING": "utf-8", **environment},
+    )
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def instructions(process: subprocess.Popen[str]) -> str:
+    """Everything the demo prints: its last line is the curl line."""
+    assert process.stdout is not None
+    text = ""
+    for line in process.stdout:
+        text += line
+        if line.lstrip().startswith("curl "):
+            return text
+    raise AssertionError(f"no curl line in {text!r}")
+
+
+def paste(text: str) -> Any:
+    """Evaluate the printed call, with the standard library in the client's place."""
+
+    def get_bulk_status(host: str, id: str, login: str, password: str) -> Any:
+        with contextlib.closing(connect(host)) as connection:
+            headers = basic(login, password)
+            reply, body = ask(connection, status_path(id), headers=headers)
+        assert reply.status == 200, body
+        return json.loads(body)
+
+    (line,) = re.findall(r"saymon_bulk\.get_bulk_status\(.*\)", text)
+    client = SimpleNamespace(get_bulk_status=get_bulk_status)
+    return eval(line, {"saymon_bulk": client, "os": os})
+
+
+def run_curl(text: str) -> Any:
+    (line,) = re.findall(r"^ *(curl .*)$", text, re.MULTILINE)
+    shell = subprocess.run(line, shell=True, check=True, capture_output=True, timeout=20)
+    return json.loads(shell.stdout)
+
+
+needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is missing")
+posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
+
+
+@posix
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_demo_ends_quietly(number: signal.Signals) -> None:
+    with demo("--finishes-after", "0") as process:
+        assert paste(instructions(process)) == {"finished": True}
+        process.send_signal(number)
+        assert process.communicate(timeout=10) == ("", "")
+        assert process.returncode == 0
+
+
+@needs_curl
+def test_demo_with_its_own_password() -> None:
+    with demo("--finishes-after", "inf") as process:
+        text = instructions(process)
+        assert '"demo", "demo-password")' in text
+        assert paste(text) == {"finished": False}
+        answer = run_curl(text)
+    assert list(answer) == ["bulkId", "finished"]
+    assert answer["finished"] is False
+
+
+@needs_curl
+@posix
+def test_demo_with_a_password_from_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    secret = 'при\'вет "$HOME"'
+    with demo("--login", "и ван", SAYMON_PASSWORD=secret) as process:
+        text = instructions(process)
+        monkeypatch.setenv("SAYMON_PASSWORD", secret)
+        assert paste(text) == {"finished": False}
+        assert run_curl(text)["finished"] is False
+        process.send_signal(signal.SIGTERM)
+        assert process.communicate(timeout=10) == ("", "")
+    assert 'os.environ["SAYMON_PASSWORD"])' in text
+    assert "вет" not in text
+    assert "demo-password" not in text
+
+
+def test_demo_on_a_chosen_port(server: PracticeServer) -> None:
+    taken = str(urlsplit(server.host).port)
+    with demo("--port", taken) as process:
+        out, err = process.communicate(timeout=10)
+        assert process.returncode == 1
+    assert out == ""
+    assert err.startswith("python -m saymon_bulk.testing: ")
+    assert err.count("\n") == 1
+    server.stop()
+    with demo("--port", taken) as process:
+        assert f'("http://127.0.0.1:{taken}", ' in instructions(process)
