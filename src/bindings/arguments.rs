@@ -8,7 +8,7 @@ use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyFloat, PyInt, PyString};
+use pyo3::types::{PyBool, PyString};
 
 use crate::core::credentials::Credentials;
 use crate::core::exchange::Server;
@@ -18,6 +18,9 @@ use crate::core::origin::Origin;
 
 use super::errors;
 use super::runtime::{Engine, Terms, Verify};
+
+/// A hundred years of seconds.
+const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
 
 /// An optional argument as it came. `None` given by the caller is not an argument left out.
 pub enum Arg<'py> {
@@ -69,12 +72,16 @@ impl Target {
         if matches!(verify, Verify::Off) {
             warn(
                 py,
-                "verify=False: the server's certificate is not checked, anyone on the way can read the password",
+                &format!("{}: verify=False, whoever answers there gets the password", origin.as_str()),
                 stacklevel,
             )?;
         }
         if origin.is_exposed() {
-            warn(py, &format!("{}: plain http, anyone on the way can read the password", origin.as_str()), stacklevel)?;
+            warn(
+                py,
+                &format!("{}: plain http, whoever is on the way can read the password", origin.as_str()),
+                stacklevel,
+            )?;
         }
         Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
     }
@@ -111,16 +118,19 @@ pub fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Du
 
 /// Finite seconds, zero included.
 pub fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let is_number = value.is_instance_of::<PyFloat>() || value.is_instance_of::<PyInt>();
-    if !is_number || value.is_instance_of::<PyBool>() {
-        return Err(wrong_type(argument, "a number of seconds", value));
+    let refuse = || PyErr::from(InvalidInput::new(argument, "must be a finite number of seconds, not negative"));
+    // Whatever Python takes for a real number, numpy's and Fraction included; True is not meant as one second.
+    let seconds: f64 = match value.extract() {
+        Ok(seconds) if !value.is_instance_of::<PyBool>() => seconds,
+        Err(error) if !error.is_instance_of::<PyTypeError>(value.py()) => return Err(refuse()),
+        _ => return Err(wrong_type(argument, "a number of seconds", value)),
+    };
+    if !seconds.is_finite() {
+        return Err(refuse());
     }
-    let refuse = || InvalidInput::new(argument, "must be a finite number of seconds, not negative").into();
-    let seconds: f64 = value.extract().map_err(|_| refuse())?;
-    if seconds > 0.0 && seconds < 1e-9 {
-        return Ok(Duration::from_nanos(1));
-    }
-    Duration::try_from_secs_f64(seconds).map_err(|_| refuse())
+    // Beyond a clock's reach is as good as at its end, below its tick as good as one tick.
+    let duration = Duration::try_from_secs_f64(seconds.min(LONGEST)).map_err(|_| refuse())?;
+    Ok(if duration.is_zero() && seconds > 0.0 { Duration::from_nanos(1) } else { duration })
 }
 
 fn verify_from(value: &Arg<'_>) -> PyResult<Verify> {

@@ -3,8 +3,6 @@
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-use crate::core::exchange;
-
 use super::arguments::{self, Arg, Target};
 use super::runtime::Engine;
 use super::{convert, errors};
@@ -56,8 +54,8 @@ pub fn get_bulk_status<'py>(
     let target = Target::new(engine, host, login, password, &request_timeout, &verify, 1)?;
     let server = &target.server;
     let mut lane = engine.lane()?;
-    let client = lane.client(&target.terms)?;
-    let outcome = lane.block_on(py, exchange::status(&client, server, &operation))?;
+    let connections = lane.connections(&target.terms)?;
+    let outcome = lane.block_on(py, connections.status(server, &operation))?;
     match outcome {
         Ok(status) => convert::status(py, &status),
         Err(failure) => Err(errors::exception(py, &failure, &server.origin, &operation)),

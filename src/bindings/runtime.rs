@@ -14,16 +14,19 @@ use std::path::PathBuf;
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
-use reqwest::Client;
 use rustls::ClientConfig;
 use tokio::runtime::{Builder, Runtime};
 
-use crate::core::exchange;
+use crate::core::exchange::Connections;
 use crate::core::failure::InvalidInput;
+use crate::core::proxy;
 use crate::core::trust::{CaFile, CaStamp, SystemStore, Trust};
 
 /// How often a blocking call looks for signals: Ctrl-C must end it within 0.1 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
+const TIMER_CHECK: u32 = 11;
 
 /// Idle lanes kept; threads beyond this number open connections of their own.
 const KEPT_LANES: usize = 64;
@@ -44,19 +47,6 @@ pub struct Terms {
     trust: Trust,
     proxies: Vec<(&'static str, OsString)>,
 }
-
-/// The variables that reqwest reads when it makes a client.
-const PROXY_VARIABLES: [&str; 9] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    "REQUEST_METHOD",
-];
 
 /// All that a process owns.
 pub struct Engine {
@@ -94,7 +84,7 @@ impl Engine {
             Verify::Off => Trust::Nobody,
             Verify::File(path) => Trust::File(self.ca_file(CaStamp::of(path)?)?),
         };
-        let proxies = PROXY_VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
+        let proxies = proxy::VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
         let terms = Terms { trust, proxies };
         let known = lock(&self.tls).iter().map(|(known, _)| known).find(|known| ***known == terms).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(terms)))
@@ -149,13 +139,13 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// A runtime that the calling thread drives, and the connections that live in it.
 struct Lane {
     runtime: Runtime,
-    clients: Vec<(Arc<Terms>, Client)>,
+    stores: Vec<(Arc<Terms>, Connections)>,
 }
 
 impl Lane {
     fn new() -> PyResult<Self> {
-        let runtime = Builder::new_current_thread().enable_all().build()?;
-        Ok(Self { runtime, clients: Vec::new() })
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TIMER_CHECK).build()?;
+        Ok(Self { runtime, stores: Vec::new() })
     }
 }
 
@@ -171,16 +161,16 @@ impl LaneGuard {
     }
 
     /// The connections under these terms. Made while attached: it reads the environment, which Python may change.
-    pub fn client(&mut self, terms: &Arc<Terms>) -> PyResult<Client> {
+    pub fn connections(&mut self, terms: &Arc<Terms>) -> PyResult<Connections> {
         let engine = self.engine;
         let lane = self.lent()?;
-        if let Some((_, client)) = lane.clients.iter().find(|(known, _)| same(known, terms)) {
-            return Ok(client.clone());
+        if let Some((_, store)) = lane.stores.iter().find(|(known, _)| same(known, terms)) {
+            return Ok(store.clone());
         }
-        let client = exchange::connections(engine.tls(terms)?)
-            .map_err(|failure| PyRuntimeError::new_err(format!("no HTTP client can be made: {failure}")))?;
-        keep(&mut lane.clients, (terms.clone(), client.clone()));
-        Ok(client)
+        let store = Connections::new(engine.tls(terms)?)
+            .map_err(|error| PyRuntimeError::new_err(format!("no HTTP client can be made: {error}")))?;
+        keep(&mut lane.stores, (terms.clone(), store.clone()));
+        Ok(store)
     }
 
     /// Runs a future on this thread, detached, looking for signals between its steps: a handler may raise, or call us again.

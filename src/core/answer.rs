@@ -22,6 +22,8 @@ pub const ERROR_BODY_LIMIT: usize = 16 * 1024;
 /// Python reads integers of up to 4300 digits (`sys.get_int_max_str_digits`).
 const DIGITS: usize = 4300;
 
+const RESERVED: &[u8] = b"$serde_json::private::";
+
 /// The server's JSON object; `finished` is in it and is a bool.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
@@ -36,6 +38,10 @@ pub fn read_status(body: &[u8]) -> Result<Status, String> {
     }
     if body.starts_with(b"\xef\xbb\xbf") {
         return Err("a byte order mark before the JSON (RFC 8259 section 8.1)".to_owned());
+    }
+    // Long integers travel through serde_json under names of this kind, so a server's own would be taken for one.
+    if body.windows(RESERVED.len()).any(|window| window == RESERVED) {
+        return Err("a field name that is reserved".to_owned());
     }
     let mut json = serde_json::Deserializer::from_slice(body);
     let fields = json
@@ -96,7 +102,7 @@ pub fn not_a_status(reason: &str, content_type: Option<&str>, body: &[u8], crede
         None => "; no Content-Type".to_owned(),
     });
     if !body.is_empty() {
-        told.push_str(&format!("; it begins: {}", quote(&text::head(body, KEPT))));
+        told.push_str(&format!("; it begins: {}", text::escape(&foreign(body, BODY_LIMIT, credentials))));
     }
     Failure::Answer { text: told }
 }
@@ -114,15 +120,28 @@ pub fn read_error(status: u16, body: &[u8], credentials: &Credentials) -> HttpFa
         code = code.or_else(|| member(&inner, "code"));
     }
     let mask = |text: String| credentials.mask(&text).into_owned();
-    // Masked before it is cut, or half a secret could stand at the end.
-    let masked = credentials.mask(&String::from_utf8_lossy(body)).into_owned();
+    let masked = foreign(body, ERROR_BODY_LIMIT, credentials);
     HttpFailure {
         status,
         code: code.map(mask),
         message: message.map(mask),
+        gist: gist(&masked),
         body: text::head(masked.as_bytes(), KEPT),
         ..HttpFailure::default()
     }
+}
+
+/// A body as text without secrets. Masked before it is cut further, or half a secret could stand at the end.
+fn foreign(body: &[u8], limit: usize, credentials: &Credentials) -> String {
+    let text = String::from_utf8_lossy(body);
+    if body.len() < limit { credentials.mask(&text).into_owned() } else { credentials.mask_cut(&text) }
+}
+
+/// What an answer in another shape says first: a page's title, which is where nginx puts its reason, or a first line.
+fn gist(body: &str) -> Option<String> {
+    let title = body.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
+    let line = title.or_else(|| body.lines().find(|line| !line.trim().is_empty()))?;
+    Some(text::escape(line.trim()))
 }
 
 /// Retry-After in seconds or as a date (RFC 9110 section 10.2.3); rubbish is no header at all.
@@ -223,6 +242,8 @@ mod tests {
         let plain = read_error(400, br#"{"code":"InvalidContent","message":"Invalid JSON"}"#, &someone());
         assert_eq!(plain.to_string(), "HTTP 400 InvalidContent: Invalid JSON");
         assert_eq!(read_error(500, &vec![b'x'; 9000], &someone()).body.len(), KEPT);
+        let page = b"<html>\r\n<head><title>502 Bad Gateway</title>";
+        assert_eq!(read_error(502, page, &someone()).to_string(), "HTTP 502: 502 Bad Gateway");
     }
 
     #[test]

@@ -14,7 +14,7 @@ use super::failure::InvalidInput;
 const DOCUMENTED: [&str; 2] = ["Not logged in.", "Invalid login or password."];
 
 /// Shorter passwords occur in any text by chance; masking them would tell more than it hides.
-const SHORTEST_MASKED: usize = 4;
+const SHORTEST_MASKED: usize = 4; // bytes of UTF-8
 
 /// A login and what proves it. Has no `Debug` of its secrets.
 #[derive(Clone)]
@@ -53,20 +53,36 @@ impl Credentials {
     /// Foreign text without the secrets that a server may echo.
     pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut text = Cow::Borrowed(text);
-        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default();
-        let pair = format!("{}:{}", self.login, self.password);
-        // Base64 without its padding too, which some servers cut.
-        for secret in [token, token.trim_end_matches('='), &pair] {
-            if secret.len() >= SHORTEST_MASKED && text.contains(secret) {
-                text = Cow::Owned(text.replace(secret, "***"));
+        for secret in self.secrets() {
+            if text.contains(secret.as_ref()) {
+                text = Cow::Owned(text.replace(secret.as_ref(), "***"));
             }
         }
-        let telling = self.password.chars().count() >= SHORTEST_MASKED
-            && !DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
-        if telling && text.contains(&self.password) {
-            text = Cow::Owned(text.replace(&self.password, "***"));
+        text
+    }
+
+    /// The same for text that was cut anywhere, which may end in the beginning of a secret.
+    pub fn mask_cut(&self, text: &str) -> String {
+        let mut text = self.mask(text).into_owned();
+        let begun = |secret: &str| {
+            (1..secret.len()).rev().find(|length| secret.get(..*length).is_some_and(|head| text.ends_with(head)))
+        };
+        if let Some(length) = self.secrets().filter_map(|secret| begun(&secret)).max() {
+            text.truncate(text.len() - length);
+            text.push_str("***");
         }
         text
+    }
+
+    fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
+        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default();
+        let pair = format!("{}:{}", self.login, self.password);
+        let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
+        let password = if is_documented { "" } else { self.password.as_str() };
+        // Base64 without its padding too, which some servers cut.
+        [Cow::Borrowed(token), token.trim_end_matches('=').into(), pair.into(), password.into()]
+            .into_iter()
+            .filter(|secret| secret.len() >= SHORTEST_MASKED)
     }
 }
 
@@ -111,6 +127,7 @@ mod tests {
         let echo = format!("{} hunter22 login:hunter22", credentials.authorization().to_str().unwrap());
         assert_eq!(credentials.mask(&echo), "Basic *** *** ***");
         assert!(!format!("{credentials:?}").contains("hunter22"));
+        assert_eq!(credentials.mask_cut("hunter22hunter22hunt"), "*********");
         let plain = Credentials::new("login", "password").unwrap();
         assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(plain.mask("login:password"), "***");

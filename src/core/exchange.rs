@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -17,7 +18,8 @@ use super::credentials::Credentials;
 use super::failure::{Cause, Failure, HttpFailure};
 use super::operation::Operation;
 use super::origin::Origin;
-use super::text;
+use super::proxy::Proxies;
+use super::{text, trust};
 
 /// The server, who asks, and for how long one exchange may last.
 #[derive(Debug)]
@@ -32,29 +34,67 @@ tokio::task_local! {
     static OPENED: Cell<bool>;
 }
 
-/// A store of kept connections under one trust. Proxies come from the environment as it is now.
-pub fn connections(tls: ClientConfig) -> Result<Client, Failure> {
-    Client::builder()
-        .tls_backend_preconfigured(tls)
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
-        .connector_layer(MapFutureLayer::new(|connecting| async move {
-            let connection = connecting.await;
-            // Outside an exchange, a connection that lost the race against a kept one: nobody's.
-            let _ = OPENED.try_with(|opened| opened.set(true));
-            connection
-        }))
-        .build()
-        .map_err(|error| transport(&error))
+/// A store of kept connections under one trust, through the proxies that the environment names when it is made.
+#[derive(Debug, Clone)]
+pub struct Connections {
+    client: Client,
+    proxies: Arc<Proxies>,
 }
 
-/// `GET {origin}/node/api/bulk/{id}/status`, the vendor's "Get Bulk Operation Status".
-pub async fn status(client: &Client, server: &Server, operation: &Operation) -> Result<Status, Failure> {
-    let limit = server.request_timeout;
-    match tokio::time::timeout(limit, ask(client, server, operation)).await {
-        Ok(outcome) => outcome,
-        Err(_) => Err(Failure::Timeout { limit }),
+impl Connections {
+    pub fn new(tls: ClientConfig) -> Result<Self, reqwest::Error> {
+        let proxies = Proxies::from_env();
+        let builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
+            .connector_layer(MapFutureLayer::new(|connecting| async move {
+                let connection = connecting.await;
+                // Outside an exchange, a connection that lost the race against a kept one: nobody's.
+                let _ = OPENED.try_with(|opened| opened.set(true));
+                connection
+            }));
+        let client = proxies.apply(builder).build()?;
+        Ok(Self { client, proxies: Arc::new(proxies) })
+    }
+
+    /// `GET {origin}/node/api/bulk/{id}/status`, the vendor's "Get Bulk Operation Status".
+    pub async fn status(&self, server: &Server, operation: &Operation) -> Result<Status, Failure> {
+        self.status_within(server.request_timeout, server, operation).await
+    }
+
+    /// The same, with a limit of its own for this exchange.
+    pub async fn status_within(
+        &self,
+        limit: Duration,
+        server: &Server,
+        operation: &Operation,
+    ) -> Result<Status, Failure> {
+        if let Some(variable) = self.proxies.unusable(&server.origin) {
+            let text = format!("the environment variable {variable} names no http, https or socks proxy");
+            return Err(Failure::Transport { cause: Cause::Connect, text });
+        }
+        let outcome = match tokio::time::timeout(limit, ask(&self.client, server, operation)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Timeout { limit }),
+        };
+        if outcome.is_err() {
+            // What was given up is closed now, not when this runtime is next driven.
+            for _ in 0..3 {
+                tokio::task::yield_now().await;
+            }
+        }
+        outcome.map_err(|failure| self.name_proxy(failure, &server.origin))
+    }
+
+    fn name_proxy(&self, failure: Failure, origin: &Origin) -> Failure {
+        match (failure, self.proxies.on_the_way_to(origin)) {
+            (Failure::Transport { cause, text }, Some(proxy)) => {
+                Failure::Transport { cause, text: format!("through the proxy {proxy}: {text}") }
+            }
+            (failure, _) => failure,
+        }
     }
 }
 
@@ -111,7 +151,8 @@ async fn read_failure(response: Response, headers: &HeaderMap, server: &Server) 
     let mut failure = answer::read_error(status.as_u16(), &body, &server.credentials);
     failure.retry_after = header(headers, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
     if status.is_redirection() {
-        failure.advice = header(headers, LOCATION).and_then(|target| redirect_advice(&target, &server.origin));
+        failure.advice = header(headers, LOCATION)
+            .and_then(|target| redirect_advice(&server.credentials.mask(&target), &server.origin));
     }
     failure
 }
@@ -192,7 +233,10 @@ fn transport(error: &reqwest::Error) -> Failure {
     let mut words: Vec<String> = Vec::new();
     // The first link says "error sending request" and the URL; the causes follow.
     for link in chain(error).skip(1) {
-        let word = text::escape(&link.to_string());
+        let word = match link.downcast_ref() {
+            Some(TlsError::InvalidCertificate(reason)) => trust::in_words(reason),
+            _ => text::escape(&link.to_string()),
+        };
         // hyper-util's own link says at which stage, the links below it say why.
         if !word.starts_with("client error (") && !words.iter().any(|said| said.contains(&word)) {
             words.push(word);

@@ -44,6 +44,8 @@ pub struct HttpFailure {
     pub status: u16,
     pub code: Option<String>,
     pub message: Option<String>,
+    /// What a body of another shape says first.
+    pub gist: Option<String>,
     pub body: String,
     pub retry_after: Option<Duration>,
     /// For a redirect: what to do about it.
@@ -83,6 +85,9 @@ impl fmt::Display for HttpFailure {
         }
         if let Some(message) = self.message.as_ref().filter(|message| !message.is_empty()) {
             write!(f, ": {}", super::text::escape(message))?;
+        }
+        if let (None, None, Some(gist)) = (&self.code, &self.message, &self.gist) {
+            write!(f, ": {gist}")?;
         }
         if let Some(advice) = &self.advice {
             write!(f, ": {advice}")?;

@@ -6,5 +6,6 @@ pub mod exchange;
 pub mod failure;
 pub mod operation;
 pub mod origin;
+pub mod proxy;
 mod text;
 pub mod trust;

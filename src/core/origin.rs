@@ -40,6 +40,8 @@ impl Origin {
                 _ if c.is_whitespace() || c.is_control() => {
                     return refuse("must not hold blanks or control characters");
                 }
+                '[' | ']' | ':' | '.' | '-' | '_' => {}
+                _ if c.is_ascii_punctuation() => return refuse("must not hold punctuation but '.', '-' and '_'"),
                 _ => {}
             }
         }
@@ -207,6 +209,8 @@ mod tests {
             "a<b",
             "a|b",
             "a^b",
+            "{h}",
+            "a\"b",
         ] {
             assert!(Origin::parse(host).is_err(), "{host:?} gave {:?}", Origin::parse(host));
         }

@@ -15,6 +15,7 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use super::failure::InvalidInput;
+use super::text;
 
 /// Whose certificates are good. Plain data, and the key by which connections are kept apart.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -211,6 +212,16 @@ impl ServerCertVerifier for Judge {
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.provider.signature_verification_algorithms.supported_schemes()
     }
+}
+
+/// Why a certificate was refused, in words that can be looked up.
+pub fn in_words(reason: &CertificateError) -> String {
+    let words = match reason {
+        CertificateError::UnknownIssuer => "unknown issuer: no trusted CA has signed it".to_owned(),
+        CertificateError::Other(OtherError(reason)) => reason.to_string(),
+        reason => reason.to_string(),
+    };
+    format!("invalid peer certificate: {}", text::escape(&words))
 }
 
 #[derive(Debug)]
