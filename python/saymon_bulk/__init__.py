@@ -9,6 +9,7 @@ Finished does not mean succeeded: the server tells that an operation has ended, 
 
 from __future__ import annotations
 
+from ._client import Client, get_bulk_status_async, wait_for_bulk, wait_for_bulk_async
 from ._core import __version__, get_bulk_status
 from .errors import (
     AuthError,
@@ -19,6 +20,7 @@ from .errors import (
     ResponseError,
     SaymonError,
     TransportError,
+    WaitTimeoutError,
 )
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AuthError",
     "BulkStatus",
+    "Client",
     "HTTPStatusError",
     "InsecureConnectionWarning",
     "NotFoundError",
@@ -35,8 +38,12 @@ __all__ = [
     "ResponseError",
     "SaymonError",
     "TransportError",
+    "WaitTimeoutError",
     "__version__",
     "get_bulk_status",
+    "get_bulk_status_async",
+    "wait_for_bulk",
+    "wait_for_bulk_async",
 ]
 
 

@@ -1,6 +1,22 @@
+from collections.abc import Awaitable, Iterable
 from os import PathLike
+from types import TracebackType
+from typing import Any, Literal, final
+
+from typing_extensions import Self, disjoint_base
 
 from ._types import BulkStatus
+
+__all__ = [
+    "AsyncWaits",
+    "Client",
+    "Waits",
+    "__version__",
+    "_checked_id",
+    "_get_bulk_status_future",
+    "_shutdown",
+    "get_bulk_status",
+]
 
 __version__: str
 
@@ -42,3 +58,104 @@ def get_bulk_status(
         TransportError: No answer: DNS, refused, TLS, cut off; the text names the cause.
         ResponseError: A 200 that is not an object with a boolean `finished`.
     """
+
+def _get_bulk_status_future(
+    host: str,
+    id: str,
+    login: str,
+    password: str,
+    *,
+    request_timeout: float = 30.0,
+    verify: bool | str | PathLike[str] = True,
+) -> Awaitable[BulkStatus]: ...
+def _checked_id(id: object) -> str: ...
+def _shutdown() -> None: ...
+
+# id, status or exception, seconds since the start (with a status only), whether this operation's wait is over
+_Step = tuple[str, Any, float | None, bool]
+
+@disjoint_base
+class Client:
+    def __new__(
+        cls,
+        host: str,
+        login: str,
+        password: str,
+        *,
+        request_timeout: float = 30.0,
+        verify: bool | str | PathLike[str] = True,
+    ) -> Self: ...
+    @property
+    def host(self) -> str:
+        """The server's origin as it was understood: "https://monitor.example.com:8443"."""
+
+    @property
+    def login(self) -> str:
+        """The login."""
+
+    def get_bulk_status(self, id: str) -> BulkStatus:
+        """Ask once whether a bulk operation has finished; see the function `get_bulk_status`.
+
+        Raises:
+            RuntimeError: The client is closed.
+        """
+
+    def get_bulk_statuses(
+        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
+    ) -> dict[str, BulkStatus]:
+        """Ask once whether a bulk operation has finished; see the function `get_bulk_status`.
+
+        Raises:
+            RuntimeError: The client is closed.
+        """
+
+    def close(self) -> None:
+        """End the use of this client; any later call raises RuntimeError. May be repeated.
+
+        The connections are the process's, shared with other clients, and stay.
+        """
+
+    def __enter__(self) -> Self: ...
+    def __exit__(
+        self,
+        kind: type[BaseException] | None = None,
+        error: BaseException | None = None,
+        traceback: TracebackType | None = None,
+    ) -> Literal[False]: ...
+    def _get_bulk_status_future(self, id: str) -> Awaitable[BulkStatus]: ...
+    def _get_bulk_statuses_future(
+        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
+    ) -> Awaitable[dict[str, BulkStatus]]: ...
+    def _waits(
+        self,
+        ids: Iterable[str],
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        concurrency: int = 16,
+        return_exceptions: bool = False,
+    ) -> Waits: ...
+    def _async_waits(
+        self,
+        ids: Iterable[str],
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        concurrency: int = 16,
+        return_exceptions: bool = False,
+    ) -> AsyncWaits: ...
+
+@final
+class Waits:
+    def __iter__(self) -> Self: ...
+    def __next__(self) -> list[_Step]: ...
+    def close(self) -> None: ...
+
+@final
+class AsyncWaits:
+    def __aiter__(self) -> Self: ...
+    def __anext__(self) -> Awaitable[list[_Step]]: ...

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Callable, TypedDict
 
 
 class BulkStatus(TypedDict):
@@ -11,3 +11,7 @@ class BulkStatus(TypedDict):
 
     finished: bool
     """True once the operation has ended, whatever came of it; False while it runs."""
+
+
+OnPoll = Callable[[str, BulkStatus, float], object]
+"""Called as on_poll(id, status, elapsed) after every good answer; elapsed is in seconds since the start."""

@@ -6,6 +6,10 @@ copies. No text and no attribute holds the password, the Authorization header or
 
 from __future__ import annotations
 
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from ._types import BulkStatus
+
 
 class SaymonError(Exception):
     """The base of all errors of this package but ValueError and TypeError for bad arguments.
@@ -83,3 +87,30 @@ class ResponseError(SaymonError, ValueError):
 
 class InsecureConnectionWarning(UserWarning):
     """The password travels in a way that others may read: `verify=False`, or plain http beyond this machine."""
+
+
+class WaitTimeoutError(SaymonError, TimeoutError):
+    """A wait's `timeout` passed before all operations had finished. They go on, on the server.
+
+    `__cause__` is the failure that was tolerated last, if the last poll failed.
+
+    Attributes:
+        pending: From the id of each operation that had not finished to its last status, None where none came.
+        elapsed: Seconds since the wait began.
+    """
+
+    pending: dict[str, BulkStatus | None]
+    elapsed: float
+
+    def __init__(
+        self,
+        message: str = "",
+        *,
+        host: str | None = None,
+        id: str | None = None,
+        pending: dict[str, BulkStatus | None] | None = None,
+        elapsed: float = 0.0,
+    ) -> None:
+        super().__init__(message, host=host, id=id)
+        self.pending = {} if pending is None else pending
+        self.elapsed = elapsed

@@ -1,5 +1,6 @@
 //! Python arguments → what the core takes. Every refusal names the argument and comes before any network use.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,13 +9,14 @@ use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyString};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
 
 use crate::core::credentials::Credentials;
 use crate::core::exchange::Server;
 use crate::core::failure::InvalidInput;
 use crate::core::operation::Operation;
 use crate::core::origin::Origin;
+use crate::core::waiting::Plan;
 
 use super::errors;
 use super::runtime::{Engine, Terms, Verify};
@@ -52,7 +54,6 @@ pub struct Target {
 impl Target {
     /// `stacklevel` counts the Python frames from here to the user's.
     pub fn new<'py>(
-        engine: &Engine,
         host: &Bound<'py, PyAny>,
         login: &Bound<'py, PyAny>,
         password: &Bound<'py, PyAny>,
@@ -68,7 +69,7 @@ impl Target {
             Arg::Given(value) => positive("request_timeout", value)?,
         };
         let verify = verify_from(verify)?;
-        let terms = engine.terms(&verify)?;
+        let terms = Engine::current().terms(&verify)?;
         if matches!(verify, Verify::Off) {
             warn(
                 py,
@@ -89,6 +90,69 @@ impl Target {
 
 pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<Operation> {
     Ok(Operation::parse(&text("id", id)?)?)
+}
+
+/// Operations from an iterable of ids, each once, in the order of their first mention.
+pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<Operation>> {
+    if ids.is_instance_of::<PyString>() || ids.is_instance_of::<PyBytes>() {
+        return Err(wrong_type("ids", "an iterable of str", ids));
+    }
+    let Ok(iterator) = ids.try_iter() else {
+        return Err(wrong_type("ids", "an iterable of str", ids));
+    };
+    let mut seen = HashSet::new();
+    let mut operations = Vec::new();
+    for (place, id) in iterator.enumerate() {
+        let operation = operation(&id?).map_err(|error| in_place(ids.py(), place, &error))?;
+        if seen.insert(operation.clone()) {
+            operations.push(operation);
+        }
+    }
+    Ok(operations)
+}
+
+/// The same refusal, told with the place of the item that it is about.
+fn in_place(py: Python<'_>, place: usize, error: &PyErr) -> PyErr {
+    PyErr::from_type(error.get_type(py), format!("ids: item {place}: {}", error.value(py)))
+}
+
+/// The polling arguments of the waiting functions.
+pub fn plan<'py>(
+    timeout: &Arg<'py>,
+    interval: &Arg<'py>,
+    max_interval: &Arg<'py>,
+    retries: &Arg<'py>,
+    concurrency: &Arg<'py>,
+) -> PyResult<Plan> {
+    let seconds_or = |argument, value: &Arg<'py>, default| match value {
+        Arg::Absent => Ok(Duration::from_secs(default)),
+        Arg::Given(value) => positive(argument, value),
+    };
+    Ok(Plan {
+        timeout: match timeout {
+            Arg::Absent => Some(Duration::from_secs(3600)),
+            Arg::Given(value) if value.is_none() => None,
+            Arg::Given(value) => Some(seconds("timeout", value)?),
+        },
+        interval: seconds_or("interval", interval, 1)?,
+        max_interval: seconds_or("max_interval", max_interval, 10)?,
+        retries: u32::try_from(count("retries", retries, 10, 0)?).unwrap_or(u32::MAX),
+        concurrency: self::concurrency(concurrency)?,
+    })
+}
+
+pub fn concurrency(value: &Arg<'_>) -> PyResult<usize> {
+    count("concurrency", value, 16, 1)
+}
+
+fn count(argument: &'static str, value: &Arg<'_>, default: usize, least: usize) -> PyResult<usize> {
+    let Arg::Given(value) = value else { return Ok(default) };
+    let Some(number) = value.cast::<PyInt>().ok().filter(|number| !number.is_instance_of::<PyBool>()) else {
+        return Err(wrong_type(argument, "an int", value));
+    };
+    // More than a machine word is as good as the most that it holds.
+    let number = if number.lt(least)? { None } else { Some(number.extract().unwrap_or(usize::MAX)) };
+    number.ok_or_else(|| InvalidInput::new(argument, format!("must be at least {least}")).into())
 }
 
 fn warn(py: Python<'_>, message: &str, stacklevel: i32) -> PyResult<()> {

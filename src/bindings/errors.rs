@@ -1,5 +1,7 @@
 //! A failure → the exception class that stands for it; the classes themselves are Python's.
 
+use std::time::Duration;
+
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -8,6 +10,9 @@ use pyo3::types::{PyDict, PyModule, PyString};
 use crate::core::failure::{Failure, HttpFailure};
 use crate::core::operation::Operation;
 use crate::core::origin::Origin;
+use crate::core::waiting::Pending;
+
+use super::convert;
 
 pub fn class<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
     static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
@@ -46,6 +51,30 @@ fn build<'py>(
     };
     let text = format!("{}: bulk operation {}: {failure}", origin.as_str(), operation);
     class(py, name)?.call((text,), Some(&attributes))
+}
+
+/// The exception for a wait whose deadline passed; its cause is the failure tolerated last.
+pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin: &Origin) -> PyResult<PyErr> {
+    let statuses = PyDict::new(py);
+    for one in pending {
+        let status = one.status.as_ref().map(|status| convert::status(py, status)).transpose()?;
+        statuses.set_item(one.operation.id(), status)?;
+    }
+    let attributes = PyDict::new(py);
+    attributes.set_item(intern!(py, "host"), origin.as_str())?;
+    attributes.set_item(intern!(py, "id"), pending.first().map(|one| one.operation.id()))?;
+    attributes.set_item(intern!(py, "pending"), statuses)?;
+    attributes.set_item(intern!(py, "elapsed"), elapsed.as_secs_f64())?;
+    let which = match pending {
+        [one] => format!("bulk operation {}", one.operation),
+        [one, rest @ ..] => format!("{} bulk operations, {} and {} more", pending.len(), one.operation, rest.len()),
+        [] => "bulk operation".to_owned(),
+    };
+    let text = format!("{}: {which}: not finished after {:.1} s", origin.as_str(), elapsed.as_secs_f64());
+    let error = PyErr::from_value(class(py, intern!(py, "WaitTimeoutError"))?.call((text,), Some(&attributes))?);
+    let last = pending.iter().find_map(|one| Some((one.failure.as_ref()?, &one.operation)));
+    error.set_cause(py, last.map(|(failure, operation)| exception(py, failure, origin, operation)));
+    Ok(error)
 }
 
 fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {

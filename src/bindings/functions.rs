@@ -1,11 +1,20 @@
-//! The module's functions: each converts its arguments and runs one core future.
+//! One status, blocking and awaited: the plain functions and what `Client` shares with them.
+
+use std::time::Duration;
 
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
+use crate::core::answer::Status;
+use crate::core::exchange::Server;
+use crate::core::failure::Failure;
+use crate::core::many::{self, Timed};
+use crate::core::operation::Operation;
+
 use super::arguments::{self, Arg, Target};
+use super::lane::Lent;
 use super::runtime::Engine;
-use super::{convert, errors};
+use super::{background, convert, errors, log};
 
 /// Ask a SAYMON server once whether a bulk operation has finished.
 ///
@@ -48,16 +57,122 @@ pub fn get_bulk_status<'py>(
     request_timeout: Arg<'py>,
     verify: Arg<'py>,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let py = host.py();
-    let engine = Engine::current()?;
     let operation = arguments::operation(id)?;
-    let target = Target::new(engine, host, login, password, &request_timeout, &verify, 1)?;
-    let server = &target.server;
-    let mut lane = engine.lane()?;
+    let target = Target::new(host, login, password, &request_timeout, &verify, 1)?;
+    status(host.py(), &target, &operation)
+}
+
+/// The awaitable behind `get_bulk_status_async`.
+#[pyfunction]
+#[pyo3(
+    signature = (host, id, login, password, *, request_timeout=Arg::Absent, verify=Arg::Absent),
+    text_signature = "(host, id, login, password, *, request_timeout=30.0, verify=True)"
+)]
+pub fn _get_bulk_status_future<'py>(
+    host: &Bound<'py, PyAny>,
+    id: &Bound<'py, PyAny>,
+    login: &Bound<'py, PyAny>,
+    password: &Bound<'py, PyAny>,
+    request_timeout: Arg<'py>,
+    verify: Arg<'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let operation = arguments::operation(id)?;
+    let target = Target::new(host, login, password, &request_timeout, &verify, 2)?;
+    status_future(host.py(), target, operation)
+}
+
+/// An id that can be one, refused as `id` otherwise.
+#[pyfunction]
+pub fn _checked_id<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    arguments::operation(id).map(|_| id.clone())
+}
+
+pub fn status<'py>(py: Python<'py>, target: &Target, operation: &Operation) -> PyResult<Bound<'py, PyDict>> {
+    let mut lane = Lent::borrow(Engine::current())?;
     let connections = lane.connections(&target.terms)?;
-    let outcome = lane.block_on(py, connections.status(server, &operation))?;
+    let (outcome, took) = lane.block_on(py, many::timed(&connections, &target.server, operation))?;
+    drop(lane);
+    value(py, &target.server, operation, outcome, took)
+}
+
+pub fn status_future(py: Python<'_>, target: Target, operation: Operation) -> PyResult<Bound<'_, PyAny>> {
+    let connections = background::connections(&target.terms)?;
+    let Target { server, .. } = target;
+    let exchange = async move {
+        let (outcome, took) = many::timed(&connections, &server, &operation).await;
+        (server, operation, outcome, took)
+    };
+    background::future(py, exchange, |py, (server, operation, outcome, took)| {
+        value(py, &server, &operation, outcome, took).map(|dict| dict.into_any().unbind())
+    })
+}
+
+/// Many statuses as a dict in the order of `operations`.
+pub fn statuses<'py>(
+    py: Python<'py>,
+    target: &Target,
+    operations: &[Operation],
+    concurrency: usize,
+    return_exceptions: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let mut lane = Lent::borrow(Engine::current())?;
+    let connections = lane.connections(&target.terms)?;
+    let asked = many::statuses(&connections, &target.server, operations, concurrency, !return_exceptions);
+    let outcomes = lane.block_on(py, asked)?;
+    drop(lane);
+    values(py, &target.server, operations, outcomes, return_exceptions)
+}
+
+pub fn statuses_future(
+    py: Python<'_>,
+    target: Target,
+    operations: Vec<Operation>,
+    concurrency: usize,
+    return_exceptions: bool,
+) -> PyResult<Bound<'_, PyAny>> {
+    let connections = background::connections(&target.terms)?;
+    let Target { server, .. } = target;
+    let asked = async move {
+        let outcomes = many::statuses(&connections, &server, &operations, concurrency, !return_exceptions).await;
+        (server, operations, outcomes)
+    };
+    background::future(py, asked, move |py, (server, operations, outcomes)| {
+        values(py, &server, &operations, outcomes, return_exceptions).map(|dict| dict.into_any().unbind())
+    })
+}
+
+/// One outcome logged, then as a dict or an exception.
+fn value<'py>(
+    py: Python<'py>,
+    server: &Server,
+    operation: &Operation,
+    outcome: Result<Status, Failure>,
+    took: Duration,
+) -> PyResult<Bound<'py, PyDict>> {
+    log::exchange(py, server, operation, outcome.as_ref(), took)?;
     match outcome {
         Ok(status) => convert::status(py, &status),
-        Err(failure) => Err(errors::exception(py, &failure, &server.origin, &operation)),
+        Err(failure) => Err(errors::exception(py, &failure, &server.origin, operation)),
     }
+}
+
+fn values<'py>(
+    py: Python<'py>,
+    server: &Server,
+    operations: &[Operation],
+    outcomes: Vec<Option<Timed>>,
+    return_exceptions: bool,
+) -> PyResult<Bound<'py, PyDict>> {
+    let statuses = PyDict::new(py);
+    let mut first_error = None;
+    for (operation, outcome) in operations.iter().zip(outcomes) {
+        // None: not asked any more after the first failure.
+        let Some((outcome, took)) = outcome else { continue };
+        match value(py, server, operation, outcome, took) {
+            Ok(status) => statuses.set_item(operation.id(), status)?,
+            Err(error) if return_exceptions => statuses.set_item(operation.id(), error.into_value(py))?,
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(statuses), Err)
 }

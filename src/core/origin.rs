@@ -114,13 +114,11 @@ fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
     Ok((name.to_owned(), port))
 }
 
-/// No empty and no overlong label (RFC 1035 section 2.3.4); one dot may end the name.
+/// No empty and no overlong label (RFC 1035 section 2.3.4); one dot may end the name. Lengths count once it is ASCII.
 fn is_name(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name);
-    name.len() <= 1024
-        && name.split('.').all(|label| !label.is_empty())
-        && (!name.is_ascii() || name.len() <= 253)
-        && (!name.is_ascii() || name.split('.').all(|label| label.len() <= 63))
+    let fits = |text: &str, limit: usize| !text.is_empty() && (!text.is_ascii() || text.len() <= limit);
+    fits(name, 253) && name.split('.').all(|label| fits(label, 63))
 }
 
 #[cfg(test)]

@@ -1,0 +1,319 @@
+"""`Client`, and the plain functions that are more than one native call."""
+
+from __future__ import annotations
+
+from . import _core
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Iterator
+    from os import PathLike
+    from types import TracebackType
+
+    from typing_extensions import Self
+
+    from ._types import BulkStatus, OnPoll
+
+
+class Client(_core.Client):
+    """One server and one login, for many calls.
+
+    Connections are kept and shared by all clients and functions of the process, so a Client costs nothing to make. It may
+    be used by many threads and event loops at once, and after a fork. It does not pickle: it holds a password.
+
+    Args:
+        host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
+            "http://" before it.
+        login: The login; no colon (RFC 7617).
+        password: The password.
+        request_timeout: Seconds for one exchange, connect to last byte; 30 by default.
+        verify: True (default) trusts the system's CA certificates, a path those of that PEM file and no others, False
+            checks nothing and warns.
+
+    Raises:
+        ValueError, TypeError: An argument cannot be used.
+    """
+
+    @classmethod
+    def from_env(cls, *, request_timeout: float = 30.0, verify: bool | str | PathLike[str] = True) -> Self:
+        """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
+
+        Where login or password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the
+        host's name; SAYMON_LOGIN must then be absent or agree with it.
+
+        Args:
+            request_timeout: As for Client.
+            verify: As for Client.
+
+        Raises:
+            ValueError: The environment lacks the host or the credentials; the text says which.
+        """
+        from ._environment import credentials, host
+
+        where = host()
+        login, password = credentials(where)
+        try:
+            return cls(where, login, password, request_timeout=request_timeout, verify=verify)
+        finally:
+            del password
+
+    async def get_bulk_status_async(self, id: str) -> BulkStatus:
+        """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
+        return await self._get_bulk_status_future(id)
+
+    async def get_bulk_statuses_async(
+        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
+    ) -> dict[str, BulkStatus]:
+        """The coroutine twin of `get_bulk_statuses`. Cancelling it drops the requests."""
+        return await self._get_bulk_statuses_future(ids, concurrency=concurrency, return_exceptions=return_exceptions)
+
+    def wait_for_bulk(
+        self,
+        id: str,
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        on_poll: OnPoll | None = None,
+    ) -> BulkStatus:
+        """Wait until a bulk operation has finished.
+
+        Polls at once, then after `interval` seconds, each pause 1.5 times the one before up to `max_interval`, each changed
+        at random by up to a tenth. A Retry-After of the server (RFC 9110 section 10.2.3) lengthens the next pause. Ctrl-C
+        ends the wait at any moment; the operation goes on, on the server.
+
+        Args:
+            id: The operation's id.
+            timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once. The last pause is cut to it and
+                followed by one last poll, which may take another second.
+            interval: Seconds of the first pause; 1 by default.
+            max_interval: Seconds that the pauses grow to; 10 by default, and never less than `interval`.
+            retries: Failures in a row that are tolerated; 10 by default. Tolerated are HTTP 408, 429, 500, 502, 503 and 504,
+                connections refused or cut off, and requests timed out; before the first good answer a name that does not
+                resolve, a refused connection and a failed TLS handshake are not.
+            on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer; elapsed is in seconds
+                since the start. What it raises ends the wait and comes out of it.
+
+        Returns:
+            The status with `finished` True. Finished does not mean succeeded.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used. Nothing was sent.
+            WaitTimeoutError: `timeout` passed.
+            SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
+            RuntimeError: The client is closed.
+        """
+        waits = self._waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
+        for _, status in _drive(waits, on_poll):
+            return status
+        raise AssertionError("a wait ends with a status or an error")
+
+    async def wait_for_bulk_async(
+        self,
+        id: str,
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        on_poll: OnPoll | None = None,
+    ) -> BulkStatus:
+        """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
+        waits = self._async_waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
+        async for _, status in _drive_async(waits, on_poll):
+            return status
+        raise AssertionError("a wait ends with a status or an error")
+
+    def wait_for_bulks(
+        self,
+        ids: Iterable[str],
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        on_poll: OnPoll | None = None,
+        concurrency: int = 16,
+        return_exceptions: bool = False,
+    ) -> Iterator[tuple[str, BulkStatus]]:
+        """Wait for many bulk operations, yielding (id, status) as each finishes.
+
+        `tqdm(client.wait_for_bulks(ids), total=len(ids))` is a progress bar, `dict(client.wait_for_bulks(ids))` the
+        mapping. Polling goes on while the iterator is asked for its next item; leaving the loop stops it.
+
+        Args:
+            ids: An iterable of ids, not a str; one that is repeated is waited for once.
+            timeout: Seconds for everything, as for `wait_for_bulk`.
+            interval: As for `wait_for_bulk`, for each operation.
+            max_interval: As for `wait_for_bulk`, for each operation.
+            retries: As for `wait_for_bulk`, for each operation.
+            on_poll: As for `wait_for_bulk`, for each operation.
+            concurrency: Polls under way at the same time; 16 by default.
+            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
+                yields the error in the status's place and goes on.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used; raised by the call, before the first item.
+            WaitTimeoutError: `timeout` passed; `pending` has all operations that had not finished.
+            SaymonError: As for `wait_for_bulk`, unless `return_exceptions`.
+            RuntimeError: The client is closed.
+        """
+        waits = self._waits(
+            ids,
+            timeout=timeout,
+            interval=interval,
+            max_interval=max_interval,
+            retries=retries,
+            concurrency=concurrency,
+            return_exceptions=return_exceptions,
+        )
+        return _drive(waits, on_poll)
+
+    def wait_for_bulks_async(
+        self,
+        ids: Iterable[str],
+        *,
+        timeout: float | None = 3600.0,
+        interval: float = 1.0,
+        max_interval: float = 10.0,
+        retries: int = 10,
+        on_poll: OnPoll | None = None,
+        concurrency: int = 16,
+        return_exceptions: bool = False,
+    ) -> AsyncIterator[tuple[str, BulkStatus]]:
+        """The twin of `wait_for_bulks` for `async for`."""
+        waits = self._async_waits(
+            ids,
+            timeout=timeout,
+            interval=interval,
+            max_interval=max_interval,
+            retries=retries,
+            concurrency=concurrency,
+            return_exceptions=return_exceptions,
+        )
+        return _drive_async(waits, on_poll)
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _one(id: object) -> list[str]:
+    # A wait for one is a wait for many, but speaks of `id` and not of `ids`.
+    return [_core._checked_id(id)]
+
+
+def _drive(waits: _core.Waits, on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
+    try:
+        for steps in waits:
+            for id, outcome, elapsed, ended in steps:
+                if on_poll is not None and elapsed is not None:
+                    on_poll(id, outcome, elapsed)
+                if ended:
+                    yield id, outcome
+    finally:
+        waits.close()
+
+
+async def _drive_async(waits: _core.AsyncWaits, on_poll: OnPoll | None) -> AsyncIterator[tuple[str, BulkStatus]]:
+    async for steps in waits:
+        for id, outcome, elapsed, ended in steps:
+            if on_poll is not None and elapsed is not None:
+                on_poll(id, outcome, elapsed)
+            if ended:
+                yield id, outcome
+
+
+async def get_bulk_status_async(
+    host: str,
+    id: str,
+    login: str,
+    password: str,
+    *,
+    request_timeout: float = 30.0,
+    verify: bool | str | PathLike[str] = True,
+) -> BulkStatus:
+    """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
+    try:
+        future = _core._get_bulk_status_future(host, id, login, password, request_timeout=request_timeout, verify=verify)
+    finally:
+        del password
+    return await future
+
+
+def wait_for_bulk(
+    host: str,
+    id: str,
+    login: str,
+    password: str,
+    *,
+    timeout: float | None = 3600.0,
+    interval: float = 1.0,
+    max_interval: float = 10.0,
+    retries: int = 10,
+    on_poll: OnPoll | None = None,
+    request_timeout: float = 30.0,
+    verify: bool | str | PathLike[str] = True,
+) -> BulkStatus:
+    """Wait until a bulk operation has finished: `Client.wait_for_bulk` for one call.
+
+    Args:
+        host: As for `get_bulk_status`.
+        id: As for `get_bulk_status`.
+        login: As for `get_bulk_status`.
+        password: As for `get_bulk_status`.
+        timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once.
+        interval: Seconds of the first pause between polls; 1 by default. Each is 1.5 times the one before.
+        max_interval: Seconds that the pauses grow to; 10 by default.
+        retries: Failures in a row that are tolerated; 10 by default.
+        on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer.
+        request_timeout: Seconds for one exchange; 30 by default.
+        verify: As for `get_bulk_status`.
+
+    Returns:
+        The status with `finished` True. Finished does not mean succeeded.
+
+    Raises:
+        ValueError, TypeError: An argument cannot be used. Nothing was sent.
+        WaitTimeoutError: `timeout` passed; the operation goes on, on the server.
+        SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
+    """
+    try:
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
+    finally:
+        del password
+    return client.wait_for_bulk(
+        id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
+    )
+
+
+async def wait_for_bulk_async(
+    host: str,
+    id: str,
+    login: str,
+    password: str,
+    *,
+    timeout: float | None = 3600.0,
+    interval: float = 1.0,
+    max_interval: float = 10.0,
+    retries: int = 10,
+    on_poll: OnPoll | None = None,
+    request_timeout: float = 30.0,
+    verify: bool | str | PathLike[str] = True,
+) -> BulkStatus:
+    """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
+    try:
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
+    finally:
+        del password
+    return await client.wait_for_bulk_async(
+        id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
+    )

@@ -1,0 +1,111 @@
+//! Blocking calls: each borrows a lane, a runtime with its connections, and drives it on its own thread. No hop to
+//! another thread, and as many lanes as there are calls at the same time.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+
+use crate::core::exchange::Connections;
+
+use super::runtime::{Engine, Stores, Terms, lock};
+
+/// How often a blocking call looks for signals: Ctrl-C must end it within 0.1 s.
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
+const TIMER_CHECK: u32 = 11;
+
+/// Idle lanes kept; a burst of more threads than this opens its connections anew the next time.
+const KEPT: usize = 64;
+
+pub struct Lane {
+    runtime: Runtime,
+    stores: Stores,
+}
+
+/// A lane lent to one call.
+pub struct Lent {
+    engine: &'static Engine,
+    lane: Option<Lane>,
+}
+
+impl Lent {
+    pub fn borrow(engine: &'static Engine) -> PyResult<Self> {
+        let idle = lock(&engine.lanes).pop();
+        let lane = match idle {
+            Some(lane) => lane,
+            None => Lane {
+                runtime: Builder::new_current_thread().enable_all().event_interval(TIMER_CHECK).build()?,
+                stores: Stores::default(),
+            },
+        };
+        Ok(Self { engine, lane: Some(lane) })
+    }
+
+    fn lane(&mut self) -> PyResult<&mut Lane> {
+        let lane = self.lane.as_mut().filter(|_| self.engine.is_of_this_process());
+        lane.ok_or_else(|| PyRuntimeError::new_err("the call was interrupted, or belongs to the process that forked"))
+    }
+
+    pub fn connections(&mut self, terms: &Arc<Terms>) -> PyResult<Connections> {
+        let engine = self.engine;
+        self.lane()?.stores.under(terms, engine)
+    }
+
+    /// Runs a future on this thread, detached. Signals are looked for between its steps and not inside: a handler may
+    /// raise, and it may call us again.
+    pub fn block_on<F>(&mut self, py: Python<'_>, future: F) -> PyResult<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        let mut future = pin!(future);
+        loop {
+            let runtime = &self.lane()?.runtime;
+            let step = py.detach(|| {
+                runtime.block_on(async {
+                    // Lets connections notice what happened to them while nobody drove this lane.
+                    tokio::task::yield_now().await;
+                    tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await
+                })
+            });
+            if let Ok(output) = step {
+                return Ok(output);
+            }
+            if let Err(interrupt) = py.check_signals() {
+                self.abandon();
+                return Err(interrupt);
+            }
+        }
+    }
+
+    /// Ends the lane with all its connections: only so is a request dropped at once that nobody drives any more.
+    pub fn abandon(&mut self) {
+        let Some(lane) = self.lane.take() else { return };
+        if self.engine.is_of_this_process() {
+            lane.runtime.shutdown_background();
+        } else {
+            std::mem::forget(lane);
+        }
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if self.engine.is_of_this_process()
+            && let Some(lane) = self.lane.take()
+        {
+            let mut idle = lock(&self.engine.lanes);
+            if idle.len() < KEPT {
+                return idle.push(lane);
+            }
+            drop(idle);
+            self.lane = Some(lane);
+        }
+        self.abandon();
+    }
+}

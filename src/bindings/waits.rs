@@ -1,0 +1,151 @@
+//! Waiting, blocking and awaited: iterators over what happens to the operations.
+//!
+//! Each item is a list of steps (id, outcome, elapsed, ended): a status with its elapsed seconds, or an exception and None.
+
+use std::sync::{Arc, Mutex, TryLockError};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::core::exchange::Server;
+use crate::core::operation::Operation;
+use crate::core::waiting::{self, Event, Plan};
+
+use super::arguments::Target;
+use super::lane::Lent;
+use super::runtime::Engine;
+use super::{background, convert, errors, log};
+
+/// A wait that the iterating thread drives.
+#[pyclass(frozen, module = "saymon_bulk._core")]
+pub struct Waits {
+    telling: Telling,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    // Dropped before the lane in which its exchanges live.
+    waits: waiting::Waits,
+    lane: Lent,
+}
+
+impl Waits {
+    pub fn new(target: &Target, operations: Vec<Operation>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
+        let mut lane = Lent::borrow(Engine::current())?;
+        let connections = lane.connections(&target.terms)?;
+        let telling = Telling { server: target.server.clone(), return_exceptions };
+        let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
+        Ok(Self { telling, running: Mutex::new(Some(Running { waits, lane })) })
+    }
+}
+
+#[pymethods]
+impl Waits {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyList>>> {
+        let mut running = match self.running.try_lock() {
+            Ok(running) => running,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
+        };
+        let Some(Running { waits, lane }) = running.as_mut() else { return Ok(None) };
+        match lane.block_on(py, waits.next())? {
+            Some(event) => self.telling.steps(py, event).map(Some),
+            None => {
+                *running = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stops polling and drops what is under way. Idempotent.
+    fn close(&self) {
+        if let Ok(mut running) = self.running.try_lock()
+            && let Some(Running { waits, mut lane }) = running.take()
+        {
+            drop(waits);
+            lane.abandon();
+        }
+    }
+}
+
+/// A wait that the background thread drives while a step is awaited.
+#[pyclass(frozen, module = "saymon_bulk._core")]
+pub struct AsyncWaits {
+    telling: Telling,
+    waits: Arc<AsyncMutex<waiting::Waits>>,
+}
+
+impl AsyncWaits {
+    pub fn new(target: &Target, operations: Vec<Operation>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
+        let connections = background::connections(&target.terms)?;
+        let telling = Telling { server: target.server.clone(), return_exceptions };
+        let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
+        Ok(Self { telling, waits: Arc::new(AsyncMutex::new(waits)) })
+    }
+}
+
+#[pymethods]
+impl AsyncWaits {
+    fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        let waits = self.waits.clone();
+        let telling = self.telling.clone();
+        background::future(py, async move { waits.lock().await.next().await }, move |py, event| match event {
+            Some(event) => telling.steps(py, event).map(|steps| steps.into_any().unbind()),
+            None => Err(PyStopAsyncIteration::new_err(())),
+        })
+    }
+}
+
+/// How events become steps.
+#[derive(Clone)]
+struct Telling {
+    server: Arc<Server>,
+    return_exceptions: bool,
+}
+
+impl Telling {
+    fn steps<'py>(&self, py: Python<'py>, event: Event) -> PyResult<Bound<'py, PyList>> {
+        let server = &self.server;
+        let origin = &server.origin;
+        let steps = PyList::empty(py);
+        match event {
+            Event::Polled { operation, status, elapsed, took } => {
+                log::exchange(py, server, &operation, Ok(&status), took)?;
+                let told = convert::status(py, &status)?;
+                steps.append((operation.id(), told, elapsed.as_secs_f64(), status.finished))?;
+            }
+            Event::Tolerated { operation, failure, took } => {
+                log::exchange(py, server, &operation, Err(&failure), took)?;
+                let error = errors::exception(py, &failure, origin, &operation).into_value(py);
+                log::tolerated(py, error.bind(py))?;
+                steps.append((operation.id(), error, py.None(), false))?;
+            }
+            Event::Failed { operation, failure, took } => {
+                log::exchange(py, server, &operation, Err(&failure), took)?;
+                let error = errors::exception(py, &failure, origin, &operation);
+                if !self.return_exceptions {
+                    return Err(error);
+                }
+                steps.append((operation.id(), error.into_value(py), py.None(), true))?;
+            }
+            Event::TimedOut { pending, elapsed } if self.return_exceptions => {
+                for one in &pending {
+                    let error = errors::timed_out(py, std::slice::from_ref(one), elapsed, origin)?;
+                    steps.append((one.operation.id(), error.into_value(py), py.None(), true))?;
+                }
+            }
+            Event::TimedOut { pending, elapsed } => return Err(errors::timed_out(py, &pending, elapsed, origin)?),
+        }
+        Ok(steps)
+    }
+}
