@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust python clean
+.PHONY: demo develop test lint rust python bench clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -39,11 +39,18 @@ lint: $(VENV)/tools
 rust:
 	cargo test --locked --no-default-features
 
+# The wheel itself is what is tested, not the work tree.
 python: $(VENV)/tools
-	$(BIN)/maturin develop --quiet --release --locked
+	rm -rf target/wheels
+	$(BIN)/maturin build --quiet --release --locked --out target/wheels
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest saymon_bulk
 	$(BIN)/python -m pytest
+
+# Against the peers, in virtual environments of their own; `make bench BENCH=--short` ends in five minutes.
+bench:
+	$(PYTHON) benches/run.py $(BENCH)
 
 clean:
 	rm -rf target dist $(VENV)

@@ -1,0 +1,83 @@
+"""The wheel alone, in a fresh virtual environment of each other CPython that is at hand."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from saymon_bulk.testing import PracticeServer
+
+WHEELS = Path(__file__).parent.parent / "target" / "wheels"
+CALL = """
+import sys, saymon_bulk
+host, id = sys.argv[1:]
+print(saymon_bulk.get_bulk_status(host, id, "login", "password"))
+print(saymon_bulk.Client(host, "login", "password").wait_for_bulk(id, interval=0.1))
+import asyncio
+print(asyncio.run(saymon_bulk.get_bulk_status_async(host, id, "login", "password")))
+"""
+
+
+@pytest.fixture(scope="module")
+def wheel() -> Path:
+    found = sorted(WHEELS.glob("*.whl"))
+    if not found:
+        pytest.skip("no wheel in target/wheels; `make test` builds it")
+    return found[-1]
+
+
+def pythons() -> dict[str, str]:
+    """Other CPythons from 3.9 on, by version: those on PATH, and those of pyenv."""
+    places = [Path(place) for place in os.get_exec_path()]
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    places += sorted(root.glob("versions/*/bin"))
+    found = {}
+    for place in places:
+        for path in sorted(place.glob("python3.*")) if place.is_dir() else []:
+            match = re.fullmatch(r"python(3\.(\d+))", path.name)
+            if match and int(match[2]) >= 9 and "shims" not in path.parts:
+                found.setdefault(match[1], str(path))
+    found.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)
+    return found
+
+
+def run(*command: str | Path) -> str:
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, env=clean)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_other_pythons_are_at_hand() -> None:
+    if not pythons():
+        pytest.skip("no other CPython from 3.9 on is installed here")
+
+
+@pytest.mark.parametrize("version", sorted(pythons(), key=lambda version: int(version[2:])))
+def test_installed_alone_and_called(version: str, wheel: Path, tmp_path: Path) -> None:
+    home = tmp_path / "venv"
+    run(pythons()[version], "-m", "venv", home)
+    python = home / "bin" / "python"
+    run(python, "-m", "pip", "install", "--no-index", "--disable-pip-version-check", wheel)
+    with PracticeServer("login", "password", finishes_after=0.3) as server:
+        answers = run(python, "-c", CALL, server.host, server.start_bulk()).splitlines()
+    assert answers == ["{'finished': False}", "{'finished': True}", "{'finished': True}"]
+    shutil.rmtree(home)
+
+
+def test_needs_nothing_but_python(wheel: Path) -> None:
+    assert "-cp39-abi3-" in wheel.name
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
+        needs = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
+    assert [line for line in needs if "extra ==" not in line] == []
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"saymon_bulk"}
+    assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi"} <= set(names)
