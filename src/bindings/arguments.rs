@@ -19,7 +19,8 @@ use crate::core::origin::Origin;
 use crate::core::waiting::Plan;
 
 use super::errors;
-use super::runtime::{Engine, Terms, Verify};
+use super::runtime::Engine;
+use super::terms::{Terms, Verify};
 
 /// A hundred years of seconds.
 const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
@@ -69,20 +70,12 @@ impl Target {
             Arg::Given(value) => positive("request_timeout", value)?,
         };
         let verify = verify_from(verify)?;
-        let terms = Engine::current().terms(&verify)?;
+        let terms = Engine::current().sides.terms(&verify)?;
         if matches!(verify, Verify::Off) {
-            warn(
-                py,
-                &format!("{}: verify=False, whoever answers there gets the password", origin.as_str()),
-                stacklevel,
-            )?;
+            warn(py, &origin, "verify=False, whoever answers there gets the password", stacklevel)?;
         }
         if origin.is_exposed() {
-            warn(
-                py,
-                &format!("{}: plain http, whoever is on the way can read the password", origin.as_str()),
-                stacklevel,
-            )?;
+            warn(py, &origin, "plain http, whoever is on the way can read the password", stacklevel)?;
         }
         Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
     }
@@ -155,9 +148,9 @@ fn count(argument: &'static str, value: &Arg<'_>, default: usize, least: usize) 
     number.ok_or_else(|| InvalidInput::new(argument, format!("must be at least {least}")).into())
 }
 
-fn warn(py: Python<'_>, message: &str, stacklevel: i32) -> PyResult<()> {
+fn warn(py: Python<'_>, origin: &Origin, danger: &str, stacklevel: i32) -> PyResult<()> {
     let category = errors::class(py, intern!(py, "InsecureConnectionWarning"))?;
-    PyErr::warn(py, &category, &std::ffi::CString::new(message)?, stacklevel)
+    PyErr::warn(py, &category, &std::ffi::CString::new(format!("{}: {danger}", origin.as_str()))?, stacklevel)
 }
 
 /// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would carry it.

@@ -12,9 +12,8 @@ use crate::core::many::{self, Timed};
 use crate::core::operation::Operation;
 
 use super::arguments::{self, Arg, Target};
-use super::lane::Lent;
 use super::runtime::Engine;
-use super::{background, convert, errors, log};
+use super::{asyncio, convert, errors, log};
 
 /// Ask a SAYMON server once whether a bulk operation has finished.
 ///
@@ -88,21 +87,22 @@ pub fn _checked_id<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 pub fn status<'py>(py: Python<'py>, target: &Target, operation: &Operation) -> PyResult<Bound<'py, PyDict>> {
-    let mut lane = Lent::borrow(Engine::current())?;
-    let connections = lane.connections(&target.terms)?;
+    let engine = Engine::current();
+    let mut lane = engine.lanes.borrow()?;
+    let connections = lane.connections(&target.terms, &engine.sides)?;
     let (outcome, took) = lane.block_on(py, many::timed(&connections, &target.server, operation))?;
     drop(lane);
     value(py, &target.server, operation, outcome, took)
 }
 
 pub fn status_future(py: Python<'_>, target: Target, operation: Operation) -> PyResult<Bound<'_, PyAny>> {
-    let connections = background::connections(&target.terms)?;
+    let connections = asyncio::connections(&target.terms)?;
     let Target { server, .. } = target;
     let exchange = async move {
         let (outcome, took) = many::timed(&connections, &server, &operation).await;
         (server, operation, outcome, took)
     };
-    background::future(py, exchange, |py, (server, operation, outcome, took)| {
+    asyncio::future(py, exchange, |py, (server, operation, outcome, took)| {
         value(py, &server, &operation, outcome, took).map(|dict| dict.into_any().unbind())
     })
 }
@@ -115,8 +115,9 @@ pub fn statuses<'py>(
     concurrency: usize,
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyDict>> {
-    let mut lane = Lent::borrow(Engine::current())?;
-    let connections = lane.connections(&target.terms)?;
+    let engine = Engine::current();
+    let mut lane = engine.lanes.borrow()?;
+    let connections = lane.connections(&target.terms, &engine.sides)?;
     let asked = many::statuses(&connections, &target.server, operations, concurrency, !return_exceptions);
     let outcomes = lane.block_on(py, asked)?;
     drop(lane);
@@ -130,13 +131,13 @@ pub fn statuses_future(
     concurrency: usize,
     return_exceptions: bool,
 ) -> PyResult<Bound<'_, PyAny>> {
-    let connections = background::connections(&target.terms)?;
+    let connections = asyncio::connections(&target.terms)?;
     let Target { server, .. } = target;
     let asked = async move {
         let outcomes = many::statuses(&connections, &server, &operations, concurrency, !return_exceptions).await;
         (server, operations, outcomes)
     };
-    background::future(py, asked, move |py, (server, operations, outcomes)| {
+    asyncio::future(py, asked, move |py, (server, operations, outcomes)| {
         values(py, &server, &operations, outcomes, return_exceptions).map(|dict| dict.into_any().unbind())
     })
 }

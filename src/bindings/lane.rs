@@ -2,7 +2,7 @@
 //! another thread, and as many lanes as there are calls at the same time.
 
 use std::pin::pin;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use crate::core::exchange::Connections;
 
-use super::runtime::{Engine, Stores, Terms, lock};
+use super::terms::{Stores, Terms, TlsSides, lock};
 
 /// How often a blocking call looks for signals: Ctrl-C must end it within 0.1 s.
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -22,20 +22,24 @@ const TIMER_CHECK: u32 = 11;
 /// Idle lanes kept; a burst of more threads than this opens its connections anew the next time.
 const KEPT: usize = 64;
 
-pub struct Lane {
+struct Lane {
     runtime: Runtime,
     stores: Stores,
 }
 
-/// A lane lent to one call.
-pub struct Lent {
-    engine: &'static Engine,
-    lane: Option<Lane>,
+/// Lanes that no call holds, the one used last at the end: its connections are the warmest.
+pub struct Lanes {
+    pid: u32,
+    idle: Mutex<Vec<Lane>>,
 }
 
-impl Lent {
-    pub fn borrow(engine: &'static Engine) -> PyResult<Self> {
-        let idle = lock(&engine.lanes).pop();
+impl Lanes {
+    pub fn of(pid: u32) -> Self {
+        Self { pid, idle: Mutex::default() }
+    }
+
+    pub fn borrow(&'static self) -> PyResult<Lent> {
+        let idle = lock(&self.idle).pop();
         let lane = match idle {
             Some(lane) => lane,
             None => Lane {
@@ -43,17 +47,28 @@ impl Lent {
                 stores: Stores::default(),
             },
         };
-        Ok(Self { engine, lane: Some(lane) })
+        Ok(Lent { lanes: self, lane: Some(lane) })
     }
 
+    fn are_of_this_process(&self) -> bool {
+        self.pid == std::process::id()
+    }
+}
+
+/// A lane lent to one call.
+pub struct Lent {
+    lanes: &'static Lanes,
+    lane: Option<Lane>,
+}
+
+impl Lent {
     fn lane(&mut self) -> PyResult<&mut Lane> {
-        let lane = self.lane.as_mut().filter(|_| self.engine.is_of_this_process());
+        let lane = self.lane.as_mut().filter(|_| self.lanes.are_of_this_process());
         lane.ok_or_else(|| PyRuntimeError::new_err("the call was interrupted, or belongs to the process that forked"))
     }
 
-    pub fn connections(&mut self, terms: &Arc<Terms>) -> PyResult<Connections> {
-        let engine = self.engine;
-        self.lane()?.stores.under(terms, engine)
+    pub fn connections(&mut self, terms: &Arc<Terms>, sides: &TlsSides) -> PyResult<Connections> {
+        self.lane()?.stores.under(terms, sides)
     }
 
     /// Runs a future on this thread, detached. Signals are looked for between its steps and not inside: a handler may
@@ -86,7 +101,7 @@ impl Lent {
     /// Ends the lane with all its connections: only so is a request dropped at once that nobody drives any more.
     pub fn abandon(&mut self) {
         let Some(lane) = self.lane.take() else { return };
-        if self.engine.is_of_this_process() {
+        if self.lanes.are_of_this_process() {
             lane.runtime.shutdown_background();
         } else {
             std::mem::forget(lane);
@@ -96,10 +111,10 @@ impl Lent {
 
 impl Drop for Lent {
     fn drop(&mut self) {
-        if self.engine.is_of_this_process()
+        if self.lanes.are_of_this_process()
             && let Some(lane) = self.lane.take()
         {
-            let mut idle = lock(&self.engine.lanes);
+            let mut idle = lock(&self.lanes.idle);
             if idle.len() < KEPT {
                 return idle.push(lane);
             }

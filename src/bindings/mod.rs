@@ -1,6 +1,7 @@
 //! The core shown to Python. Converts, and decides nothing.
 
 mod arguments;
+mod asyncio;
 mod background;
 mod client;
 mod convert;
@@ -9,6 +10,7 @@ mod functions;
 mod lane;
 mod log;
 mod runtime;
+mod terms;
 mod waits;
 
 use pyo3::prelude::*;
@@ -18,7 +20,7 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::background::_shutdown;
+    use super::asyncio::_shutdown;
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]

@@ -1,51 +1,22 @@
-//! What a process owns: lanes for its blocking calls, a background thread for asyncio, the TLS side of both.
+//! What a process owns: lanes for its blocking calls, a background for asyncio, the TLS sides of both.
 //!
 //! Everything here belongs to one pid. A forked child finds its parent's engine, leaves it alone (its sockets, timers
 //! and locks are the parent's) and makes its own; that is also why the inherited one is leaked and never dropped.
 
-use std::ffi::OsString;
-use std::path::PathBuf;
 use std::ptr;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-
-use pyo3::exceptions::PyRuntimeError;
-use pyo3::prelude::*;
-use rustls::ClientConfig;
-
-use crate::core::exchange::Connections;
-use crate::core::failure::InvalidInput;
-use crate::core::proxy;
-use crate::core::trust::{CaFile, CaStamp, SystemStore, Trust};
 
 use super::background::Background;
-use super::lane::Lane;
-
-/// Stores of connections kept per runtime: CA files that changed and environments that were make new ones.
-const KEPT: usize = 16;
-
-/// The `verify` argument.
-pub enum Verify {
-    System,
-    File(PathBuf),
-    Off,
-}
-
-/// What connections may be shared under: the same trust and the same proxies. Plain data, good across a fork.
-#[derive(Debug, PartialEq, Eq)]
-pub struct Terms {
-    trust: Trust,
-    proxies: Vec<(&'static str, OsString)>,
-}
+use super::lane::Lanes;
+use super::terms::TlsSides;
 
 /// All that a process owns.
 pub struct Engine {
     pid: u32,
-    /// Lanes that no call holds, the one used last at the end: its connections are the warmest.
-    pub lanes: Mutex<Vec<Lane>>,
+    pub sides: TlsSides,
+    pub lanes: Lanes,
     pub background: Mutex<Background>,
-    /// One TLS side per terms: the trust store is read once, and all runtimes resume each other's sessions.
-    tls: Mutex<Vec<(Arc<Terms>, ClientConfig)>>,
 }
 
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
@@ -59,11 +30,12 @@ impl Engine {
                 return engine;
             }
             let found = ENGINE.load(Ordering::Acquire);
+            let pid = std::process::id();
             let made = Box::into_raw(Box::new(Self {
-                pid: std::process::id(),
-                lanes: Mutex::default(),
+                pid,
+                sides: TlsSides::default(),
+                lanes: Lanes::of(pid),
                 background: Mutex::default(),
-                tls: Mutex::default(),
             }));
             if ENGINE.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // SAFETY: `made` was not stored, so it is still this function's alone.
@@ -76,75 +48,6 @@ impl Engine {
     #[allow(unsafe_code)]
     pub fn existing() -> Option<&'static Self> {
         // SAFETY: ENGINE holds null or a pointer from Box::into_raw, and what is stored there is never freed.
-        unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.filter(|engine| engine.is_of_this_process())
+        unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.filter(|engine| engine.pid == std::process::id())
     }
-
-    pub fn is_of_this_process(&self) -> bool {
-        self.pid == std::process::id()
-    }
-
-    /// The terms that `verify` and the environment give now.
-    pub fn terms(&self, verify: &Verify) -> Result<Arc<Terms>, InvalidInput> {
-        let trust = match verify {
-            Verify::System => Trust::System(SystemStore::from_env()),
-            Verify::Off => Trust::Nobody,
-            Verify::File(path) => Trust::File(self.ca_file(CaStamp::of(path)?)?),
-        };
-        let proxies = proxy::VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
-        let terms = Terms { trust, proxies };
-        let known = lock(&self.tls).iter().map(|(known, _)| known).find(|known| ***known == terms).cloned();
-        Ok(known.unwrap_or_else(|| Arc::new(terms)))
-    }
-
-    fn ca_file(&self, stamp: CaStamp) -> Result<Arc<CaFile>, InvalidInput> {
-        let known = lock(&self.tls).iter().find_map(|(terms, _)| match &terms.trust {
-            Trust::File(file) if *file.stamp() == stamp => Some(file.clone()),
-            _ => None,
-        });
-        known.map_or_else(|| CaFile::read(stamp).map(Arc::new), Ok)
-    }
-
-    fn tls(&self, terms: &Arc<Terms>) -> PyResult<ClientConfig> {
-        let mut known = lock(&self.tls);
-        if let Some((_, tls)) = known.iter().find(|(known, _)| same(known, terms)) {
-            return Ok(tls.clone());
-        }
-        let tls =
-            terms.trust.tls().map_err(|error| PyRuntimeError::new_err(format!("TLS cannot be set up: {error}")))?;
-        keep(&mut known, (terms.clone(), tls.clone()));
-        Ok(tls)
-    }
-}
-
-/// The connections that live in one runtime, by the terms they are shared under.
-#[derive(Default)]
-pub struct Stores(Vec<(Arc<Terms>, Connections)>);
-
-impl Stores {
-    /// Called while attached: a new store reads the environment, which Python may change.
-    pub fn under(&mut self, terms: &Arc<Terms>, engine: &Engine) -> PyResult<Connections> {
-        if let Some((_, store)) = self.0.iter().find(|(known, _)| same(known, terms)) {
-            return Ok(store.clone());
-        }
-        let store = Connections::new(engine.tls(terms)?)
-            .map_err(|error| PyRuntimeError::new_err(format!("no HTTP client can be made: {error}")))?;
-        keep(&mut self.0, (terms.clone(), store.clone()));
-        Ok(store)
-    }
-}
-
-fn same(a: &Arc<Terms>, b: &Arc<Terms>) -> bool {
-    Arc::ptr_eq(a, b) || a == b
-}
-
-fn keep<T>(kept: &mut Vec<T>, item: T) {
-    if kept.len() >= KEPT {
-        kept.remove(0);
-    }
-    kept.push(item);
-}
-
-/// Nothing that is held under these locks can be left half done, so a panic elsewhere does not spoil it.
-pub fn lock<T: ?Sized>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

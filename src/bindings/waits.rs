@@ -16,7 +16,7 @@ use crate::core::waiting::{self, Event, Plan};
 use super::arguments::Target;
 use super::lane::Lent;
 use super::runtime::Engine;
-use super::{background, convert, errors, log};
+use super::{asyncio, convert, errors, log};
 
 /// A wait that the iterating thread drives.
 #[pyclass(frozen, module = "saymon_bulk._core")]
@@ -33,8 +33,9 @@ struct Running {
 
 impl Waits {
     pub fn new(target: &Target, operations: Vec<Operation>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
-        let mut lane = Lent::borrow(Engine::current())?;
-        let connections = lane.connections(&target.terms)?;
+        let engine = Engine::current();
+        let mut lane = engine.lanes.borrow()?;
+        let connections = lane.connections(&target.terms, &engine.sides)?;
         let telling = Telling { server: target.server.clone(), return_exceptions };
         let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
         Ok(Self { telling, running: Mutex::new(Some(Running { waits, lane })) })
@@ -83,7 +84,7 @@ pub struct AsyncWaits {
 
 impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<Operation>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
-        let connections = background::connections(&target.terms)?;
+        let connections = asyncio::connections(&target.terms)?;
         let telling = Telling { server: target.server.clone(), return_exceptions };
         let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
         Ok(Self { telling, waits: Arc::new(AsyncMutex::new(waits)) })
@@ -99,7 +100,7 @@ impl AsyncWaits {
     fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let waits = self.waits.clone();
         let telling = self.telling.clone();
-        background::future(py, async move { waits.lock().await.next().await }, move |py, event| match event {
+        asyncio::future(py, async move { waits.lock().await.next().await }, move |py, event| match event {
             Some(event) => telling.steps(py, event).map(|steps| steps.into_any().unbind()),
             None => Err(PyStopAsyncIteration::new_err(())),
         })
