@@ -17,7 +17,7 @@ use super::terms::{Stores, Terms, TlsSides, lock};
 const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
-const TIMER_CHECK: u32 = 11;
+const TIMER_CHECK: u32 = 3;
 
 /// Idle lanes kept; a burst of more threads than this opens its connections anew the next time.
 const KEPT: usize = 64;
@@ -63,12 +63,19 @@ pub struct Lent {
 
 impl Lent {
     fn lane(&mut self) -> PyResult<&mut Lane> {
-        let lane = self.lane.as_mut().filter(|_| self.lanes.are_of_this_process());
-        lane.ok_or_else(|| PyRuntimeError::new_err("the call was interrupted, or belongs to the process that forked"))
+        self.lane.as_mut().ok_or_else(|| PyRuntimeError::new_err("the call was interrupted"))
     }
 
     pub fn connections(&mut self, terms: &Arc<Terms>, sides: &TlsSides) -> PyResult<Connections> {
         self.lane()?.stores.under(terms, sides)
+    }
+
+    /// Refuses what a child holds of a wait that its parent began: the sockets are the parent's.
+    pub fn check_process(&self) -> PyResult<()> {
+        if self.lanes.are_of_this_process() {
+            return Ok(());
+        }
+        Err(PyRuntimeError::new_err("this wait belongs to the process that forked; begin one in each process"))
     }
 
     /// Runs a future on this thread, detached. Signals are looked for between its steps and not inside: a handler may

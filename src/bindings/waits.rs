@@ -55,6 +55,7 @@ impl Waits {
             Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
         };
         let Some(Running { waits, lane }) = running.as_mut() else { return Ok(None) };
+        lane.check_process()?;
         match lane.block_on(py, waits.next())? {
             Some(event) => self.telling.steps(py, event).map(Some),
             None => {

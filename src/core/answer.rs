@@ -16,9 +16,6 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// Bytes of an error's body that are kept for the caller.
 const KEPT: usize = 4096;
 
-/// Bytes of an error's body that are read: enough to find code and message.
-pub const ERROR_BODY_LIMIT: usize = 16 * 1024;
-
 /// Python reads integers of up to 4300 digits (`sys.get_int_max_str_digits`).
 const DIGITS: usize = 4300;
 
@@ -102,7 +99,7 @@ pub fn not_a_status(reason: &str, content_type: Option<&str>, body: &[u8], crede
         None => "; no Content-Type".to_owned(),
     });
     if !body.is_empty() {
-        told.push_str(&format!("; it begins: {}", text::escape(&foreign(body, BODY_LIMIT, credentials))));
+        told.push_str(&format!("; it begins: {}", text::escape(&foreign(body, credentials))));
     }
     Failure::Answer { text: told }
 }
@@ -119,8 +116,8 @@ pub fn read_error(status: u16, body: &[u8], credentials: &Credentials) -> HttpFa
         message = member(&inner, "message").or(message);
         code = code.or_else(|| member(&inner, "code"));
     }
-    let mask = |text: String| credentials.mask(&text).into_owned();
-    let masked = foreign(body, ERROR_BODY_LIMIT, credentials);
+    let mask = |text: String| credentials.mask(&text);
+    let masked = foreign(body, credentials);
     HttpFailure {
         status,
         code: code.map(mask),
@@ -132,9 +129,9 @@ pub fn read_error(status: u16, body: &[u8], credentials: &Credentials) -> HttpFa
 }
 
 /// A body as text without secrets. Masked before it is cut further, or half a secret could stand at the end.
-fn foreign(body: &[u8], limit: usize, credentials: &Credentials) -> String {
+fn foreign(body: &[u8], credentials: &Credentials) -> String {
     let text = String::from_utf8_lossy(body);
-    if body.len() < limit { credentials.mask(&text).into_owned() } else { credentials.mask_cut(&text) }
+    if body.len() < BODY_LIMIT { credentials.mask(&text) } else { credentials.mask_cut(&text) }
 }
 
 /// What an answer in another shape says first: a page's title, which is where nginx puts its reason, or a first line.

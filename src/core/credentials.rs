@@ -1,17 +1,25 @@
 //! login, password → Basic credentials in UTF-8 (RFC 7617), and their removal from foreign text.
 
-use std::borrow::Cow;
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::utf8_percent_encode;
 use reqwest::header::HeaderValue;
 
 use super::failure::InvalidInput;
+use super::operation;
 
 /// What the server itself says of credentials. A password that is one of these words stays unmasked:
 /// a gap in a known sentence would tell it.
-const DOCUMENTED: [&str; 2] = ["Not logged in.", "Invalid login or password."];
+const DOCUMENTED: [&str; 6] = [
+    "Not logged in.",
+    "Invalid login or password.",
+    "Unauthorized",
+    "InvalidCredentials",
+    "InvalidContent",
+    "ResourceNotFound",
+];
 
 /// Shorter passwords occur in any text by chance; masking them would tell more than it hides.
 const SHORTEST_MASKED: usize = 4; // bytes of UTF-8
@@ -51,39 +59,56 @@ impl Credentials {
     }
 
     /// Foreign text without the secrets that a server may echo.
-    pub fn mask<'a>(&self, text: &'a str) -> Cow<'a, str> {
-        let mut text = Cow::Borrowed(text);
-        for secret in self.secrets() {
-            if text.contains(secret.as_ref()) {
-                text = Cow::Owned(text.replace(secret.as_ref(), "***"));
-            }
-        }
-        text
+    pub fn mask(&self, text: &str) -> String {
+        self.secrets().iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
     }
 
     /// The same for text that was cut anywhere, which may end in the beginning of a secret.
     pub fn mask_cut(&self, text: &str) -> String {
-        let mut text = self.mask(text).into_owned();
-        let begun = |secret: &str| {
+        let mut text = self.mask(text);
+        let begun = |secret: &String| {
             (1..secret.len()).rev().find(|length| secret.get(..*length).is_some_and(|head| text.ends_with(head)))
         };
-        if let Some(length) = self.secrets().filter_map(|secret| begun(&secret)).max() {
+        if let Some(length) = self.secrets().iter().filter_map(begun).max() {
             text.truncate(text.len() - length);
             text.push_str("***");
         }
         text
     }
 
-    fn secrets(&self) -> impl Iterator<Item = Cow<'_, str>> {
+    /// What must not be shown, in the forms in which servers echo; the longest first, as one may hold another.
+    fn secrets(&self) -> Vec<String> {
         let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default();
         let pair = format!("{}:{}", self.login, self.password);
         let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
         let password = if is_documented { "" } else { self.password.as_str() };
-        // Base64 without its padding too, which some servers cut.
-        [Cow::Borrowed(token), token.trim_end_matches('=').into(), pair.into(), password.into()]
-            .into_iter()
-            .filter(|secret| secret.len() >= SHORTEST_MASKED)
+        // Base64 in its URL alphabet and without its padding too (RFC 4648).
+        let unpadded = token.trim_end_matches('=');
+        let mut secrets: Vec<String> = [token, unpadded, &pair, password].into_iter().flat_map(disguises).collect();
+        secrets.push(unpadded.replace('+', "-").replace('/', "_"));
+        secrets.retain(|secret| secret.len() >= SHORTEST_MASKED);
+        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
+        secrets.dedup();
+        secrets
     }
+}
+
+/// A secret as it stands in JSON, in a URL and in HTML; lower case is what becomes of it in a host name.
+fn disguises(secret: &str) -> [String; 6] {
+    let json = serde_json::Value::from(secret).to_string();
+    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
+    let ascii = json.chars().fold(String::new(), |mut text, c| {
+        if c.is_ascii() {
+            text.push(c);
+        } else {
+            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
+        }
+        text
+    });
+    let html = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
+    let html = html.iter().fold(secret.to_owned(), |text, (plain, entity)| text.replace(plain, entity));
+    let url = utf8_percent_encode(secret, operation::RESERVED).to_string();
+    [secret.to_owned(), json, ascii, html, url, secret.to_lowercase()]
 }
 
 impl fmt::Debug for Credentials {
@@ -128,6 +153,9 @@ mod tests {
         assert_eq!(credentials.mask(&echo), "Basic *** *** ***");
         assert!(!format!("{credentials:?}").contains("hunter22"));
         assert_eq!(credentials.mask_cut("hunter22hunter22hunt"), "*********");
+        let odd = Credentials::new("login", "S\"ё&/@").unwrap();
+        let echo = "S\\\"ё&/@ S\\\"\\u0451&/@ S&quot;ё&amp;/@ S%22%D1%91%26%2F%40 s\"ё&/@";
+        assert_eq!(odd.mask(echo), "*** *** *** *** ***");
         let plain = Credentials::new("login", "password").unwrap();
         assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(plain.mask("login:password"), "***");

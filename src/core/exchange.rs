@@ -13,7 +13,7 @@ use reqwest::{Client, Method, Request, Response, StatusCode, Url, redirect};
 use rustls::{ClientConfig, Error as TlsError};
 use tower::util::MapFutureLayer;
 
-use super::answer::{self, BODY_LIMIT, ERROR_BODY_LIMIT, Status};
+use super::answer::{self, BODY_LIMIT, Status};
 use super::credentials::Credentials;
 use super::failure::{Cause, Failure, HttpFailure};
 use super::operation::Operation;
@@ -136,7 +136,7 @@ async fn read(response: Response, server: &Server) -> Result<Status, Failure> {
     {
         return Err(refuse(&format!("Content-Encoding {encoding}, which was not asked for"), b""));
     }
-    let (body, end) = body(response, BODY_LIMIT).await;
+    let (body, end) = body(response).await;
     match end {
         End::Complete => answer::read_status(&body).map_err(|reason| refuse(&reason, &body)),
         End::TooLong => Err(refuse("more than 64 KiB of body", &body)),
@@ -147,12 +147,13 @@ async fn read(response: Response, server: &Server) -> Result<Status, Failure> {
 async fn read_failure(response: Response, headers: &HeaderMap, server: &Server) -> HttpFailure {
     let status = response.status();
     // A body that breaks off takes nothing from what the status says.
-    let (body, _) = body(response, ERROR_BODY_LIMIT).await;
+    let (body, _) = body(response).await;
     let mut failure = answer::read_error(status.as_u16(), &body, &server.credentials);
     failure.retry_after = header(headers, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
     if status.is_redirection() {
         failure.advice = header(headers, LOCATION)
-            .and_then(|target| redirect_advice(&server.credentials.mask(&target), &server.origin));
+            .and_then(|target| redirect_advice(&target, &server.origin))
+            .map(|advice| server.credentials.mask(&advice));
     }
     failure
 }
@@ -185,13 +186,13 @@ enum End {
     Cut(Failure),
 }
 
-/// At most `limit` bytes of the body, and how it ended.
-async fn body(mut response: Response, limit: usize) -> (Vec<u8>, End) {
+/// The body up to its limit, and how it ended.
+async fn body(mut response: Response) -> (Vec<u8>, End) {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = limit - body.len();
+                let room = BODY_LIMIT - body.len();
                 body.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
                 if chunk.len() > room {
                     return (body, End::TooLong);

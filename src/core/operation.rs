@@ -8,7 +8,7 @@ use super::failure::InvalidInput;
 use super::text;
 
 /// Everything but RFC 3986 "unreserved" (section 2.3).
-const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+pub(super) const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Bytes of UTF-8 in an id; the documented ones are UUIDs of 36.
 const LIMIT: usize = 255;

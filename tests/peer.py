@@ -1,0 +1,270 @@
+"""A raw TCP peer: it records every byte it is sent and answers from a script.
+
+An answer is either bytes (sent; the connection stays open for the next request) or a
+callable that is handed the `Wire` and misbehaves as it likes (the connection is closed
+when it returns).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import struct
+import subprocess
+import sys
+import threading
+from collections.abc import Iterable, Iterator
+from typing import Any, Callable, Union
+
+import pytest
+import saymon_bulk
+
+LOGIN = "operator@example.com"
+PASSWORD = "correct-Horse-battery-9"
+ID = "079b3102-c326-4dd7-bf48-a945232b32d6"
+
+
+class Wire:
+    """The peer's end of one connection."""
+
+    def __init__(self, sock: socket.socket, stopping: threading.Event) -> None:
+        self.socket = sock
+        self.stopping = stopping
+        self.request = b""
+
+    def send(self, data: bytes) -> None:
+        self.socket.sendall(data)
+
+    def drip(self, pieces: Iterable[bytes], every: float = 0.05) -> None:
+        """Send one piece at a time, until they end or the client has gone."""
+        for piece in pieces:
+            self.send(piece)
+            if self.stopping.wait(every):
+                return
+
+    def flood(self, data: bytes) -> None:
+        """Send the same bytes for ever, as fast as the client takes them."""
+        while not self.stopping.is_set():
+            self.send(data)
+
+    def hold(self) -> None:
+        """Say nothing more until the client hangs up."""
+        while self.socket.recv(65536):
+            pass
+
+    def reset(self) -> None:
+        """Hang up with a TCP reset instead of an orderly end."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.socket.close()
+
+
+Act = Callable[[Wire], None]
+Answer = Union[bytes, Act]
+
+
+def response(
+    body: bytes | str = b'{"finished": true}',
+    status: int = 200,
+    *headers: str,
+    content_type: str | None = "application/json",
+) -> bytes:
+    """A whole, well-formed HTTP/1.1 answer."""
+    payload = body.encode() if isinstance(body, str) else body
+    lines = [f"HTTP/1.1 {status} Peer", f"Content-Length: {len(payload)}", *headers]
+    if content_type is not None:
+        lines.append(f"Content-Type: {content_type}")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + payload
+
+
+def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
+    """An HTTP/1.1 200 answer in chunked transfer coding."""
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+    parts = [b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks]
+    return head + b"".join(parts) + end
+
+
+def closing(data: bytes) -> Act:
+    """Send the bytes, then end the connection."""
+    return lambda wire: wire.send(data)
+
+
+class Peer:
+    """The listening side; `wait_for` blocks until something about it has come true."""
+
+    def __init__(self, address: str = "127.0.0.1") -> None:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        self._listener = socket.create_server((address, 0), family=family)
+        self.port: int = self._listener.getsockname()[1]
+        self.authority = f"[{address}]:{self.port}" if ":" in address else (f"{address}:{self.port}")
+        self.host = f"http://{self.authority}"
+        self.connections = 0
+        self.requests: list[bytes] = []
+        self.greeting: Act | None = None
+        self._script: list[Answer] = [response()]
+        self._stopping = threading.Event()
+        self._changed = threading.Condition()
+        self._open: set[socket.socket] = set()
+        self._threads = [threading.Thread(target=self._accept, daemon=True)]
+        self._threads[0].start()
+
+    def answer(self, *script: Answer) -> None:
+        """Each request takes the next answer; the last one stands for all the rest."""
+        self._script = list(script)
+
+    @property
+    def open(self) -> int:
+        """How many connections are open at this moment."""
+        return len(self._open)
+
+    def wait_for(self, true: Callable[[], bool], within: float = 5.0) -> None:
+        with self._changed:
+            assert self._changed.wait_for(true, within), "the peer waited in vain"
+
+    def stop(self) -> None:
+        self._stopping.set()
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        with self._changed:
+            left = list(self._open)
+        for sock in left:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+        for thread in self._threads:
+            thread.join(5)
+            assert not thread.is_alive(), "a thread of the peer did not end"
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                sock, _ = self._listener.accept()
+            except OSError:
+                return
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with self._changed:
+                self.connections += 1
+                self._open.add(sock)
+                self._changed.notify_all()
+            thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, sock: socket.socket) -> None:
+        try:
+            with contextlib.suppress(OSError):
+                self._converse(Wire(sock, self._stopping))
+        finally:
+            with self._changed:
+                sock.close()
+                self._open.discard(sock)
+                self._changed.notify_all()
+
+    def _converse(self, wire: Wire) -> None:
+        if self.greeting is not None:
+            self.greeting(wire)
+            return
+        received = b""
+        while True:
+            while not _is_whole(received):
+                data = wire.socket.recv(65536)
+                if not data:
+                    return
+                received += data
+            wire.request, received = _first_request(received)
+            answer = self._next_answer(wire.request)
+            if not isinstance(answer, bytes):
+                answer(wire)
+                return
+            wire.send(answer)
+
+    def _next_answer(self, request: bytes) -> Answer:
+        with self._changed:
+            self.requests.append(request)
+            self._changed.notify_all()
+            return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+
+
+def _is_whole(received: bytes) -> bool:
+    # A TLS ClientHello (0x16) has no blank line; taken as it comes.
+    return received.startswith(b"\x16") or b"\r\n\r\n" in received
+
+
+def _first_request(received: bytes) -> tuple[bytes, bytes]:
+    if received.startswith(b"\x16"):
+        return received, b""
+    # No request here has a body: whatever follows the head counts to the next one.
+    head, end, rest = received.partition(b"\r\n\r\n")
+    return head + end, rest
+
+
+def ask(host: Any, **changes: Any) -> dict[str, Any]:
+    """`get_bulk_status` with good arguments, but for those that the test changes."""
+    arguments: dict[str, Any] = {
+        "id": ID,
+        "login": LOGIN,
+        "password": PASSWORD,
+        "request_timeout": 10.0,
+    }
+    arguments.update(changes)
+    return {**saymon_bulk.get_bulk_status(host, **arguments)}
+
+
+def failure(host: Any, **changes: Any) -> saymon_bulk.SaymonError:
+    """The error that such a call ends with."""
+    with pytest.raises(saymon_bulk.SaymonError) as caught:
+        ask(host, **changes)
+    return caught.value
+
+
+def headers(request: bytes) -> list[tuple[str, str]]:
+    """A request's header fields in order, names in lower case."""
+    lines = request.decode("latin-1").split("\r\n")[1:-2]
+    pairs = [line.partition(":") for line in lines]
+    return [(name.lower(), value.strip()) for name, _, value in pairs]
+
+
+def run_script(
+    code: str, *arguments: str, flags: Iterable[str] = (), **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run Python code in a process of its own, with more in its environment."""
+    return subprocess.run(
+        [sys.executable, *flags, "-c", code, *arguments],
+        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def _running(address: str) -> Iterator[Peer]:
+    peer = Peer(address)
+    try:
+        yield peer
+    finally:
+        peer.stop()
+
+
+@pytest.fixture
+def peer() -> Iterator[Peer]:
+    with _running("127.0.0.1") as one:
+        yield one
+
+
+@pytest.fixture
+def other() -> Iterator[Peer]:
+    """A second peer, for a request that must not go there."""
+    with _running("127.0.0.1") as one:
+        yield one
+
+
+@pytest.fixture
+def peer6() -> Iterator[Peer]:
+    try:
+        socket.create_server(("::1", 0), family=socket.AF_INET6).close()
+    except OSError as reason:
+        pytest.skip(f"no IPv6 loopback on this machine: {reason}")
+    with _running("::1") as one:
+        yield one

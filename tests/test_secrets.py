@@ -1,0 +1,400 @@
+"""The password and what is made of it stand in no error, no warning and no frame."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import sys
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Callable
+from urllib.parse import quote
+
+import pytest
+import saymon_bulk
+from peer import LOGIN, PASSWORD, Peer, Wire, ask, closing, failure, headers, response
+from saymon_bulk import HTTPStatusError, ResponseError, SaymonError
+
+PACKAGE = str(Path(saymon_bulk.__file__).parent)
+CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"
+
+Echo = Callable[[bytes], bytes]
+
+
+def token(login: str, password: str) -> str:
+    return base64.b64encode(f"{login}:{password}".encode()).decode()
+
+
+def spellings(login: str, password: str) -> set[str]:
+    """Every form in which a reader would have the secret in hand."""
+    basic = token(login, password)
+    return {
+        password,
+        quote(password),
+        password.encode("unicode_escape").decode(),
+        password.encode().decode("latin-1"),
+        repr(password.encode())[2:-1],
+        basic,
+        basic.rstrip("="),
+        quote(basic, safe=""),
+        f"{login}:{password}",
+    }
+
+
+def texts(error: BaseException) -> Iterator[tuple[str, str]]:
+    """Whatever can be read from an error: (where, what)."""
+    left: list[BaseException] = [error]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if id(one) in seen:
+            continue
+        seen.add(id(one))
+        yield "str", str(one)
+        yield "repr", repr(one)
+        yield "args", repr(one.args)
+        yield "__dict__", repr(vars(one))
+        yield "__reduce__", repr(one.__reduce__())
+        for name in dir(one):
+            value = getattr(one, name, None)
+            if not name.startswith("__") and not callable(value):
+                yield name, f"{value} {value!r}"
+        for frame, line in traceback.walk_tb(one.__traceback__):
+            if frame.f_code.co_filename.startswith(PACKAGE):
+                yield f"a local of line {line}", repr(frame.f_locals)
+        left += [e for e in (one.__cause__, one.__context__) if e is not None]
+
+
+def assert_clean(error: BaseException, login: str, password: str) -> None:
+    secrets = spellings(login, password)
+    for where, text in texts(error):
+        found = [secret for secret in secrets if secret in text]
+        assert not found, f"{where}: {text}"
+
+
+def provoke(peer: Peer, echo: Echo, login: str, password: str) -> SaymonError:
+    """The error of a call that the server answers with what it was sent."""
+
+    def act(wire: Wire) -> None:
+        wire.send(echo(wire.request))
+
+    peer.answer(act)
+    return failure(peer.host, login=login, password=password)
+
+
+def authorization(request: bytes) -> str:
+    return dict(headers(request))["authorization"]
+
+
+def credentials(request: bytes) -> str:
+    """As a server sees them, login:password."""
+    return base64.b64decode(authorization(request)[6:]).decode()
+
+
+def password_of(request: bytes) -> str:
+    return credentials(request).partition(":")[2]
+
+
+def in_json(status: int, text: Callable[[bytes], str]) -> Echo:
+    def echo(request: bytes) -> bytes:
+        said = {"code": text(request), "message": f"bad: {text(request)}!"}
+        return response(json.dumps(said, ensure_ascii=False), status)
+
+    return echo
+
+
+def in_json_in_json(text: Callable[[bytes], str]) -> Echo:
+    def echo(request: bytes) -> bytes:
+        inner = {"errorCode": 3, "message": f"not {text(request)}!"}
+        message = json.dumps(inner, ensure_ascii=False)
+        said = {"code": "InvalidCredentials", "message": message}
+        return response(json.dumps(said, ensure_ascii=False), 401)
+
+    return echo
+
+
+def in_a_page(status: int, text: Callable[[bytes], str]) -> Echo:
+    return lambda request: response(f"<html><pre>{text(request)}</pre></html>", status, content_type="text/html")
+
+
+def in_a_field(status: int, field: str, text: Callable[[bytes], str]) -> Echo:
+    def echo(request: bytes) -> bytes:
+        value = text(request).encode().decode("latin-1")
+        return response(b"x", status, f"{field}: {value}", content_type=None)
+
+    return echo
+
+
+def location(form: str) -> Echo:
+    def echo(request: bytes) -> bytes:
+        basic = authorization(request)[6:]
+        target = form.format(
+            basic=basic,
+            quoted=quote(basic, safe=""),
+            password=quote(password_of(request), safe=""),
+            raw=password_of(request).encode().decode("latin-1"),
+        )
+        return response(b"", 302, f"Location: {target}")
+
+    return echo
+
+
+def every_field(request: bytes) -> str:
+    return request.decode("latin-1")
+
+
+ECHOES: dict[str, Echo] = {
+    "the bare request": lambda request: request,
+    "the request after a status line": lambda request: b"HTTP/1.1 200 OK\r\n" + request.partition(b"\r\n")[2],
+    "the reason": lambda request: f"HTTP/1.1 500 {authorization(request)}\r\n\r\n".encode(),
+    "a bad status line": lambda request: authorization(request).encode() + b"\r\n\r\n",
+    "a bad field": lambda request: b"HTTP/1.1 200 OK\r\n\0" + authorization(request).encode() + b"\r\n\r\n",
+    **{
+        f"a page with {status}, {name}": in_a_page(status, text)
+        for status in (200, 401, 500)
+        for name, text in {
+            "headers": every_field,
+            "token": authorization,
+            "login:password": credentials,
+            "password": password_of,
+        }.items()
+    },
+    **{
+        f"JSON with {status}, {name}": in_json(status, text)
+        for status in (200, 400, 401, 403, 404, 500, 503)
+        for name, text in {
+            "token": authorization,
+            "login:password": credentials,
+            "password": password_of,
+        }.items()
+    },
+    "JSON in JSON, token": in_json_in_json(authorization),
+    "JSON in JSON, password": in_json_in_json(password_of),
+    "content type": in_a_field(200, "Content-Type", authorization),
+    "content type, password": in_a_field(200, "Content-Type", password_of),
+    "content encoding": in_a_field(200, "Content-Encoding", authorization),
+    "content encoding, password": in_a_field(200, "Content-Encoding", password_of),
+    "retry after": in_a_field(503, "Retry-After", authorization),
+    "any field": in_a_field(500, "X-Debug", authorization),
+    "length": in_a_field(200, "Content-Length", authorization),
+    "transfer coding": in_a_field(200, "Transfer-Encoding", authorization),
+    "location, query": location("https://127.0.0.1:1/login?back={basic}"),
+    "location, quoted query": location("https://127.0.0.1:1/?{quoted}&{password}"),
+    "location, userinfo": location("https://u:{password}@127.0.0.1:1/"),
+    "location, raw userinfo": location("http://u:{raw}@127.0.0.1:1/"),
+    "location, path": location("/{basic}/{password}/{raw}"),
+    "location, no address": location("{basic}"),
+    "location, bad port": location("http://127.0.0.1:{raw}/"),
+    "location, a host": location("http://{raw}.example/"),
+    "location, a scheme": location("{raw}://{raw}/"),
+}
+
+
+@pytest.mark.parametrize(
+    ("login", "password"),
+    [
+        (LOGIN, PASSWORD),
+        ("\u043b\u043e\u0433\u0438\u043d", CYRILLIC),
+        ("u", "p:q:r s"),
+        ("user", "battery-staple9"),
+    ],
+    ids=["ascii", "cyrillic", "colons", "lower case"],
+)
+@pytest.mark.parametrize("echo", ECHOES.values(), ids=ECHOES)
+def test_an_echo_is_masked(peer: Peer, echo: Echo, login: str, password: str) -> None:
+    assert_clean(provoke(peer, echo, login, password), login, password)
+
+
+@pytest.mark.parametrize("name", ["JSON with 401, token", "JSON with 401, password"])
+def test_what_is_masked_can_be_seen_to_be(peer: Peer, name: str) -> None:
+    error = provoke(peer, ECHOES[name], LOGIN, PASSWORD)
+    assert isinstance(error, HTTPStatusError)
+    assert error.message is not None
+    assert re.fullmatch(r"bad: (Basic )?\*\*\*!", error.message)
+    assert "***" in error.body
+    assert "***" in str(error)
+
+
+def test_what_is_around_it_stays(peer: Peer) -> None:
+    body = f"before {PASSWORD} between {token(LOGIN, PASSWORD)} after {PASSWORD}"
+    peer.answer(response(body, 500))
+    error = failure(peer.host)
+    assert isinstance(error, HTTPStatusError)
+    assert error.body == "before *** between *** after ***"
+
+
+@pytest.mark.parametrize("password", ['with "quotes"', "back\\slash", "\u20ac\U0001f511\u0444\u2028"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_a_password_that_json_escapes(peer: Peer, password: str, ascii_only: bool) -> None:
+    said = {"code": "x", "message": f"not {password}"}
+    peer.answer(response(json.dumps(said, ensure_ascii=ascii_only), 401))
+    error = failure(peer.host, password=password)
+    assert isinstance(error, HTTPStatusError)
+    assert error.message == "not ***"
+    assert password not in str(error)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("secret", ["password", "token"])
+@pytest.mark.parametrize("edge", [0, 64, 80, 100, 120, 128, 160, 200, 240, 256, 300, 400, 500, 512, 1000])
+def test_no_excerpt_ends_inside_a_secret(peer: Peer, status: int, secret: str, edge: int) -> None:
+    """Masking comes first: a text that is cut leaves no half of a password."""
+    value = PASSWORD if secret == "password" else token(LOGIN, PASSWORD)
+    for before in range(max(edge - len(value), 0), edge + 2, 6):
+        peer.answer(response("." * before + value + "." * 5000, status))
+        error = failure(peer.host)
+        for where, text in texts(error):
+            assert value[:6] not in text, f"{where}, {before} bytes before"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("limit", [4096, 64 * 1024])
+def test_no_limit_falls_inside_a_secret(peer: Peer, status: int, limit: int) -> None:
+    for value in (PASSWORD, token(LOGIN, PASSWORD)):
+        for before in range(limit - len(value), limit + 2, 3):
+            text = "." * before + value + "." * 3000
+            peer.answer(closing(response(text, status)))
+            error = failure(peer.host)
+            for where, text in texts(error):
+                assert value[:6] not in text, f"{where}, {before} bytes before"
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("secret", ["password", "token"])
+@pytest.mark.parametrize("password", [PASSWORD, "0" * 7 + "-long-and-longer" * 20])
+@pytest.mark.parametrize("size", [4000, 16_000, 60_000, 200_000])
+def test_a_body_of_nothing_but_secrets(peer: Peer, status: int, secret: str, password: str, size: int) -> None:
+    """Masking shortens a text: what was cut far behind its limit comes to stand within."""
+    value = password if secret == "password" else token(LOGIN, password)
+    for more in range(0, len(value), 7):
+        times = size // len(value) + 1
+        peer.answer(closing(response("." * more + value * times, status)))
+        for where, text in texts(failure(peer.host, password=password)):
+            assert value[:6] not in text, f"{where}, {more} bytes before"
+
+
+def test_a_whole_body_keeps_its_last_letters(peer: Peer) -> None:
+    # It only looks as if the password began there; nothing was cut off.
+    for letters in range(1, 5):
+        body = "the end: " + PASSWORD[:letters]
+        peer.answer(response(body, 500))
+        error = failure(peer.host)
+        assert isinstance(error, HTTPStatusError)
+        assert error.body == body
+
+
+@pytest.mark.parametrize("password", ["p", "in", "abc", "password"])
+def test_a_word_that_means_nothing_stays_readable(peer: Peer, password: str) -> None:
+    said = "Invalid login or password in abc."
+    body = json.dumps({"code": "InvalidCredentials", "message": said})
+    peer.answer(response(body, 401))
+    error = failure(peer.host, password=password)
+    assert isinstance(error, HTTPStatusError)
+    assert error.message == said
+    assert said in str(error)
+
+
+@pytest.mark.parametrize("password", ["p", "in", "abc", "password"])
+def test_but_its_token_never_does(peer: Peer, password: str) -> None:
+    error = provoke(peer, in_json(401, authorization), LOGIN, password)
+    assert isinstance(error, HTTPStatusError)
+    assert error.message == "bad: Basic ***!"
+    for where, text in texts(error):
+        assert token(LOGIN, password) not in text, where
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"host": "https://{password}@example.com"},
+        {"host": "http://a:{password}@example.com/{password}"},
+        {"host": 5},
+        {"id": ""},
+        {"id": 5},
+        {"login": "a:b"},
+        {"login": None},
+        {"password": "{password}\0"},
+        {"password": "{password}\ud800"},
+        {"password": b"correct-Horse-battery-9"},
+        {"password": ["correct-Horse-battery-9"]},
+        {"request_timeout": -1},
+        {"request_timeout": "{password}"},
+        {"verify": "/no/such/file"},
+        {"verify": 5},
+        {"nonsense": 5},
+    ],
+    ids=ascii,
+)
+def test_a_bad_argument_tells_nothing(peer: Peer, changes: dict[str, Any]) -> None:
+    arguments: dict[str, Any] = {"host": peer.host}
+    for name, value in changes.items():
+        filled = value.replace("{password}", PASSWORD) if type(value) is str else value
+        arguments[name] = filled
+    with pytest.raises((ValueError, TypeError)) as caught:
+        ask(**arguments)
+    assert_clean(caught.value, LOGIN, PASSWORD)
+
+
+def test_transport_errors_tell_nothing(peer: Peer) -> None:
+    peer.answer(Wire.hold, Wire.reset, closing(b"HTTP/1.1 200 OK\r\n"), Wire.hold)
+    for seconds in (0.2, 5, 5):
+        assert_clean(failure(peer.host, request_timeout=seconds), LOGIN, PASSWORD)
+    peer.answer(lambda wire: None)
+    assert_clean(failure(f"https://{peer.authority}"), LOGIN, PASSWORD)
+    peer.stop()
+    assert_clean(failure(peer.host), LOGIN, PASSWORD)
+
+
+def test_no_frame_of_ours_holds_the_password_during_the_exchange(peer: Peer) -> None:
+    caller = threading.get_ident()
+    ours: list[str] = []
+
+    def look(wire: Wire) -> None:
+        frame = sys._current_frames().get(caller)
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(PACKAGE):
+                ours.append(repr(frame.f_locals))
+            frame = frame.f_back
+        wire.send(response())
+
+    peer.answer(look)
+    assert ask(peer.host) == {"finished": True}
+    assert len(peer.requests) == 1
+    for text in ours:
+        assert not [s for s in spellings(LOGIN, PASSWORD) if s in text], text
+
+
+def test_warnings_tell_nothing(peer: Peer) -> None:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        failure(f"https://{peer.authority}", verify=False)
+    assert caught
+    for warning in caught:
+        text = f"{warning.message} {warning!r}"
+        assert not [s for s in spellings(LOGIN, PASSWORD) if s in text], text
+
+
+def test_a_warning_that_is_raised_tells_nothing(peer: Peer) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with pytest.raises(saymon_bulk.InsecureConnectionWarning) as caught:
+            ask(f"https://{peer.authority}", verify=False)
+    assert_clean(caught.value, LOGIN, PASSWORD)
+
+
+def test_a_good_answer_is_handed_through_even_so(peer: Peer) -> None:
+    # What the server puts beside `finished` is data, and not ours to change.
+    body = {"finished": True, "note": PASSWORD}
+    peer.answer(response(json.dumps(body)))
+    assert ask(peer.host) == body
+
+
+def test_an_answer_without_its_field_is_not(peer: Peer) -> None:
+    peer.answer(response(json.dumps({"note": PASSWORD, "finished": 1})))
+    error = failure(peer.host)
+    assert type(error) is ResponseError
+    assert "***" in str(error)
