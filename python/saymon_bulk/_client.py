@@ -105,7 +105,7 @@ class Client(_core.Client):
             RuntimeError: The client is closed.
         """
         waits = self._waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
-        for _, status in _drive(waits, on_poll):
+        for _, status in _drive(waits, _callback(on_poll)):
             return status
         raise AssertionError("a wait ends with a status or an error")
 
@@ -121,7 +121,7 @@ class Client(_core.Client):
     ) -> BulkStatus:
         """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
         waits = self._async_waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
-        async for _, status in _drive_async(waits, on_poll):
+        async for _, status in _drive_async(waits, _callback(on_poll)):
             return status
         raise AssertionError("a wait ends with a status or an error")
 
@@ -168,7 +168,7 @@ class Client(_core.Client):
             concurrency=concurrency,
             return_exceptions=return_exceptions,
         )
-        return _drive(waits, on_poll)
+        return _drive(waits, _callback(on_poll))
 
     def wait_for_bulks_async(
         self,
@@ -192,7 +192,7 @@ class Client(_core.Client):
             concurrency=concurrency,
             return_exceptions=return_exceptions,
         )
-        return _drive_async(waits, on_poll)
+        return _drive_async(waits, _callback(on_poll))
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -209,6 +209,12 @@ class Client(_core.Client):
 def _one(id: object) -> list[str]:
     # A wait for one is a wait for many, but speaks of `id` and not of `ids`.
     return [_core._checked_id(id)]
+
+
+def _callback(on_poll: OnPoll | None) -> OnPoll | None:
+    if on_poll is None or callable(on_poll):
+        return on_poll
+    raise TypeError(f"on_poll must be callable, not {type(on_poll).__name__}")
 
 
 def _drive(waits: _core.Waits, on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:

@@ -16,9 +16,8 @@ def host() -> str:
 def credentials(host: str, login: str | None = None) -> tuple[str, str]:
     """SAYMON_LOGIN and SAYMON_PASSWORD, else netrc's entry for the host's name; a given login goes before both."""
     login = login or os.environ.get("SAYMON_LOGIN")
-    password = os.environ.get("SAYMON_PASSWORD")
-    if login and password:
-        return login, password
+    if login and os.environ.get("SAYMON_PASSWORD"):
+        return login, os.environ["SAYMON_PASSWORD"]
     entry = netrc_entry(host, login)
     if entry is None:
         missing = "SAYMON_PASSWORD" if login else "SAYMON_LOGIN"
@@ -47,7 +46,7 @@ def netrc_entry(host: str, login: str | None = None) -> tuple[str, str] | None:
 
 def host_name(host: str) -> str:
     """The bare name in a host argument."""
-    name = host.split("://", 1)[-1].rstrip("/")
+    name = host.split("://", 1)[-1].rstrip("/").lower()
     if name.startswith("["):
         return name[1:].split("]", 1)[0]
     return name if name.count(":") > 1 else name.split(":", 1)[0]

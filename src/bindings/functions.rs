@@ -120,6 +120,10 @@ pub fn statuses<'py>(
     let connections = lane.connections(&target.terms, &engine.sides)?;
     let asked = many::statuses(&connections, &target.server, operations, concurrency, !return_exceptions);
     let outcomes = lane.block_on(py, asked)?;
+    if outcomes.iter().any(Option::is_none) {
+        // Requests were dropped under way, and nobody drives their connections to the end.
+        lane.abandon();
+    }
     drop(lane);
     values(py, &target.server, operations, outcomes, return_exceptions)
 }
