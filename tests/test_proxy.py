@@ -1,0 +1,288 @@
+"""A forward proxy, named by the environment as curl and requests take it."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+import saymon_bulk
+from peer import ID, PASSWORD, Peer, ask, failure, headers
+from servers import (
+    PROXY_LOGIN,
+    PROXY_PASSWORD,
+    Certificates,
+    ForwardProxy,
+    Nginx,
+    wait_until,
+)
+
+FINISHED = {"finished": True}
+WRONG_PASSWORD = "proxy-Mistake-7"
+
+
+def through(proxy: ForwardProxy, credentials: str = "") -> str:
+    return proxy.url.replace("http://", f"http://{credentials}@") if credentials else proxy.url
+
+
+def authority(host: str) -> str:
+    return host.rpartition("/")[2]
+
+
+def assert_keeps_secrets(error: BaseException) -> None:
+    seen: BaseException | None = error
+    while seen is not None:
+        for secret in (PROXY_PASSWORD, WRONG_PASSWORD, PASSWORD):
+            assert secret not in f"{seen} {seen!r} {seen.args} {vars(seen)}"
+        seen = seen.__cause__ or seen.__context__
+
+
+@pytest.fixture(params=["plain", "good"], ids=["http", "https"])
+def host(request: pytest.FixtureRequest, front: Nginx) -> str:
+    """nginx, once by plain http and once by TLS, which the proxy must tunnel."""
+    return front.url(str(request.param))
+
+
+@pytest.fixture
+def variable(host: str) -> str:
+    return host.partition(":")[0] + "_proxy"
+
+
+# The variables
+
+
+@pytest.mark.parametrize("spelling", [str.lower, str.upper])
+def test_the_variable_of_the_scheme(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    forward_proxy: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    spelling: type[str],
+) -> None:
+    before = forward_proxy.reached(authority(host))
+    monkeypatch.setenv(spelling(variable), forward_proxy.url)
+    assert ask(host, verify=certificates.ca) == FINISHED
+    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+
+
+@pytest.mark.parametrize("name", ["all_proxy", "ALL_PROXY"])
+def test_the_variable_of_all_schemes(
+    host: str,
+    certificates: Certificates,
+    forward_proxy: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    name: str,
+) -> None:
+    before = forward_proxy.reached(authority(host))
+    monkeypatch.setenv(name, forward_proxy.url)
+    assert ask(host, verify=certificates.ca) == FINISHED
+    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+
+
+def test_a_proxy_without_its_scheme(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    forward_proxy: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = forward_proxy.reached(authority(host))
+    monkeypatch.setenv(variable, authority(forward_proxy.url))
+    assert ask(host, verify=certificates.ca) == FINISHED
+    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+
+
+def test_the_variable_of_the_other_scheme(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    other = "http_proxy" if variable == "https_proxy" else "https_proxy"
+    monkeypatch.setenv(other, f"http://{nobody}")
+    assert ask(host, verify=certificates.ca) == FINISHED
+
+
+def test_an_empty_variable_is_none(
+    host: str, variable: str, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(variable, "")
+    assert ask(host, verify=certificates.ca) == FINISHED
+
+
+@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.com,127.0.0.1", "127.0.0.0/8"])
+@pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
+def test_those_exempt(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+    exempt: str,
+    name: str,
+) -> None:
+    monkeypatch.setenv(variable, f"http://{nobody}")
+    monkeypatch.setenv(name, exempt)
+    assert ask(host, verify=certificates.ca) == FINISHED
+
+
+def test_those_not_exempt(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, f"http://{nobody}")
+    monkeypatch.setenv("no_proxy", "localhost,.example.com,127.0.0.2")
+    assert isinstance(failure(host, verify=certificates.ca), saymon_bulk.TransportError)
+
+
+def test_a_variable_set_later_counts_from_the_next_call(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    forward_proxy: ForwardProxy,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = forward_proxy.reached(authority(host))
+    for _ in range(2):
+        assert ask(host, verify=certificates.ca) == FINISHED
+        monkeypatch.setitem(os.environ, variable, f"http://{nobody}")
+        assert nobody in str(failure(host, verify=certificates.ca))
+        monkeypatch.setitem(os.environ, variable, forward_proxy.url)
+        assert ask(host, verify=certificates.ca) == FINISHED
+        del os.environ[variable]
+        assert ask(host, verify=certificates.ca) == FINISHED
+    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+
+
+# Credentials for the proxy
+
+
+def test_credentials_in_the_url_of_the_proxy(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    guarded_proxy: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = through(guarded_proxy, f"{PROXY_LOGIN}:{PROXY_PASSWORD}")
+    before = guarded_proxy.reached(authority(host))
+    monkeypatch.setenv(variable, url)
+    assert ask(host, verify=certificates.ca) == FINISHED
+    wait_until(lambda: guarded_proxy.reached(authority(host)) > before, "the proxy's log")
+
+
+@pytest.mark.parametrize("credentials", ["", f"{PROXY_LOGIN}:{WRONG_PASSWORD}"])
+def test_wrong_credentials_for_the_proxy(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    guarded_proxy: ForwardProxy,
+    monkeypatch: pytest.MonkeyPatch,
+    credentials: str,
+) -> None:
+    before = guarded_proxy.reached(authority(host))
+    monkeypatch.setenv(variable, through(guarded_proxy, credentials))
+    error = failure(host, verify=certificates.ca)
+    assert_keeps_secrets(error)
+    assert "proxy" in str(error).lower()
+    if variable == "http_proxy":
+        assert isinstance(error, saymon_bulk.HTTPStatusError)
+        assert error.status_code == 407
+    else:
+        assert isinstance(error, saymon_bulk.TransportError)
+    # Not the server's 401: the credentials of SAYMON may be right.
+    assert not isinstance(error, saymon_bulk.AuthError)
+    assert guarded_proxy.reached(authority(host)) == before
+
+
+def test_the_server_s_password_is_not_the_proxy_s(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    tunnel = "https://monitor.invalid:8443"
+    monkeypatch.setenv("https_proxy", f"http://{PROXY_LOGIN}:{PROXY_PASSWORD}@{peer.authority}")
+    peer.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
+    assert_keeps_secrets(failure(tunnel))
+    (request,) = peer.requests
+    assert request.startswith(f"CONNECT {authority(tunnel)} HTTP/1.1\r\n".encode())
+    names = [name for name, _ in headers(request)]
+    assert "proxy-authorization" in names
+    assert "authorization" not in names
+    assert ID.encode() not in request
+
+
+# Proxies that fail
+
+
+@pytest.fixture(params=["", f"{PROXY_LOGIN}:{PROXY_PASSWORD}@"], ids=["open", "guarded"])
+def user(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_a_dead_proxy_is_named(
+    host: str,
+    variable: str,
+    user: str,
+    certificates: Certificates,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv(variable, f"http://{user}{nobody}")
+    error = failure(host, verify=certificates.ca)
+    assert type(error) is saymon_bulk.TransportError
+    assert "proxy" in str(error).lower()
+    assert nobody in str(error)
+    assert "refused" in str(error)
+    assert_keeps_secrets(error)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [b"", b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n"],
+    ids=["hangs up", "502", "not HTTP"],
+)
+def test_a_proxy_that_opens_no_tunnel(peer: Peer, user: str, monkeypatch: pytest.MonkeyPatch, answer: bytes) -> None:
+    monkeypatch.setenv("https_proxy", f"http://{user}{peer.authority}")
+    peer.answer(lambda wire: wire.send(answer))
+    error = failure("https://monitor.invalid")
+    assert type(error) is saymon_bulk.TransportError
+    assert "proxy" in str(error).lower()
+    assert peer.authority in str(error)
+    assert_keeps_secrets(error)
+    assert len(peer.requests) == 1
+
+
+def test_a_proxy_that_never_answers(peer: Peer, user: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", f"http://{user}{peer.authority}")
+    peer.answer(lambda wire: wire.hold())
+    error = failure("https://monitor.invalid", request_timeout=0.3)
+    assert type(error) is saymon_bulk.RequestTimeoutError
+    assert_keeps_secrets(error)
+    peer.wait_for(lambda: peer.open == 0)
+
+
+def test_the_proxy_resolves_the_name_of_the_server(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", peer.host)
+    with pytest.warns(saymon_bulk.InsecureConnectionWarning):
+        assert ask("http://monitor.invalid:8080") == FINISHED
+    path = f"/node/api/bulk/{ID}/status"
+    line = f"GET http://monitor.invalid:8080{path} HTTP/1.1\r\n".encode()
+    assert peer.requests[0].startswith(line)
+    assert dict(headers(peer.requests[0]))["host"] == "monitor.invalid:8080"
+
+
+@pytest.mark.parametrize("scheme", ["ftp", "socks5"])
+def test_an_unusable_proxy_is_not_passed_by(
+    host: str,
+    variable: str,
+    certificates: Certificates,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+    scheme: str,
+) -> None:
+    monkeypatch.setenv(variable, f"{scheme}://{PROXY_LOGIN}:{PROXY_PASSWORD}@{nobody}")
+    error = failure(host, verify=certificates.ca)
+    assert "proxy" in str(error).lower()
+    assert_keeps_secrets(error)
