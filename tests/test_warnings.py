@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import warnings
 
@@ -142,3 +143,18 @@ def test_a_bad_argument_comes_before_a_warning() -> None:
         warnings.simplefilter("error")
         with pytest.raises(ValueError, match=r"\bid\b"):
             ask("http://monitor.example.com", id="..")
+
+
+@pytest.mark.parametrize("call", ["wait_for_bulk", "wait_for_bulk_async", "get_bulk_status_async", "Client"])
+def test_every_way_in_points_at_its_caller(peer: Peer, call: str) -> None:
+    async def run() -> None:
+        name = getattr(saymon_bulk, call)
+        arguments = [peer.host] + ([] if call == "Client" else ["x"]) + ["login", "password"]
+        made = name(*arguments, verify=False)
+        if call.endswith("_async"):
+            await made
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        asyncio.run(run())
+    assert [warning.filename for warning in caught] == [__file__]

@@ -1,6 +1,7 @@
 //! Python arguments → what the core takes. Every refusal names the argument and comes before any network use.
 
 use std::collections::HashSet;
+use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -53,14 +54,12 @@ pub struct Target {
 }
 
 impl Target {
-    /// `stacklevel` counts the Python frames from here to the user's.
     pub fn new<'py>(
         host: &Bound<'py, PyAny>,
         login: &Bound<'py, PyAny>,
         password: &Bound<'py, PyAny>,
         request_timeout: &Arg<'py>,
         verify: &Arg<'py>,
-        stacklevel: i32,
     ) -> PyResult<Self> {
         let py = host.py();
         let origin = Origin::parse(&text("host", host)?)?;
@@ -72,10 +71,10 @@ impl Target {
         let verify = verify_from(verify)?;
         let terms = Engine::current().sides.terms(&verify)?;
         if matches!(verify, Verify::Off) {
-            warn(py, &origin, "verify=False, whoever answers there gets the password", stacklevel)?;
+            warn(py, &origin, "verify=False, whoever answers there gets the password")?;
         }
         if origin.is_exposed() {
-            warn(py, &origin, "plain http, whoever is on the way can read the password", stacklevel)?;
+            warn(py, &origin, "plain http, whoever is on the way can read the password")?;
         }
         Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
     }
@@ -148,9 +147,21 @@ fn count(argument: &'static str, value: &Arg<'_>, default: usize, least: usize) 
     number.ok_or_else(|| InvalidInput::new(argument, format!("must be at least {least}")).into())
 }
 
-fn warn(py: Python<'_>, origin: &Origin, danger: &str, stacklevel: i32) -> PyResult<()> {
+fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
     let category = errors::class(py, intern!(py, "InsecureConnectionWarning"))?;
-    PyErr::warn(py, &category, &std::ffi::CString::new(format!("{}: {danger}", origin.as_str()))?, stacklevel)
+    let text = CString::new(format!("{}: {danger}", origin.as_str()))?;
+    PyErr::warn(py, &category, &text, frames_to_the_caller(py).unwrap_or(1))
+}
+
+/// The `stacklevel` of the innermost frame that is not this package's.
+fn frames_to_the_caller(py: Python<'_>) -> PyResult<i32> {
+    let mut frame = py.import("sys")?.call_method0("_getframe")?;
+    let mut level = 1;
+    while frame.getattr("f_globals")?.get_item("__name__")?.extract::<String>()?.starts_with("saymon_bulk.") {
+        frame = frame.getattr("f_back")?;
+        level += 1;
+    }
+    Ok(level)
 }
 
 /// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would carry it.

@@ -40,7 +40,7 @@ impl Client {
         request_timeout: Arg<'py>,
         verify: Arg<'py>,
     ) -> PyResult<Self> {
-        let target = Target::new(host, login, password, &request_timeout, &verify, 1)?;
+        let target = Target::new(host, login, password, &request_timeout, &verify)?;
         Ok(Self { target, is_closed: AtomicBool::new(false) })
     }
 

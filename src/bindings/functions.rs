@@ -57,7 +57,7 @@ pub fn get_bulk_status<'py>(
     verify: Arg<'py>,
 ) -> PyResult<Bound<'py, PyDict>> {
     let operation = arguments::operation(id)?;
-    let target = Target::new(host, login, password, &request_timeout, &verify, 1)?;
+    let target = Target::new(host, login, password, &request_timeout, &verify)?;
     status(host.py(), &target, &operation)
 }
 
@@ -76,7 +76,7 @@ pub fn _get_bulk_status_future<'py>(
     verify: Arg<'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let operation = arguments::operation(id)?;
-    let target = Target::new(host, login, password, &request_timeout, &verify, 2)?;
+    let target = Target::new(host, login, password, &request_timeout, &verify)?;
     status_future(host.py(), target, operation)
 }
 
