@@ -11,7 +11,6 @@ import zipfile
 from pathlib import Path
 
 import pytest
-
 from saymon_bulk.testing import PracticeServer
 
 WHEELS = Path(__file__).parent.parent / "target" / "wheels"
@@ -38,7 +37,7 @@ def pythons() -> dict[str, str]:
     places = [Path(place) for place in os.get_exec_path()]
     root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
     places += sorted(root.glob("versions/*/bin"))
-    found = {}
+    found: dict[str, str] = {}
     for place in places:
         for path in sorted(place.glob("python3.*")) if place.is_dir() else []:
             match = re.fullmatch(r"python(3\.(\d+))", path.name)
@@ -60,7 +59,7 @@ def test_other_pythons_are_at_hand() -> None:
         pytest.skip("no other CPython from 3.9 on is installed here")
 
 
-@pytest.mark.parametrize("version", sorted(pythons(), key=lambda version: int(version[2:])))
+@pytest.mark.parametrize("version", sorted(pythons()))
 def test_installed_alone_and_called(version: str, wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
     run(pythons()[version], "-m", "venv", home)
