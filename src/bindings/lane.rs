@@ -19,6 +19,9 @@ const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 /// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
 const TIMER_CHECK: u32 = 3;
 
+/// Turns of a lane that is to catch up, at most: more connections than this are not open.
+const CATCH_UP: usize = 20_000;
+
 /// Idle lanes kept; a burst of more threads than this opens its connections anew the next time.
 const KEPT: usize = 64;
 
@@ -90,9 +93,11 @@ impl Lent {
             let runtime = &self.lane()?.runtime;
             let step = py.detach(|| {
                 runtime.block_on(async {
-                    // Lets connections notice what happened to them while nobody drove this lane.
+                    let step = tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await;
+                    // The runtime forgets the wake-ups that it has put off when it is left, but hands them out before this
+                    // comes back. It also lets a connection that has done its work go back to the kept ones.
                     tokio::task::yield_now().await;
-                    tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await
+                    step
                 })
             });
             if let Ok(output) = step {
@@ -103,6 +108,16 @@ impl Lent {
                 return Err(interrupt);
             }
         }
+    }
+
+    /// Lets connections take in what has come while nobody drove this lane, before any limit is held against them.
+    pub fn catch_up(&mut self, py: Python<'_>, connections: usize) -> PyResult<()> {
+        let turns = connections.saturating_mul(2).saturating_add(8);
+        self.block_on(py, async move {
+            for _ in 0..turns.min(CATCH_UP) {
+                tokio::task::yield_now().await;
+            }
+        })
     }
 
     /// Ends the lane with all its connections: only so is a request dropped at once that nobody drives any more.

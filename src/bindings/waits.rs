@@ -3,6 +3,7 @@
 //! Each item is a list of steps (id, outcome, elapsed, ended): a status with its elapsed seconds, or an exception and None.
 
 use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
@@ -29,7 +30,13 @@ struct Running {
     // Dropped before the lane in which its exchanges live.
     waits: waiting::Waits,
     lane: Lent,
+    concurrency: usize,
+    /// When the caller was given the last steps, to do with its time what it likes.
+    left: Instant,
 }
+
+/// Longer than this between two steps, and exchanges under way must not be blamed for it.
+const ABSENCE: Duration = Duration::from_millis(20);
 
 impl Waits {
     pub fn new(target: &Target, operations: Vec<Operation>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
@@ -37,8 +44,10 @@ impl Waits {
         let mut lane = engine.lanes.borrow()?;
         let connections = lane.connections(&target.terms, &engine.sides)?;
         let telling = Telling { server: target.server.clone(), return_exceptions };
+        let concurrency = plan.concurrency.min(operations.len());
         let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
-        Ok(Self { telling, running: Mutex::new(Some(Running { waits, lane })) })
+        let running = Running { waits, lane, concurrency, left: Instant::now() };
+        Ok(Self { telling, running: Mutex::new(Some(running)) })
     }
 }
 
@@ -54,9 +63,14 @@ impl Waits {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
         };
-        let Some(Running { waits, lane }) = running.as_mut() else { return Ok(None) };
+        let Some(Running { waits, lane, concurrency, left }) = running.as_mut() else { return Ok(None) };
         lane.check_process()?;
-        match lane.block_on(py, waits.next())? {
+        if left.elapsed() > ABSENCE {
+            lane.catch_up(py, *concurrency)?;
+        }
+        let event = lane.block_on(py, waits.next())?;
+        *left = Instant::now();
+        match event {
             Some(event) => self.telling.steps(py, event).map(Some),
             None => {
                 *running = None;
@@ -68,7 +82,7 @@ impl Waits {
     /// Stops polling and drops what is under way. Idempotent.
     fn close(&self) {
         if let Ok(mut running) = self.running.try_lock()
-            && let Some(Running { waits, mut lane }) = running.take()
+            && let Some(Running { waits, mut lane, .. }) = running.take()
         {
             drop(waits);
             lane.abandon();

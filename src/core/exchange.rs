@@ -2,8 +2,10 @@
 
 use std::cell::Cell;
 use std::error::Error as StdError;
+use std::future::poll_fn;
 use std::io;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
@@ -82,7 +84,7 @@ impl Connections {
         if outcome.is_err() {
             // What was given up is closed now, not when this runtime is next driven.
             for _ in 0..3 {
-                tokio::task::yield_now().await;
+                yield_once().await;
             }
         }
         outcome.map_err(|failure| self.name_proxy(failure, &server.origin))
@@ -96,6 +98,21 @@ impl Connections {
             (failure, _) => failure,
         }
     }
+}
+
+/// Lets the connections run. tokio's own yield_now is owed a wake-up by the runtime's current drive, and forgotten if
+/// that ends first, as it does whenever signals are looked for.
+async fn yield_once() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
 }
 
 async fn ask(client: &Client, server: &Server, operation: &Operation) -> Result<Status, Failure> {

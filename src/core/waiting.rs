@@ -21,7 +21,8 @@ const GROWTH: f64 = 1.5;
 /// Each pause is changed at random by up to this part, or many waits would ask in step.
 const JITTER: f64 = 0.1;
 
-/// What a poll may take although the deadline comes sooner: the last one begins at the deadline.
+/// What a poll may take although the deadline comes sooner, as the last one begins at the deadline; nothing goes on for
+/// longer than this after it.
 const OVERRUN: Duration = Duration::from_secs(1);
 
 /// How to wait.
@@ -225,8 +226,8 @@ impl Shared {
         let request_timeout = self.server.request_timeout;
         match self.deadline() {
             Some(deadline) if self.plan.timeout != Some(Duration::ZERO) => {
-                let left = deadline.saturating_duration_since(now).max(OVERRUN);
-                (now < deadline + OVERRUN).then_some(left.min(request_timeout))
+                let end = (now + OVERRUN).clamp(deadline, deadline + OVERRUN);
+                (now < end).then(|| (end - now).min(request_timeout))
             }
             _ => Some(request_timeout),
         }

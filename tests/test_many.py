@@ -1,0 +1,268 @@
+"""get_bulk_statuses: many ids at once, bounded, in the order asked for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response
+from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
+
+FINISHED = {"finished": True}
+NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
+Ask = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture(autouse=True)
+def _no_hanging() -> Iterator[None]:
+    """What hangs fails, and the other tests go on."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Desk(Peer):
+    """A peer that answers by id, and counts the requests it has in hand at the same time."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.answered: list[str] = []
+        self.most = 0
+        self.before: Callable[[str], bool] = lambda id: True
+        self.answers: dict[str, Answer] = {}
+        super().__init__()
+
+    @property
+    def in_hand(self) -> int:
+        return len(self.asked) - len(self.answered)
+
+    def _next_answer(self, request: bytes) -> Answer:
+        id = request.split(b"/")[4].decode()
+        with self._changed:
+            self.requests.append(request)
+            self.asked.append(id)
+            self.most = max(self.most, self.in_hand)
+            self._changed.notify_all()
+            while not self.before(id) and not self._stopping.is_set():
+                self._changed.wait(0.02)
+            self.answered.append(id)
+            self._changed.notify_all()
+        return self.answers.get(id, response(f'{{"finished": true, "about": "{id}"}}'))
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    try:
+        yield desk
+    finally:
+        desk.stop()
+
+
+@pytest.fixture(params=["blocking", "awaited"])
+def ask(request: pytest.FixtureRequest) -> Ask:
+    """get_bulk_statuses, and its twin."""
+
+    def blocking(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
+        with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+            return {**client.get_bulk_statuses(ids, **more)}
+
+    def awaited(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
+        async def main() -> dict[str, Any]:
+            async with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+                return {**await client.get_bulk_statuses_async(ids, **more)}
+
+        return asyncio.run(main())
+
+    return blocking if request.param == "blocking" else awaited
+
+
+def names(count: int) -> list[str]:
+    return [f"operation-{n}" for n in range(count)]
+
+
+def test_a_plain_dict_of_plain_dicts(peer: Peer, ask: Ask) -> None:
+    peer.answer(response('{"z": 1, "finished": false, "a": [null]}'))
+    with Client(peer.host, LOGIN, PASSWORD) as client:
+        found = client.get_bulk_statuses([ID])
+    assert type(found) is dict
+    assert type(found[ID]) is dict
+    assert ask(peer, [ID]) == found == {ID: {"z": 1, "finished": False, "a": [None]}}
+    assert list(found[ID]) == ["z", "finished", "a"]
+
+
+def test_input_order_although_the_last_is_answered_first(desk: Desk, ask: Ask) -> None:
+    ids = names(8)
+    desk.before = lambda id: set(ids[ids.index(id) + 1 :]) <= set(desk.answered)
+    found = ask(desk, ids, concurrency=8)
+    assert desk.answered == ids[::-1]
+    assert list(found) == ids
+    assert {id: status["about"] for id, status in found.items()} == {id: id for id in ids}
+
+
+def test_input_order_with_errors_among_them(desk: Desk, ask: Ask) -> None:
+    ids = names(12)
+    random.Random(5).shuffle(ids)
+    desk.answers = dict.fromkeys(ids[::3], NOT_FOUND)
+    desk.before = lambda id: len(desk.asked) >= 4
+    found = ask(desk, ids, concurrency=4, return_exceptions=True)
+    assert list(found) == ids
+    for id, outcome in found.items():
+        if id in desk.answers:
+            assert isinstance(outcome, NotFoundError)
+            assert outcome.id == id
+        else:
+            assert outcome == {"finished": True, "about": id}
+
+
+@pytest.mark.parametrize("limit", [1, 2, 5, 16])
+def test_the_bound_is_reached_and_kept(desk: Desk, ask: Ask, limit: int) -> None:
+    ids = names(4 * limit)
+    full: list[float] = []
+
+    def before(id: str) -> bool:
+        # The first wave is held until all of it is there, and then for what must not come.
+        if not full and desk.in_hand >= limit:
+            full.append(time.monotonic())
+        return bool(full) and time.monotonic() - full[0] > 0.15
+
+    desk.before = before
+    assert list(ask(desk, ids, concurrency=limit)) == ids
+    assert desk.most == limit
+    assert Counter(desk.asked) == Counter(ids)
+
+
+def test_the_bound_is_16_if_nothing_is_said(desk: Desk, ask: Ask) -> None:
+    desk.before = lambda id: len(desk.asked) >= 16
+    ask(desk, names(48))
+    assert desk.most == 16
+
+
+@pytest.mark.parametrize("concurrency", [100, 10**30])
+def test_a_bound_that_is_none(desk: Desk, ask: Ask, concurrency: int) -> None:
+    desk.before = lambda id: len(desk.asked) == 20
+    assert list(ask(desk, names(20), concurrency=concurrency)) == names(20)
+
+
+def test_one_after_the_other(desk: Desk, ask: Ask) -> None:
+    ids = names(20)
+    ask(desk, ids, concurrency=1)
+    assert desk.asked == ids
+    assert (desk.most, desk.connections) == (1, 1)
+
+
+def test_five_thousand(desk: Desk, ask: Ask) -> None:
+    ids = names(5000)
+    random.Random(7).shuffle(ids)
+    found = ask(desk, (id for id in ids))
+    assert list(found) == ids
+    assert all(status["about"] == id for id, status in found.items())
+    assert Counter(desk.asked) == Counter(ids)
+    assert desk.most <= 16
+    # A connection may be opened while another one becomes free.
+    assert desk.connections <= 2 * 16
+    before = desk.connections
+    ask(desk, ids[:100])
+    assert desk.connections <= before + 16
+
+
+def test_a_second_call_takes_the_kept_connections(desk: Desk, ask: Ask) -> None:
+    desk.before = lambda id: len(desk.asked) >= 8
+    ask(desk, names(8), concurrency=8)
+    assert desk.connections == 8
+    for _ in range(5):
+        ask(desk, names(8), concurrency=8)
+    assert desk.connections == 8
+
+
+def test_the_first_error_says_whose_it_is(desk: Desk, ask: Ask) -> None:
+    ids = names(10)
+    desk.answers = {ids[3]: response("{}", 401), ids[5]: NOT_FOUND}
+    with pytest.raises(AuthError) as caught:
+        ask(desk, ids, concurrency=1)
+    assert (caught.value.id, caught.value.host) == (ids[3], desk.host)
+    assert ids[3] in str(caught.value)
+    assert desk.asked == ids[:4]
+
+
+def test_the_first_error_is_the_one_that_came_first(desk: Desk, ask: Ask) -> None:
+    ids = names(4)
+    desk.answers = {ids[0]: response("{}", 401), ids[2]: NOT_FOUND}
+    desk.before = lambda id: id == ids[2]
+    with pytest.raises(NotFoundError) as caught:
+        ask(desk, ids, concurrency=4)
+    assert caught.value.id == ids[2]
+
+
+def test_the_first_error_drops_what_is_under_way(desk: Desk, ask: Ask) -> None:
+    ids = names(6)
+    desk.answers = dict.fromkeys(ids, Wire.hold)
+    desk.answers[ids[2]] = NOT_FOUND
+    desk.before = lambda id: len(desk.asked) == 6
+    with pytest.raises(NotFoundError):
+        ask(desk, ids, concurrency=6)
+    # At most the answered connection is kept.
+    desk.wait_for(lambda: desk.open <= 1)
+
+
+def test_no_retry(desk: Desk, ask: Ask) -> None:
+    desk.answers = {ID: response("{}", 503, "Retry-After: 0")}
+    with pytest.raises(HTTPStatusError) as caught:
+        ask(desk, [ID])
+    assert (caught.value.status_code, desk.asked) == (503, [ID])
+
+
+def test_exceptions_as_results(desk: Desk, ask: Ask) -> None:
+    ids = names(6)
+    desk.answers = {
+        ids[1]: response("{}", 401),
+        ids[2]: NOT_FOUND,
+        ids[3]: response("[]"),
+        ids[4]: Wire.reset,
+        ids[5]: Wire.hold,
+    }
+    found = ask(desk, ids, request_timeout=0.5, return_exceptions=True)
+    assert list(found) == ids
+    assert found[ids[0]]["finished"] is True
+    kinds = [type(found[id]).__name__ for id in ids[1:]]
+    assert kinds == ["AuthError", "NotFoundError", "ResponseError", "TransportError", "RequestTimeoutError"]
+    for id in ids[1:]:
+        assert isinstance(found[id], SaymonError)
+        assert (found[id].id, found[id].host) == (id, desk.host)
+
+
+def test_nobody_there(desk: Desk, ask: Ask) -> None:
+    desk.stop()
+    ids = names(40)
+    found = ask(desk, ids, return_exceptions=True)
+    assert list(found) == ids
+    assert {type(error) for error in found.values()} == {TransportError}
+    with pytest.raises(TransportError) as caught:
+        ask(desk, ids)
+    assert caught.value.id in ids
+
+
+def test_each_request_has_its_own_time(desk: Desk, ask: Ask) -> None:
+    """What waits for its turn uses up no request_timeout."""
+
+    def slowly(wire: Wire) -> None:
+        wire.stopping.wait(0.2)
+        with contextlib.suppress(OSError):
+            wire.send(response())
+
+    ids = names(6)
+    desk.answers = dict.fromkeys(ids, slowly)
+    assert ask(desk, ids, concurrency=1, request_timeout=0.9) == dict.fromkeys(ids, FINISHED)
