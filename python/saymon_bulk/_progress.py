@@ -19,18 +19,20 @@ def progress(total: int, *, wanted: bool) -> Any:
         tqdm = import_module("tqdm").tqdm
     except ImportError:
         return _Line(total)
-    shape = "{n_fmt} of {total_fmt} finished |{bar}| {elapsed}"
+    shape = "{n_fmt} of {total_fmt} done |{bar:40}| {elapsed}"
     return tqdm(total=total, bar_format=shape, leave=False, dynamic_ncols=True, file=sys.stderr)
 
 
 class _Nothing:
+    leave = False  # whether the bar stays on the screen when it is closed
+
     def update(self, n: int) -> None: ...
     def refresh(self) -> None: ...
     def clear(self) -> None: ...
     def close(self) -> None: ...
 
 
-class _Line:
+class _Line(_Nothing):
     """One line of text that is written over and over."""
 
     def __init__(self, total: int) -> None:
@@ -44,12 +46,15 @@ class _Line:
         self._done += n
 
     def refresh(self) -> None:
-        text = f"{self._done} of {self._total} finished, {self._now() - self._start:.0f} s"
+        text = f"{self._done} of {self._total} done, {self._now() - self._start:.0f} s"
         print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
         self._width = len(text)
 
     def clear(self) -> None:
-        # Two more: a terminal shows Ctrl-C as ^C.
-        print("\r" + " " * (self._width + 2) + "\r", end="", file=sys.stderr, flush=True)
+        print("\r" + " " * self._width + "\r", end="", file=sys.stderr, flush=True)
 
-    close = clear
+    def close(self) -> None:
+        if self.leave:
+            print(file=sys.stderr)
+        else:
+            self.clear()

@@ -29,6 +29,8 @@ FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING = 0, 1, 2, 4, 8
 BY_SIGNAL = 128  # plus the signal's number, as shells count
 
 EPILOG = """\
+T is a time: 90 (seconds), 90s, 5m, 1.5h.
+
 The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from
 netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the terminal.
 
@@ -111,6 +113,9 @@ def _follow(client: Client, options: Namespace, left: dict[str, None]) -> int:
                 del left[id]
                 bar.update(1)
             bar.refresh()
+    except KeyboardInterrupt:
+        bar.leave = True  # the terminal has put its ^C into the same line
+        raise
     finally:
         bar.close()
     return _worst(codes)
@@ -336,11 +341,10 @@ def _add_options(parser: ArgumentParser) -> None:
     who = "default: SAYMON_LOGIN, else what netrc has for the host"
     add("--login", metavar="L", default=os.environ.get("SAYMON_LOGIN"), help=who)
     add("--password-stdin", action="store_true", help="read the password from the first line of stdin")
-    add("--password", type=_refused, help=SUPPRESS)
+    add("--password", "--passwd", "--pass", "-p", type=_refused, help=SUPPRESS)
     add("--cacert", metavar="FILE", help="trust the CA certificates of this PEM file and no others")
     add("--insecure", action="store_true", help="do not check the server's certificate")
-    limit = "limit for one request, such as 30, 30s, 5m, 1.5h; default: 30s"
-    add("--request-timeout", metavar="T", type=_seconds, default=30.0, help=limit)
+    add("--request-timeout", metavar="T", type=_seconds, default=30.0, help="limit for one request; default: 30s")
 
 
 def _seconds(text: str) -> float:

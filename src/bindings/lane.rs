@@ -93,6 +93,8 @@ impl Lent {
             let runtime = &self.lane()?.runtime;
             let step = py.detach(|| {
                 runtime.block_on(async {
+                    // Connections notice what has come while nobody drove this lane: an end, a farewell nobody asked for.
+                    tokio::task::yield_now().await;
                     let step = tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await;
                     // The runtime forgets the wake-ups that it has put off when it is left, but hands them out before this
                     // comes back. It also lets a connection that has done its work go back to the kept ones.
