@@ -105,8 +105,14 @@ class Client(_core.Client):
             RuntimeError: The client is closed.
         """
         waits = self._waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
-        for _, status in _drive(waits, _callback(on_poll)):
-            return status
+        on_poll = _callback(on_poll)
+        try:
+            # Not by _drive: a generator would change a StopIteration of on_poll's.
+            for steps in waits:
+                for _, status in _ended(steps, on_poll):
+                    return status
+        finally:
+            waits.close()
         raise AssertionError("a wait ends with a status or an error")
 
     async def wait_for_bulk_async(
@@ -121,8 +127,13 @@ class Client(_core.Client):
     ) -> BulkStatus:
         """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
         waits = self._async_waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
-        async for _, status in _drive_async(waits, _callback(on_poll)):
-            return status
+        on_poll = _callback(on_poll)
+        try:
+            async for steps in waits:
+                for _, status in _ended(steps, on_poll):
+                    return status
+        finally:
+            waits.close()
         raise AssertionError("a wait ends with a status or an error")
 
     def wait_for_bulks(
@@ -217,25 +228,32 @@ def _callback(on_poll: OnPoll | None) -> OnPoll | None:
     raise TypeError(f"on_poll must be callable, not {type(on_poll).__name__}")
 
 
+def _ended(steps: list[_core._Step], on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
+    """Those of one turn whose wait is over, once `on_poll` has been told of all."""
+    over = []
+    for id, outcome, elapsed, ended in steps:
+        if on_poll is not None and elapsed is not None:
+            on_poll(id, outcome, elapsed)
+        if ended:
+            over.append((id, outcome))
+    return iter(over)
+
+
 def _drive(waits: _core.Waits, on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
     try:
         for steps in waits:
-            for id, outcome, elapsed, ended in steps:
-                if on_poll is not None and elapsed is not None:
-                    on_poll(id, outcome, elapsed)
-                if ended:
-                    yield id, outcome
+            yield from _ended(steps, on_poll)
     finally:
         waits.close()
 
 
 async def _drive_async(waits: _core.AsyncWaits, on_poll: OnPoll | None) -> AsyncIterator[tuple[str, BulkStatus]]:
-    async for steps in waits:
-        for id, outcome, elapsed, ended in steps:
-            if on_poll is not None and elapsed is not None:
-                on_poll(id, outcome, elapsed)
-            if ended:
-                yield id, outcome
+    try:
+        async for steps in waits:
+            for over in _ended(steps, on_poll):
+                yield over
+    finally:
+        waits.close()
 
 
 async def get_bulk_status_async(

@@ -35,8 +35,8 @@ The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, els
 netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the terminal.
 
 Exit codes: 0 all finished, 1 an error, 2 wrong usage, 4 not authorised, 8 not finished
-yet; where several apply, 4 goes before 1 and 1 before 8. 130 interrupted (Ctrl-C), 143
-terminated, 141 nobody reads the output. The operations themselves go on, on the server.
+yet; where several apply, 4 goes before 1 and 1 before 8. 130 interrupted (Ctrl-C),
+143 terminated, 141 nobody reads the output. The operations go on, on the server.
 
 Finished does not mean succeeded: the server tells that an operation has ended, no more.
 """
@@ -292,12 +292,15 @@ def _prompt(login: str) -> str:
     from getpass import getpass
 
     try:
-        return getpass(f"Password of {login}: ")
+        password = getpass(f"Password of {login}: ")
     except (EOFError, KeyboardInterrupt) as end:
         print(file=sys.stderr)  # ends the prompt's line
-        if isinstance(end, EOFError):
-            raise ValueError("no password was entered") from None
-        raise
+        if isinstance(end, KeyboardInterrupt):
+            raise
+        password = ""
+    if not password:
+        raise ValueError("no password was entered")
+    return password
 
 
 # Arguments

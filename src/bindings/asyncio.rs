@@ -5,7 +5,9 @@ use std::fmt;
 use std::pin::Pin;
 use std::sync::Arc;
 
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
 use pyo3_async_runtimes::TaskLocals;
 use pyo3_async_runtimes::generic::{self, ContextExt, JoinError};
 
@@ -32,13 +34,45 @@ where
     C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
 {
     lock(&Engine::current().background).threads()?;
-    generic::future_into_py::<Asyncio, _, _>(py, async move {
+    let running = TaskLocals::with_running_loop(py)?;
+    let running = Bound::new(py, Loop { running: running.event_loop(py).unbind() })?;
+    let locals = TaskLocals::new(running.into_any()).copy_context(py)?;
+    generic::future_into_py_with_locals::<Asyncio, _, _>(py, locals, async move {
         let output = future.await;
         Ok(Late(Box::new(move |py| convert(py, output))))
     })
 }
 
 type Convert = Box<dyn FnOnce(Python<'_>) -> PyResult<Py<PyAny>> + Send>;
+
+/// An event loop as a result meets it. One that was closed in the meantime wants none, and nobody is to read a traceback
+/// for that.
+#[pyclass(frozen)]
+struct Loop {
+    running: Py<PyAny>,
+}
+
+#[pymethods]
+impl Loop {
+    fn create_future<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self.running.bind(py).call_method0(intern!(py, "create_future"))
+    }
+
+    #[pyo3(signature = (*arguments, **context))]
+    fn call_soon_threadsafe(
+        &self,
+        py: Python<'_>,
+        arguments: &Bound<'_, PyTuple>,
+        context: Option<&Bound<'_, PyDict>>,
+    ) -> PyResult<()> {
+        let running = self.running.bind(py);
+        let called = running.call_method(intern!(py, "call_soon_threadsafe"), arguments, context);
+        match called {
+            Err(_) if running.call_method0(intern!(py, "is_closed"))?.is_truthy()? => Ok(()),
+            called => called.map(drop),
+        }
+    }
+}
 
 /// A value that is made when the courier is attached.
 struct Late(Convert);
@@ -50,6 +84,13 @@ impl<'py> IntoPyObject<'py> for Late {
 
     fn into_pyobject(self, py: Python<'py>) -> PyResult<Self::Output> {
         (self.0)(py).map(|value| value.into_bound(py))
+    }
+}
+
+/// Runs a core future to its end without telling anybody; where the threads have ended there is nothing to run for.
+pub fn run(future: impl Future<Output = ()> + Send + 'static) {
+    if let Some(threads) = lock(&Engine::current().background).running() {
+        threads.handle.spawn(future);
     }
 }
 

@@ -94,7 +94,8 @@ impl Waits {
 #[pyclass(frozen, module = "saymon_bulk._core")]
 pub struct AsyncWaits {
     telling: Telling,
-    waits: Arc<AsyncMutex<waiting::Waits>>,
+    /// None once it is closed.
+    waits: Arc<AsyncMutex<Option<waiting::Waits>>>,
 }
 
 impl AsyncWaits {
@@ -102,7 +103,7 @@ impl AsyncWaits {
         let connections = asyncio::connections(&target.terms)?;
         let telling = Telling { server: target.server.clone(), return_exceptions };
         let waits = waiting::Waits::new(connections, target.server.clone(), operations, plan);
-        Ok(Self { telling, waits: Arc::new(AsyncMutex::new(waits)) })
+        Ok(Self { telling, waits: Arc::new(AsyncMutex::new(Some(waits))) })
     }
 }
 
@@ -115,10 +116,22 @@ impl AsyncWaits {
     fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let waits = self.waits.clone();
         let telling = self.telling.clone();
-        asyncio::future(py, async move { waits.lock().await.next().await }, move |py, event| match event {
+        let next = async move {
+            match waits.lock().await.as_mut() {
+                Some(waits) => waits.next().await,
+                None => None,
+            }
+        };
+        asyncio::future(py, next, move |py, event| match event {
             Some(event) => telling.steps(py, event).map(|steps| steps.into_any().unbind()),
             None => Err(PyStopAsyncIteration::new_err(())),
         })
+    }
+
+    /// Stops polling and drops what is under way, though this object may be kept, by a traceback for one. Idempotent.
+    fn close(&self) {
+        let waits = self.waits.clone();
+        asyncio::run(async move { drop(waits.lock().await.take()) });
     }
 }
 
