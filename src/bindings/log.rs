@@ -56,7 +56,10 @@ fn logger(py: Python<'_>, level: u8) -> PyResult<Option<Bound<'_, PyAny>>> {
         let Some(logging) = modules.bind(py).get_item(intern!(py, "logging"))? else { return Ok(None) };
         // Half imported, by another thread or by the import of logging itself.
         let Ok(get_logger) = logging.getattr(intern!(py, "getLogger")) else { return Ok(None) };
-        let _ = LOGGER.set(py, get_logger.call1(("saymon_bulk",))?.unbind());
+        let logger = get_logger.call1(("saymon_bulk",))?;
+        // Without a handler of its own, warnings would go to stderr of a program that set up no logging.
+        logger.call_method1("addHandler", (logging.getattr("NullHandler")?.call0()?,))?;
+        let _ = LOGGER.set(py, logger.unbind());
     }
     let Some(logger) = LOGGER.get(py) else { return Ok(None) };
     let logger = logger.bind(py);

@@ -159,6 +159,9 @@ impl Telling {
                 log::tolerated(py, error.bind(py))?;
                 steps.append((operation.id(), error, py.None(), false))?;
             }
+            Event::Cut { operation, failure, took } => {
+                log::exchange(py, server, &operation, Err(&failure), took)?;
+            }
             Event::Failed { operation, failure, took } => {
                 log::exchange(py, server, &operation, Err(&failure), took)?;
                 let error = errors::exception(py, &failure, origin, &operation);

@@ -49,6 +49,8 @@ pub enum Event {
     Tolerated { operation: Arc<Operation>, failure: Failure, took: Duration },
     /// A failure that ends the wait for this operation.
     Failed { operation: Arc<Operation>, failure: Failure, took: Duration },
+    /// A poll that the deadline cut off.
+    Cut { operation: Arc<Operation>, failure: Failure, took: Duration },
     /// The deadline passed; the last event.
     TimedOut { pending: Vec<Pending>, elapsed: Duration },
 }
@@ -112,6 +114,10 @@ impl Waits {
                     self.turns.push(wait.turn(self.shared.clone()));
                     return Some(Event::Tolerated { operation, failure, took });
                 }
+                Turn::Cut { failure, took } => {
+                    self.turns.push(wait.turn(self.shared.clone()));
+                    return Some(Event::Cut { operation, failure, took });
+                }
                 Turn::Fatal { failure, took } => return Some(Event::Failed { operation, failure, took }),
                 Turn::Late => self.late.push(wait.pending),
             }
@@ -130,6 +136,7 @@ enum Turn {
     Good { status: Status, took: Duration },
     Tolerated { failure: Failure, took: Duration },
     Fatal { failure: Failure, took: Duration },
+    Cut { failure: Failure, took: Duration },
     Late,
 }
 
@@ -180,8 +187,10 @@ impl Wait {
             }
             Err(Failure::Timeout { limit }) if limit < shared.server.request_timeout => {
                 // Cut by the deadline, not by a slow server.
-                self.pending.failure = Some(Failure::Timeout { limit });
-                Turn::Late
+                self.was_last = true;
+                let failure = Failure::Timeout { limit };
+                self.pending.failure = Some(failure.clone());
+                Turn::Cut { failure, took }
             }
             Err(failure) if !is_tolerable(&failure, self.pending.status.is_some()) => Turn::Fatal { failure, took },
             Err(failure) => {

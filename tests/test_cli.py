@@ -1,0 +1,707 @@
+"""The command line, in processes of its own and on terminals of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import importlib.metadata
+import json
+import math
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Union
+
+import pytest
+import saymon_bulk
+from peer import LOGIN, PASSWORD, Peer, closing
+from saymon_bulk.testing import PracticeServer
+from servers import wait_until
+
+COMMAND = [sys.executable, "-m", "saymon_bulk"]
+DONE, NEVER, UNKNOWN = "done", "never", "unknown"
+
+Word = Union[str, bytes]
+
+
+@pytest.fixture
+def server() -> Iterator[PracticeServer]:
+    with PracticeServer(LOGIN, PASSWORD) as one:
+        one.start_bulk(0, id=DONE)
+        one.start_bulk(math.inf, id=NEVER)
+        yield one
+
+
+@pytest.fixture(autouse=True)
+def _environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the caller's: no netrc, no TTY variables, UTF-8."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("NETRC", "COLUMNS", "PYTHONWARNINGS", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def environment(server: Any = None, **more: str) -> dict[str, str]:
+    """What a user has exported; an empty value is as good as none."""
+    host = {} if server is None else {"SAYMON_HOST": server.host}
+    return {**os.environ, **host, "SAYMON_LOGIN": LOGIN, "SAYMON_PASSWORD": PASSWORD, **more}
+
+
+def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *words],
+        env=environment(server, **more),
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in result.stderr
+    assert PASSWORD not in result.stdout + result.stderr
+    return result
+
+
+def default_signals() -> None:
+    # A test run in the background has SIGINT ignored, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def started(server: Any, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(server, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=default_signals,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def asked(server: PracticeServer, id: str) -> bool:
+    return any(path.endswith(f"/{id}/status") for _, path in server.requests)
+
+
+# Results and exit codes
+
+
+@pytest.mark.parametrize(
+    ("ids", "code", "lines"),
+    [
+        ([DONE], 0, ["done finished"]),
+        ([NEVER], 8, ["never running"]),
+        ([UNKNOWN], 1, []),
+        ([NEVER, DONE], 8, ["never running", "done finished"]),
+        ([UNKNOWN, NEVER, DONE], 1, ["never running", "done finished"]),
+        ([DONE, NEVER, DONE, NEVER], 8, ["done finished", "never running"]),
+    ],
+)
+def test_status(server: PracticeServer, ids: list[str], code: int, lines: list[str]) -> None:
+    result = run(server, "status", *ids)
+    assert (result.returncode, result.stdout.splitlines()) == (code, lines)
+    assert result.stderr.count("\n") == ids.count(UNKNOWN)
+    assert len(server.requests) == len(set(ids))
+
+
+@pytest.mark.parametrize(
+    ("ids", "code", "lines"),
+    [
+        ([DONE], 0, ["done finished"]),
+        ([NEVER], 8, ["never running"]),
+        ([UNKNOWN], 1, []),
+        ([UNKNOWN, NEVER, DONE, DONE], 1, ["done finished", "never running"]),
+    ],
+)
+def test_wait(server: PracticeServer, ids: list[str], code: int, lines: list[str]) -> None:
+    result = run(server, "wait", "--timeout", "0.3s", *ids)
+    assert (result.returncode, result.stdout.splitlines()) == (code, lines)
+    assert ("HTTP 404" in result.stderr) == (UNKNOWN in ids)
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+@pytest.mark.parametrize("status", [401, 403])
+def test_not_authorised_goes_before_all(server: PracticeServer, command: str, status: int) -> None:
+    server.fail_next(1, status)
+    result = run(server, command, "--timeout=0" if command == "wait" else "-q", NEVER, UNKNOWN, "unknown-too")
+    assert result.returncode == 4
+    assert f"HTTP {status}" in result.stderr
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_wrong_password(server: PracticeServer, command: str) -> None:
+    result = run(server, command, DONE, SAYMON_PASSWORD="wrong-one")
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "HTTP 401" in result.stderr
+    assert "wrong-one" not in result.stderr
+
+
+def test_waits_in_order_of_completion(server: PracticeServer) -> None:
+    for id, seconds in (("third", 0.9), ("first", 0.0), ("second", 0.4)):
+        server.start_bulk(seconds, id=id)
+    result = run(server, "wait", "--interval", "0.1", "third", "first", "second")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines() == ["first finished", "second finished", "third finished"]
+
+
+def test_a_line_comes_when_its_operation_ends(server: PracticeServer) -> None:
+    with started(server, "wait", NEVER, DONE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "done finished\n"
+        assert process.poll() is None
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_nobody_answers(command: str) -> None:
+    result = run(None, command, DONE, "other", "--host", "http://127.0.0.1:1")
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.count("refused") == 2
+
+
+# JSON
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_json_lines(server: PracticeServer, command: str) -> None:
+    timeout = ["--timeout", "0.2"] if command == "wait" else []
+    result = run(server, command, "--json", *timeout, DONE, UNKNOWN, NEVER)
+    assert result.returncode == 1
+    found = {line["id"]: line for line in map(json.loads, result.stdout.splitlines())}
+    assert found[DONE] == {"id": DONE, "finished": True}
+    assert list(found[UNKNOWN]) == ["id", "error", "message", "status_code"]
+    assert (found[UNKNOWN]["error"], found[UNKNOWN]["status_code"]) == ("NotFoundError", 404)
+    assert "HTTP 404" in found[UNKNOWN]["message"]
+    if command == "status":
+        assert found[NEVER] == {"id": NEVER, "finished": False}
+        assert result.stderr == ""
+    else:
+        assert (found[NEVER]["error"], found[NEVER]["status_code"]) == ("WaitTimeoutError", None)
+
+
+def test_json_has_the_servers_fields_and_our_id(peer: Peer) -> None:
+    body = b'{"zeta": 1.5, "id": "theirs", "finished": true, "note": "\xd0\xb4\xd0\xb0", "list": [null]}'
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n\r\n"
+    peer.answer(closing(head + body))
+    result = run(peer, "status", "--json", "опе рация")
+    assert result.returncode == 0
+    assert list(json.loads(result.stdout).items()) == [
+        ("id", "опе рация"),
+        ("zeta", 1.5),
+        ("finished", True),
+        ("note", "да"),
+        ("list", [None]),
+    ]
+
+
+# Usage
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        ([], "COMMAND"),
+        (["stop", DONE], "'stop'"),
+        (["wait"], "ID"),
+        (["status", "--no-such", DONE], "--no-such"),
+        (["status", "--timeout", "5", DONE], "--timeout"),
+        (["wait", "--timeout", "5x", DONE], "'5x'"),
+        (["wait", "--timeout", "-5", DONE], "'-5'"),
+        (["wait", "--timeout", "nan", DONE], "'nan'"),
+        (["wait", "--timeout", "", DONE], "''"),
+        (["wait", "--interval", "none", DONE], "'none'"),
+        (["wait", "--interval", "0", DONE], "interval"),
+        (["status", "--request-timeout", "0", DONE], "request_timeout"),
+        (["status", "--request", "5", DONE], "--request"),
+        (["status", "--host", "", DONE], "no host"),
+        (["status", "--host", "http://a/path", DONE], "host"),
+        (["status", "--host", b"\xff", DONE], "host"),
+        (["status", "--login", "", DONE], "no login"),
+        (["status", "--login", "a:b", DONE], "login"),
+        (["status", "--login", b"\xff", DONE], "login"),
+        (["status", DONE, ""], "id"),
+        (["status", DONE, ".."], "id"),
+        (["wait", "a\tb"], "id"),
+        (["wait", b"\xff"], "id"),
+        (["status", "--cacert", "/no/such/file", DONE], "/no/such/file"),
+        (["status", "--cacert", "", DONE], "verify"),
+        (["status", "--cacert", "a.pem", "--insecure", DONE], "--insecure"),
+    ],
+)
+def test_wrong_usage(server: PracticeServer, words: list[Word], says: str) -> None:
+    result = run(server, *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(("usage: saymon-bulk ", "saymon-bulk: "))
+    assert says in result.stderr.splitlines()[-1]
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    "words", [["--password", PASSWORD], [f"--password={PASSWORD}"], ["-p", PASSWORD], [f"-p{PASSWORD}"]]
+)
+def test_a_password_in_the_arguments_is_neither_used_nor_shown(server: PracticeServer, words: list[str]) -> None:
+    result = run(server, "status", *words, DONE)  # which looks for the password in what it prints
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "--password-stdin" in result.stderr
+    assert server.requests == []
+
+
+def test_a_host_with_a_password_in_it_is_not_shown(server: PracticeServer) -> None:
+    host = server.host.replace("//", f"//{LOGIN}:{PASSWORD}@")
+    assert run(server, "status", "--host", host, DONE).returncode == 2
+
+
+def test_help_tells_all() -> None:
+    result = run(None, "wait", "--help")
+    assert (result.returncode, result.stderr) == (0, "")
+    documented = "--host --login --password-stdin --cacert --insecure --request-timeout --json -q -v --timeout --interval"
+    for word in [*documented.split(), "--max-interval", "SAYMON_HOST", "SAYMON_LOGIN", "SAYMON_PASSWORD", "netrc", "1h"]:
+        assert word in result.stdout
+    for code in (0, 1, 2, 4, 8, 130, 143, 141):
+        assert re.search(rf"\b{code} ", result.stdout)
+    assert re.search(r"--password\b(?!-stdin)", result.stdout) is None
+
+
+def test_version_and_entry_point() -> None:
+    result = run(None, "--version")
+    assert (result.returncode, result.stdout) == (0, f"saymon-bulk {saymon_bulk.__version__}\n")
+    scripts = importlib.metadata.distribution("saymon-bulk").entry_points
+    assert [script.value for script in scripts if script.name == "saymon-bulk"] == ["saymon_bulk.cli:main"]
+
+
+# Credentials
+
+
+@pytest.mark.parametrize("typed", [PASSWORD, f"{PASSWORD}\n", f"{PASSWORD}\r\nanother line\n"])
+def test_password_on_stdin_goes_before_the_environment(server: PracticeServer, typed: str) -> None:
+    assert run(server, "status", "--password-stdin", DONE, stdin=typed, SAYMON_PASSWORD="wrong").returncode == 0
+
+
+def test_password_on_stdin_is_utf8() -> None:
+    with PracticeServer("оператор", "тайный пароль") as server:
+        server.start_bulk(0, id=DONE)
+        words = ["status", "--login", "оператор", "--password-stdin", DONE]
+        assert run(server, *words, stdin="тайный пароль\n").returncode == 0
+
+
+@pytest.mark.parametrize("typed", [b"", b"\n", b"caf\xe9\n"])
+def test_no_password_on_stdin(server: PracticeServer, typed: bytes) -> None:
+    result = run(server, "status", "--password-stdin", DONE, stdin=typed)
+    assert result.returncode == 2
+    assert "stdin" in result.stderr
+    assert "caf" not in result.stderr
+
+
+def netrc(folder: Path, password: str, login: str = LOGIN) -> None:
+    (folder / ".netrc").write_text(f"machine 127.0.0.1 login {login} password {password}\n")
+    (folder / ".netrc").chmod(0o600)
+
+
+def test_password_in_the_environment_goes_before_netrc(server: PracticeServer, tmp_path: Path) -> None:
+    netrc(tmp_path, "wrong")
+    assert run(server, "status", DONE).returncode == 0
+
+
+@pytest.mark.parametrize("login", ["", LOGIN])
+def test_password_in_netrc(server: PracticeServer, tmp_path: Path, login: str) -> None:
+    netrc(tmp_path, PASSWORD)
+    assert run(server, "status", DONE, SAYMON_PASSWORD="", SAYMON_LOGIN=login).returncode == 0
+
+
+def test_netrc_has_another_login(server: PracticeServer, tmp_path: Path) -> None:
+    netrc(tmp_path, PASSWORD, login="another")
+    result = run(server, "status", DONE, SAYMON_PASSWORD="")
+    assert result.returncode == 2
+    assert "no password" in result.stderr
+
+
+def test_netrc_cannot_be_read(server: PracticeServer, tmp_path: Path) -> None:
+    netrc(tmp_path, f"{PASSWORD} rubbish")
+    result = run(server, "status", DONE, SAYMON_PASSWORD="")
+    assert result.returncode == 2
+    assert ".netrc" in result.stderr
+
+
+# Interruption
+
+
+@pytest.mark.parametrize(
+    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
+)
+def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int, code: int, word: str) -> None:
+    quoted = ["it's one; $HOME", "-x"]
+    for id in quoted:
+        server.start_bulk(math.inf, id=id)
+    # Shorter ways to write an hour and a half, and so on.
+    times = ["--timeout", "1.5h", "--interval", "100e-3", "--max-interval", "0.05m", "--request-timeout", "1d"]
+    with started(server, "wait", *times, "--json", "--", DONE, UNKNOWN, *quoted) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        process.stdout.readline()
+        wait_until(lambda: asked(server, "-x") and asked(server, "it%27s%20one%3B%20%24HOME"), "both asked for")
+        sent = time.monotonic()
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+        assert time.monotonic() - sent < 1
+    assert (process.returncode, out) == (code, "")
+    first, second, command = err.splitlines()
+    assert first == f"saymon-bulk: {word}"
+    assert second.startswith("saymon-bulk: 2 still running on the server")
+    assert shlex.split(command) == [
+        *COMMAND,
+        *["wait", "--host", server.host, "--login", LOGIN],
+        *["--json", "--request-timeout", "86400", "--timeout", "5400", "--interval", "0.1", "--max-interval", "3"],
+        *["--", *quoted],
+    ]
+    for id in quoted:
+        server.start_bulk(0, id=id)
+    resumed = subprocess.run(
+        command,
+        shell=True,
+        env={**os.environ, "SAYMON_PASSWORD": PASSWORD},
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    assert {json.loads(line)["id"] for line in resumed.stdout.splitlines()} == set(quoted)
+
+
+def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
+    result = run(server, "wait", "--timeout", "0", "--password-stdin", "--insecure", NEVER, DONE, stdin=PASSWORD)
+    assert result.returncode == 8
+    warning, line, command = result.stderr.splitlines()
+    assert warning.startswith("saymon-bulk: warning: ")
+    assert "1 still running on the server" in line
+    words = ["--password-stdin", "--insecure", "--timeout", "0", "--", NEVER]
+    assert shlex.split(command)[-len(words) :] == words
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_interrupted_status(peer: Peer, number: int, code: int) -> None:
+    peer.answer(lambda wire: wire.hold())
+    with started(peer, "status", DONE) as process:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out) == (code, "")
+    assert err in ("saymon-bulk: interrupted\n", "saymon-bulk: terminated\n")
+
+
+def test_quiet_gives_no_hint(server: PracticeServer) -> None:
+    result = run(server, "wait", "-q", "--timeout", "0", NEVER)
+    assert (result.returncode, result.stdout, result.stderr) == (8, "never running\n", "")
+
+
+# stdout, stderr and stdin
+
+
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_nobody_reads_the_output(server: PracticeServer, command: str) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, command, DONE],
+        env=environment(server),
+        stdin=subprocess.DEVNULL,
+        stdout=writer,
+        stderr=subprocess.PIPE,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_nobody_reads_the_errors(server: PracticeServer) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    done = subprocess.run(
+        [*COMMAND, "wait", "-v", "--timeout", "0.1", UNKNOWN, DONE],
+        env=environment(server),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=writer,
+        timeout=30,
+        check=False,
+    )
+    os.close(writer)
+    assert (done.returncode, done.stdout) == (1, b"done finished\n")
+
+
+@pytest.mark.parametrize(
+    ("redirection", "code"),
+    [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("<&- 2>&- --nonsense", 2), ("> /dev/full", 1), ("2> /dev/full", 0)],
+)
+def test_closed_and_full_streams(server: PracticeServer, redirection: str, code: int) -> None:
+    done = subprocess.run(
+        f"{shlex.join(COMMAND)} status {DONE} {redirection}",
+        shell=True,
+        env=environment(server),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == code
+    assert done.stdout in (b"", b"done finished\n")
+    assert done.stderr.count(b"\n") == (1 if redirection == "> /dev/full" else 0)
+
+
+def test_an_id_that_the_terminal_cannot_show(server: PracticeServer) -> None:
+    server.start_bulk(0, id="операция")
+    assert run(server, "status", "операция").stdout == "операция finished\n"
+    result = run(server, "status", "операция", PYTHONIOENCODING="ascii")
+    assert (result.returncode, result.stdout) == (0, ascii("операция")[1:-1] + " finished\n")
+
+
+# Warnings and the log
+
+
+def test_a_warning_is_one_plain_line(server: PracticeServer) -> None:
+    result = run(server, "status", "--insecure", DONE)
+    assert (result.returncode, result.stdout) == (0, "done finished\n")
+    assert re.fullmatch(r"saymon-bulk: warning: .*verify=False.*\n", result.stderr)
+
+
+@pytest.mark.parametrize(("filters", "code", "lines"), [("ignore", 0, 0), ("error", 2, 1)])
+def test_pythonwarnings_is_obeyed(server: PracticeServer, filters: str, code: int, lines: int) -> None:
+    result = run(server, "status", "--insecure", DONE, PYTHONWARNINGS=filters)
+    assert (result.returncode, result.stderr.count("\n")) == (code, lines)
+
+
+def test_verbose_logs_requests_without_the_secret(server: PracticeServer) -> None:
+    result = run(server, "status", "-v", DONE, UNKNOWN)  # which looks for the password in what it prints
+    assert (result.returncode, result.stdout) == (1, "done finished\n")
+    logged = [line for line in result.stderr.splitlines() if re.match(r"saymon-bulk: \d{4}-", line)]
+    assert len(logged) == 2
+    assert all(server.host in line for line in logged)
+    assert "authorization" not in result.stderr.lower()
+    assert "basic" not in result.stderr.lower()
+
+
+# What is imported
+
+
+LOADED = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write(" ".join(sorted(sys.modules))))
+from saymon_bulk.cli import main
+sys.exit(main())
+"""
+
+
+def loaded(server: PracticeServer, *words: str, **more: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words],
+        env=environment(server, **more),
+        input=PASSWORD.encode(),
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    listed = set(done.stderr.decode().splitlines()[-1].split())
+    plain = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, timeout=30, check=True
+    )
+    return listed - set(plain.stdout.decode().split())
+
+
+UNUSED = {"asyncio", "getpass", "json", "logging", "netrc", "socket", "ssl", "threading", "tqdm", "typing", "urllib.parse"}
+
+
+def test_status_imports_nothing_that_it_does_not_use(server: PracticeServer) -> None:
+    modules = loaded(server, "status", DONE)
+    assert "saymon_bulk.cli" in modules
+    assert modules & {*UNUSED, "saymon_bulk.testing", "saymon_bulk._types"} == set()
+
+
+def test_options_import_what_they_use_and_no_more(server: PracticeServer, tmp_path: Path) -> None:
+    netrc(tmp_path, PASSWORD)
+    assert loaded(server, "wait", DONE) & UNUSED == set()
+    assert loaded(server, "status", "--json", DONE) & UNUSED == {"json"}
+    assert loaded(server, "status", "--password-stdin", DONE) & UNUSED == set()
+    assert loaded(server, "status", DONE, SAYMON_PASSWORD="") & UNUSED == {"netrc"}
+    assert "logging" in loaded(server, "status", "-v", DONE)
+
+
+# On a terminal
+
+
+class Terminal:
+    """A command with a terminal of its own, 80 columns wide."""
+
+    def __init__(self, server: PracticeServer, *words: str, **more: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        self._raw = b""
+        self._process = subprocess.Popen(
+            [*COMMAND, *words],
+            env=environment(server, **more),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def screen(self) -> list[str]:
+        """The lines as one sees them: after a carriage return the line is written over."""
+        lines = []
+        for line in self._raw.decode(errors="replace").replace("\r\n", "\n").split("\n"):
+            shown = ""
+            for part in line.split("\r"):
+                shown = part + shown[len(part) :]
+            lines.append(shown.rstrip())
+        return lines
+
+    def shows(self, pattern: str) -> None:
+        """Wait until a line on the screen matches."""
+        deadline = time.monotonic() + 10
+        while not any(re.search(pattern, line) for line in self.screen()):
+            going_on = self._read() and time.monotonic() < deadline
+            assert going_on, f"{pattern!r} does not come: {self.screen()}"
+
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def end(self) -> int:
+        deadline = time.monotonic() + 10
+        while self._read():
+            assert time.monotonic() < deadline, f"it does not end: {self.screen()}"
+        assert PASSWORD.encode() not in self._raw
+        return self._process.wait(10)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], 0.2)[0]:
+            return self._process.poll() is None
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # how Linux tells that nobody has the other side open
+            return False
+        self._raw += data
+        return bool(data)
+
+
+def _take_terminal() -> None:
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+
+def without_tqdm(folder: Path) -> str:
+    """A PYTHONPATH under which tqdm is not installed."""
+    (folder / "tqdm.py").write_text("raise ImportError")
+    return str(folder)
+
+
+def test_prompt(server: PracticeServer) -> None:
+    with Terminal(server, "status", DONE, SAYMON_PASSWORD="") as terminal:
+        terminal.shows(f"^Password of {LOGIN}:$")
+        wait_until(lambda: not terminal.echoes(), "the echo to be off")
+        terminal.type(f"{PASSWORD}\n")
+        assert terminal.end() == 0
+        assert terminal.screen() == [f"Password of {LOGIN}:", "done finished", ""]
+
+
+def test_password_stdin_on_a_terminal_prompts(server: PracticeServer) -> None:
+    with Terminal(server, "status", "--password-stdin", DONE, SAYMON_PASSWORD="wrong") as terminal:
+        terminal.shows("^Password of ")
+        wait_until(lambda: not terminal.echoes(), "the echo to be off")
+        terminal.type(f"{PASSWORD}\n")
+        assert terminal.end() == 0
+
+
+@pytest.mark.parametrize(
+    ("key", "code", "says"), [("\x03", 130, "interrupted"), ("\x04", 2, "no password"), ("\n", 2, "no password")]
+)
+def test_prompt_is_left(server: PracticeServer, key: str, code: int, says: str) -> None:
+    with Terminal(server, "wait", DONE, SAYMON_PASSWORD="") as terminal:
+        terminal.shows("^Password of ")
+        wait_until(lambda: not terminal.echoes(), "the echo to be off")
+        terminal.type(key)
+        terminal.shows(f"^saymon-bulk: .*{says}")
+        assert terminal.echoes()
+        assert terminal.end() == code
+        assert "Traceback" not in "".join(terminal.screen())
+    assert server.requests == []
+
+
+def test_no_prompt_without_a_terminal(server: PracticeServer) -> None:
+    result = run(server, "status", DONE, SAYMON_PASSWORD="")
+    assert result.returncode == 2
+    assert "no password" in result.stderr
+
+
+@pytest.mark.parametrize("bar", ["tqdm", "plain"])
+def test_progress(server: PracticeServer, tmp_path: Path, bar: str) -> None:
+    if bar == "tqdm":
+        pytest.importorskip("tqdm", reason="tqdm is not installed")
+    path = {"PYTHONPATH": without_tqdm(tmp_path)} if bar == "plain" else {}
+    shape = r"done \|.*\| 00:0\d$" if bar == "tqdm" else r"done, \d s$"
+    with Terminal(server, "wait", "--interval=0.1", "--max-interval=0.2", DONE, UNKNOWN, NEVER, **path) as terminal:
+        terminal.shows(rf"^2 of 3 {shape}")
+        assert "done finished" in terminal.screen()
+        server.start_bulk(0, id=NEVER)
+        assert terminal.end() == 1
+        # Only results and errors stay, and the error's second line: the terminal has 80 columns.
+        assert terminal.screen()[-2:] == ["never finished", ""]
+        assert not any(re.search(r"\d of \d", line) for line in terminal.screen())
+
+
+@pytest.mark.parametrize("bar", ["tqdm", "plain"])
+def test_ctrl_c_on_a_terminal(server: PracticeServer, tmp_path: Path, bar: str) -> None:
+    if bar == "tqdm":
+        pytest.importorskip("tqdm", reason="tqdm is not installed")
+    path = {"PYTHONPATH": without_tqdm(tmp_path)} if bar == "plain" else {}
+    with Terminal(server, "wait", NEVER, **path) as terminal:
+        wait_until(lambda: asked(server, NEVER), "the first poll")
+        terminal.shows("^0 of 1 done")
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        bar_line, word, hint, *command = terminal.screen()
+        assert re.match(r"0 of 1 done.*\^C$", bar_line)
+        assert word == "saymon-bulk: interrupted"
+        assert "1 still running on the server" in hint
+        assert " ".join(command).split()[-2:] == ["--", NEVER]
+
+
+@pytest.mark.parametrize("option", ["-q", "-v"])
+def test_no_progress_when_not_wanted(server: PracticeServer, option: str) -> None:
+    server.start_bulk(0.5, id="soon")
+    with Terminal(server, "wait", "--interval=0.1", option, "soon") as terminal:
+        assert terminal.end() == 0
+        assert "soon finished" in terminal.screen()
+        assert not any(re.search(r"\d of \d", line) for line in terminal.screen())
+
+
+def test_no_progress_without_a_terminal(server: PracticeServer) -> None:
+    server.start_bulk(0.5, id="soon")
+    result = run(server, "wait", "--interval=0.1", "soon")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "soon finished\n", "")

@@ -1,0 +1,581 @@
+"""The process around asyncio and the waits: hundreds of exits, forks, pools and Ctrl-C, each in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Callable
+
+import pytest
+from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response
+
+# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
+AT_ONCE = 0.5
+
+FINISHED = "{'finished': True}"
+RUN = response('{"finished": false}')
+END = response()
+
+# Python 3.12 and later warn at a fork with threads about; here it is on purpose.
+FLAGS = ["-W", "ignore::DeprecationWarning"]
+
+BEGINNING = f"""
+import asyncio, sys
+import saymon_bulk
+client = saymon_bulk.Client(sys.argv[1], {LOGIN!r}, {PASSWORD!r}, request_timeout=60)
+"""
+
+
+class Desk(Peer):
+    """A peer that may have an answer for each id."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Answer] = {"running": RUN, "hung": Wire.hold, "unknown": response("{}", 404)}
+        super().__init__()
+
+    def _next_answer(self, request: bytes) -> Answer:
+        answer = super()._next_answer(request)
+        return self.of.get(request.split(b"/")[4].decode(), answer)
+
+    def asked(self, count: int) -> None:
+        self.wait_for(lambda: len(self.requests) >= count, 20)
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    try:
+        yield desk
+    finally:
+        desk.stop()
+
+
+def end_of(code: str, host: str) -> tuple[int, str, str]:
+    """How a script ends: its code, and what it leaves on stdout and stderr."""
+    done = subprocess.run(
+        [sys.executable, *FLAGS, "-c", BEGINNING + code, host],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        encoding="utf-8",
+        timeout=60,
+        check=False,
+    )
+    return done.returncode, done.stdout.strip(), done.stderr
+
+
+def ends_of(code: str, host: str, times: int) -> set[tuple[int, str, str]]:
+    """All the ways in which it ends, four at a time: there must be one."""
+    with ThreadPoolExecutor(4) as pool:
+        return set(pool.map(lambda _: end_of(code, host), range(times)))
+
+
+# The end after success
+
+SUCCESSES = {
+    "a status": ("print(asyncio.run(client.get_bulk_status_async('op')))", FINISHED, 160),
+    "a wait": ("print(asyncio.run(client.wait_for_bulk_async('op')))", FINISHED, 50),
+    "many statuses": (
+        "print(len(asyncio.run(client.get_bulk_statuses_async(map(str, range(20))))))",
+        "20",
+        30,
+    ),
+    "many waits": (
+        """
+async def main():
+    return [status["finished"] async for _, status in client.wait_for_bulks_async(["a", "b"])]
+
+print(asyncio.run(main()))
+""",
+        "[True, True]",
+        30,
+    ),
+    "many tasks": (
+        """
+async def main():
+    return len(await asyncio.gather(*(client.get_bulk_status_async("op") for _ in range(20))))
+
+print(asyncio.run(main()))
+""",
+        "20",
+        30,
+    ),
+    "an error": (
+        """
+try:
+    asyncio.run(client.get_bulk_status_async("unknown"))
+except saymon_bulk.NotFoundError as error:
+    print(error.status_code)
+""",
+        "404",
+        20,
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "out", "times"), SUCCESSES.values(), ids=SUCCESSES)
+def test_the_end_after_success(desk: Desk, code: str, out: str, times: int) -> None:
+    assert ends_of(code, desk.host, times) == {(0, out, "")}
+
+
+def test_so_many_ends_are_enough() -> None:
+    assert sum(times for _, _, times in SUCCESSES.values()) >= 300
+
+
+# The end in the middle of something
+
+UNDER_WAY = {
+    "tasks that nobody awaits": (
+        """
+async def main():
+    tasks = [asyncio.create_task(client.get_bulk_status_async(id)) for id in ("hung", "op", "hung", "op")]
+    tasks += [asyncio.create_task(client.wait_for_bulk_async("running", interval=0.01)) for _ in range(4)]
+    await tasks[1]
+
+asyncio.run(main())
+print("done")
+""",
+        0,
+    ),
+    "a loop that is not closed": (
+        """
+async def main():
+    tasks.extend(asyncio.create_task(client.get_bulk_status_async(id)) for id in ("hung", "op", "hung", "op"))
+    tasks.append(asyncio.create_task(client.wait_for_bulk_async("running", interval=0.01)))
+    await tasks[1]
+
+tasks = []
+loop = asyncio.new_event_loop()
+loop.run_until_complete(main())
+loop.set_exception_handler(lambda loop, context: None)
+print("done")
+""",
+        0,
+    ),
+    "sys.exit inside a task": (
+        """
+async def main():
+    task = asyncio.create_task(client.get_bulk_status_async("hung"))
+    await client.get_bulk_status_async("op")
+    print("done")
+    sys.exit(7)
+
+asyncio.run(main())
+""",
+        7,
+    ),
+    "sys.exit inside on_poll": (
+        """
+def on_poll(*_):
+    print("done")
+    sys.exit(7)
+
+asyncio.run(client.wait_for_bulk_async("running", on_poll=on_poll))
+""",
+        7,
+    ),
+    "a daemon thread that waits": (
+        """
+import threading
+polled = threading.Event()
+wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
+threading.Thread(target=lambda: client.wait_for_bulk("running", **wait), daemon=True).start()
+assert polled.wait(20)
+print("done")
+""",
+        0,
+    ),
+    "a daemon thread that waits for many": (
+        """
+import threading
+polled = threading.Event()
+wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
+threading.Thread(target=lambda: list(client.wait_for_bulks(["running", "hung"], **wait)), daemon=True).start()
+assert polled.wait(20)
+print("done")
+""",
+        0,
+    ),
+    "a daemon thread with a loop": (
+        """
+import threading
+polled = threading.Event()
+wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
+threading.Thread(target=lambda: asyncio.run(client.wait_for_bulk_async("running", **wait)), daemon=True).start()
+assert polled.wait(20)
+print("done")
+""",
+        0,
+    ),
+    "daemon threads with busy loops": (
+        """
+import threading
+polled = threading.Event()
+
+async def main():
+    try:
+        while True:
+            await asyncio.gather(*(client.get_bulk_status_async("op") for _ in range(8)))
+            polled.set()
+    except RuntimeError as error:  # for calls that begin after the end has
+        assert "shutting down" in str(error)
+
+for _ in range(3):
+    threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
+assert polled.wait(20)
+print("done")
+""",
+        0,
+    ),
+    "an iterator that is left": (
+        """
+statuses = client.wait_for_bulks(["op", "running", "hung"], interval=0.01)
+next(statuses)
+print("done")
+""",
+        0,
+    ),
+    "an exit function that asks": (
+        """
+import atexit
+atexit.register(lambda: print("done", asyncio.run(client.get_bulk_status_async("op"))["finished"] and ""))
+asyncio.run(client.get_bulk_status_async("op"))
+""",
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize(("code", "returns"), UNDER_WAY.values(), ids=UNDER_WAY)
+def test_the_end_with_something_under_way(desk: Desk, code: str, returns: int) -> None:
+    assert ends_of(code, desk.host, 12) == {(returns, "done", "")}
+
+
+def test_the_end_by_an_error_in_a_task(desk: Desk) -> None:
+    code, out, err = end_of("asyncio.run(client.wait_for_bulk_async('unknown'))", desk.host)
+    assert (code, out) == (1, "")
+    assert "NotFoundError: " in err.splitlines()[-1]
+    assert "panicked" not in err
+    assert PASSWORD not in err
+
+
+# Forks
+
+FORKS = """
+import os, signal
+
+def forked(work, leave):
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(20)
+        work()
+        sys.stdout.flush()
+        leave(0)
+    assert os.waitpid(child, 0)[1] == 0
+
+def ask():
+    print(asyncio.run(client.get_bulk_status_async("op"))["finished"], end=" ")
+
+def wait():
+    print(asyncio.run(client.wait_for_bulk_async("op"))["finished"], end=" ")
+
+def both():
+    print(client.get_bulk_status("op")["finished"], client.wait_for_bulk("op")["finished"], end=" ")
+    wait()
+"""
+
+
+@pytest.mark.parametrize("leave", ["os._exit", "sys.exit"])
+def test_forks_after_asyncio(desk: Desk, leave: str) -> None:
+    code = f"""{FORKS}
+ask()
+forked(ask, {leave})
+forked(lambda: forked(wait, {leave}), {leave})
+forked(both, {leave})
+forked(lambda: None, {leave})
+ask()
+"""
+    assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
+
+
+def test_forks_while_other_threads_await(desk: Desk) -> None:
+    code = f"""{FORKS}
+import threading
+done = threading.Event()
+
+async def asking():
+    while not done.is_set():
+        await asyncio.gather(*(client.get_bulk_status_async("op") for _ in range(4)))
+
+threads = [threading.Thread(target=lambda: asyncio.run(asking())) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for _ in range(8):
+    forked(ask, os._exit)
+done.set()
+for thread in threads:
+    thread.join()
+ask()
+"""
+    assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * 9), "")}
+
+
+def test_a_fork_in_the_middle_of_a_loop(desk: Desk) -> None:
+    """The child leaves the inherited loop alone; the parent's request is none of its business."""
+    code = f"""{FORKS}
+import threading
+
+async def main():
+    task = asyncio.create_task(client.get_bulk_status_async("hung"))
+    await client.get_bulk_status_async("op")
+
+    def child():
+        thread = threading.Thread(target=ask)
+        thread.start()
+        thread.join()
+
+    forked(child, os._exit)
+    assert not task.done()
+    task.cancel()
+    print((await client.get_bulk_status_async("op"))["finished"])
+
+asyncio.run(main())
+"""
+    assert ends_of(code, desk.host, 4) == {(0, "True True", "")}
+
+
+def test_a_wait_that_is_forked_goes_on_in_the_parent_only(desk: Desk) -> None:
+    code = f"""{FORKS}
+statuses = client.wait_for_bulks(["op", "running"], interval=0.01, timeout=0.5)
+next(statuses)
+
+def child():
+    try:
+        next(statuses)
+    except RuntimeError:
+        print("refused", end=" ")
+    ask()
+
+forked(child, sys.exit)
+try:
+    next(statuses)
+except saymon_bulk.WaitTimeoutError as error:
+    print(list(error.pending))
+"""
+    assert end_of(code, desk.host) == (0, "refused True ['running']", "")
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_pools_of_processes_that_await(desk: Desk, method: str) -> None:
+    code = f"""
+import multiprocessing
+
+def work(host):
+    return asyncio.run(saymon_bulk.wait_for_bulk_async(host, {ID!r}, {LOGIN!r}, {PASSWORD!r}))["finished"]
+
+work(sys.argv[1])
+if {method!r} == "fork":
+    with multiprocessing.get_context("fork").Pool(2) as pool:
+        print(pool.map(work, [sys.argv[1]] * 10).count(True))
+        pool.close()
+        pool.join()
+else:
+    # A function of a script that has no file cannot be found by its name.
+    call = saymon_bulk.wait_for_bulk
+    with multiprocessing.get_context("forkserver").Pool(2) as pool:
+        print(pool.starmap(call, [(sys.argv[1], {ID!r}, {LOGIN!r}, {PASSWORD!r})] * 10).count({FINISHED}))
+        pool.close()
+        pool.join()
+"""
+    assert end_of(code, desk.host) == (0, "10", "")
+
+
+def test_a_late_wait_comes_back_from_a_pool(desk: Desk) -> None:
+    code = f"""
+from concurrent.futures import ProcessPoolExecutor
+import functools, multiprocessing
+call = functools.partial(saymon_bulk.wait_for_bulk, timeout=0.05, interval=0.02)
+with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
+    try:
+        pool.submit(call, sys.argv[1], "running", {LOGIN!r}, {PASSWORD!r}).result(20)
+    except saymon_bulk.WaitTimeoutError as error:
+        print(error.pending, error.id, error.host == sys.argv[1], error.elapsed >= 0.05)
+"""
+    assert end_of(code, desk.host) == (0, "{'running': {'finished': False}} running True True", "")
+
+
+# Ctrl-C
+
+
+class Script:
+    """A running script that says when it is ready; its time is limited."""
+
+    def __init__(self, code: str, host: str) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, *FLAGS, "-u", "-c", SIGNALLED + code, host],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            start_new_session=True,
+        )
+        self._watchdog = threading.Timer(30, self._kill)
+        self._watchdog.start()
+
+    def line(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
+
+    def interrupt(self) -> float:
+        sent = time.monotonic()
+        self._process.send_signal(signal.SIGINT)
+        return sent
+
+    def outcome(self) -> tuple[int, str]:
+        assert self._process.stdin is not None
+        assert self._process.stderr is not None
+        self._process.stdin.close()
+        err = self._process.stderr.read()
+        return self._process.wait(), err
+
+    def _kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+
+    def end(self) -> None:
+        self._watchdog.cancel()
+        self._kill()
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
+
+
+Start = Callable[[str, str], Script]
+
+# Started in the background, Python would leave SIGINT ignored.
+SIGNALLED = f"""{BEGINNING}
+import signal, time
+signal.signal(signal.SIGINT, signal.default_int_handler)
+
+def polled(*_):
+    print("polled", flush=True)
+
+async def listed(items):
+    return [item async for item in items]
+"""
+
+INTERRUPTED = """
+try:
+    {}
+except KeyboardInterrupt:
+    print(time.monotonic(), flush=True)
+sys.stdin.read()  # alive until the test is done with it
+print(client.get_bulk_status("op"))
+"""
+
+
+@pytest.fixture
+def start() -> Iterator[Start]:
+    with contextlib.ExitStack() as stack:
+
+        def start(code: str, host: str) -> Script:
+            script = Script(code, host)
+            stack.callback(script.end)
+            return script
+
+        yield start
+
+
+MID_REQUEST = {
+    "get_bulk_statuses": "client.get_bulk_statuses(['hung', 'hung-too', 'op'])",
+    "wait_for_bulk": "client.wait_for_bulk('hung')",
+    "wait_for_bulks": "list(client.wait_for_bulks(['hung', 'hung-too']))",
+    "get_bulk_status_async": "asyncio.run(client.get_bulk_status_async('hung'))",
+    "get_bulk_statuses_async": "asyncio.run(client.get_bulk_statuses_async(['hung', 'hung-too']))",
+    "wait_for_bulk_async": "asyncio.run(client.wait_for_bulk_async('hung'))",
+    "wait_for_bulks_async": "asyncio.run(listed(client.wait_for_bulks_async(['hung', 'hung-too'])))",
+    "the plain wait": f"saymon_bulk.wait_for_bulk(sys.argv[1], 'hung', {LOGIN!r}, {PASSWORD!r})",
+}
+
+
+@pytest.mark.parametrize("call", MID_REQUEST.values(), ids=MID_REQUEST)
+def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) -> None:
+    desk.of["hung-too"] = Wire.hold
+    script = start(INTERRUPTED.format(call), desk.host)
+    desk.asked(call.count("hung"))
+    sent = script.interrupt()
+    assert float(script.line()) - sent < AT_ONCE
+    # The request is dropped; what was answered may be kept.
+    desk.wait_for(lambda: desk.open <= call.count("'op'"))
+    assert script.outcome() == (0, "")
+
+
+MID_SLEEP = {
+    "wait_for_bulk": "client.wait_for_bulk('running', interval=30, on_poll=polled)",
+    "wait_for_bulks": "list(client.wait_for_bulks(['running'], interval=30, on_poll=polled))",
+    "wait_for_bulk_async": "asyncio.run(client.wait_for_bulk_async('running', interval=30, on_poll=polled))",
+    "wait_for_bulks_async": "asyncio.run(listed(client.wait_for_bulks_async(['running'], interval=30, on_poll=polled)))",
+}
+
+
+@pytest.mark.parametrize("call", MID_SLEEP.values(), ids=MID_SLEEP)
+def test_ctrl_c_in_the_middle_of_a_pause(desk: Desk, start: Start, call: str) -> None:
+    script = start(INTERRUPTED.format(call), desk.host)
+    assert script.line() == "polled"
+    sent = script.interrupt()
+    assert float(script.line()) - sent < AT_ONCE
+    assert script.outcome() == (0, "")
+    assert len(desk.requests) == 2
+
+
+def test_ctrl_c_again_and_again(desk: Desk, start: Start) -> None:
+    code = """
+for id in ["running", "hung"] * 3:
+    try:
+        client.wait_for_bulk(id, interval=30, on_poll=polled)
+    except KeyboardInterrupt:
+        print(time.monotonic(), flush=True)
+"""
+    script = start(code, desk.host)
+    for turn in range(6):
+        if turn % 2:
+            desk.asked(turn + 1)
+        else:
+            assert script.line() == "polled"
+        sent = script.interrupt()
+        assert float(script.line()) - sent < AT_ONCE
+    assert script.outcome() == (0, "")
+
+
+@pytest.mark.parametrize("call", [MID_SLEEP["wait_for_bulk"], MID_SLEEP["wait_for_bulk_async"]], ids=["blocking", "awaited"])
+def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None:
+    script = start(call, desk.host)
+    assert script.line() == "polled"
+    script.interrupt()
+    code, err = script.outcome()
+    assert code == -signal.SIGINT
+    assert err.splitlines()[-1].startswith("KeyboardInterrupt")
+    assert "panicked" not in err
+    assert PASSWORD not in err
+
+
+def test_ctrl_c_in_on_poll(desk: Desk, start: Start) -> None:
+    code = """
+def on_poll(*_):
+    polled()
+    time.sleep(30)
+"""
+    script = start(code + INTERRUPTED.format("client.wait_for_bulk('running', on_poll=on_poll)"), desk.host)
+    assert script.line() == "polled"
+    sent = script.interrupt()
+    assert float(script.line()) - sent < AT_ONCE
+    assert script.outcome() == (0, "")

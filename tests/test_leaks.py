@@ -1,0 +1,264 @@
+"""Nothing grows: memory, descriptors and threads, over thousands of calls, clients, failures and things left half done."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from peer import LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
+
+pytestmark = pytest.mark.skipif(
+    not Path("/proc/self/statm").exists() or not Path("/proc/self/fd").exists(),
+    reason="there is no /proc to look into",
+)
+
+MEBIBYTE = 1024 * 1024
+
+# Each script defines turn(); it is taken a few times to warm up and then measured.
+MEASURED = f"""
+import asyncio, gc, json, logging, os, sys, time
+import saymon_bulk
+from saymon_bulk import Client
+
+logging.getLogger("saymon_bulk").setLevel(logging.CRITICAL)
+HOST = sys.argv[1]
+
+def client(**more):
+    return Client(HOST, {LOGIN!r}, {PASSWORD!r}, **more)
+
+def measured():
+    gc.collect()
+    with open("/proc/self/statm") as statm:
+        memory = int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return memory, len(os.listdir("/proc/self/fd")), len(os.listdir("/proc/self/task"))
+
+def settled(at_most):
+    # What was cut off may take a moment to go.
+    for _ in range(200):
+        now = measured()
+        if now[1] <= at_most[1] and now[2] <= at_most[2]:
+            break
+        time.sleep(0.02)
+    return now
+
+def main(turn, warming, times):
+    for _ in range(warming):
+        turn()
+    before = measured()
+    for _ in range(times):
+        turn()
+    print(json.dumps([before, settled(before)]))
+"""
+
+
+class Desk(Peer):
+    """A peer that may have an answer for each id, and keeps no requests."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Answer] = {"hung": Wire.hold, "running": response('{"finished": false}'), "cut": Wire.reset}
+        super().__init__()
+
+    def _next_answer(self, request: bytes) -> Answer:
+        return self.of.get(request.split(b"/")[4].decode(), response())
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    desk = Desk()
+    try:
+        yield desk
+    finally:
+        desk.stop()
+
+
+def grown(code: str, host: str, memory: float = 2 * MEBIBYTE) -> None:
+    """Run it; nothing may have grown but memory by a little."""
+    done = run_script(MEASURED + code, host)
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = json.loads(done.stdout)
+    # One or two connections may be on their way out.
+    assert after[1] <= before[1] + 2, f"descriptors: {before[1]} and then {after[1]}"
+    assert after[2] <= before[2], f"threads: {before[2]} and then {after[2]}"
+    assert after[0] - before[0] < memory, f"{(after[0] - before[0]) / MEBIBYTE:.2f} MiB more"
+
+
+CALLS: dict[str, Any] = {
+    "ten thousand calls": """
+shared = client()
+
+def turn():
+    for _ in range(50):
+        shared.get_bulk_status("op")
+        saymon_bulk.get_bulk_status(HOST, "op", "login", "password")
+
+main(turn, 20, 100)
+""",
+    "ten thousand statuses at once": """
+shared = client()
+ids = [f"op-{n}" for n in range(500)]
+main(lambda: shared.get_bulk_statuses(ids), 4, 20)
+""",
+    "a thousand clients": """
+def turn():
+    for n in range(100):
+        with client(request_timeout=n + 1) as one:
+            one.get_bulk_status("op")
+
+main(turn, 3, 10)
+""",
+    "a thousand clients that are not used": """
+main(lambda: [client() for _ in range(100)], 3, 10)
+""",
+    "two thousand waits": """
+shared = client()
+
+def turn():
+    for _ in range(50):
+        shared.wait_for_bulk("op", on_poll=print if False else None)
+    dict(shared.wait_for_bulks(f"op-{n}" for n in range(50)))
+
+main(turn, 6, 20)
+""",
+    "two thousand awaited": """
+shared = client()
+
+async def some():
+    for _ in range(50):
+        await shared.get_bulk_status_async("op")
+    await asyncio.gather(*(shared.get_bulk_status_async("op") for _ in range(25)))
+    await asyncio.gather(*(shared.wait_for_bulk_async("op") for _ in range(25)))
+
+main(lambda: asyncio.run(some()), 6, 20)
+""",
+    "late waits": """
+shared = client()
+
+def turn():
+    for _ in range(25):
+        try:
+            shared.wait_for_bulk("running", timeout=0)
+        except saymon_bulk.WaitTimeoutError:
+            pass
+        list(shared.wait_for_bulks(["running", "op"], timeout=0, return_exceptions=True))
+
+main(turn, 6, 20)
+""",
+    "five hundred cancelled tasks": """
+shared = client()
+
+async def some():
+    uses = shared.get_bulk_status_async, shared.wait_for_bulk_async
+    tasks = [asyncio.create_task(use(id)) for use in uses for id in ("hung", "running", "op") for _ in range(4)]
+    tasks.append(asyncio.create_task(shared.get_bulk_statuses_async(["hung", "op"])))
+    await asyncio.sleep(0.02)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+main(lambda: asyncio.run(some()), 6, 20)
+""",
+    "two hundred abandoned iterators": """
+shared = client()
+
+def turn():
+    for _ in range(5):
+        for _ in shared.wait_for_bulks(["op", "running", "hung"], interval=0.01):
+            break
+        left = shared.wait_for_bulks(["op", "running"])
+        next(left)
+        del left
+        shared.wait_for_bulks(["op"])
+
+main(turn, 6, 20)
+""",
+    "two hundred abandoned async iterators": """
+shared = client()
+
+async def some():
+    for _ in range(5):
+        async for _ in shared.wait_for_bulks_async(["op", "running", "hung"], interval=0.01):
+            break
+        left = shared.wait_for_bulks_async(["op", "running"])
+        await left.__anext__()
+        del left
+        shared.wait_for_bulks_async(["op"])
+
+main(lambda: asyncio.run(some()), 6, 20)
+""",
+    "first errors with others under way": """
+shared = client()
+
+def turn():
+    for _ in range(5):
+        try:
+            shared.get_bulk_statuses(["hung", "running", "cut", "op"])
+        except saymon_bulk.TransportError:
+            pass
+
+main(turn, 6, 20)
+""",
+}
+
+
+@pytest.mark.parametrize("code", CALLS.values(), ids=CALLS)
+def test_nothing_grows(desk: Desk, code: str) -> None:
+    grown(code, desk.host)
+
+
+REFUSED = """
+shared = client()
+
+def turn():
+    for call in (
+        lambda: shared.get_bulk_status("op"),
+        lambda: shared.wait_for_bulk("op"),
+        lambda: shared.get_bulk_statuses(["a", "b"]),
+        lambda: asyncio.run(shared.get_bulk_status_async("op")),
+    ):
+        for _ in range(10):
+            try:
+                call()
+            except saymon_bulk.TransportError:
+                pass
+
+main(turn, 10, 50)
+"""
+
+
+def test_nothing_grows_over_two_thousand_failures(nobody: str) -> None:
+    grown(REFUSED, f"http://{nobody}")
+
+
+def test_nothing_grows_with_threads_that_come_and_go(desk: Desk) -> None:
+    code = """
+import threading
+shared = client()
+
+def turn():
+    threads = [threading.Thread(target=shared.get_bulk_status, args=("op",)) for _ in range(8)]
+    threads += [threading.Thread(target=lambda: asyncio.run(shared.get_bulk_status_async("op"))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+main(turn, 40, 60)
+"""
+    # How many run at the same time is chance: a lane and a connection more or less for each.
+    done = run_script(MEASURED + code, desk.host)
+    assert (done.returncode, done.stderr) == (0, "")
+    before, after = json.loads(done.stdout)
+    assert after[2] <= before[2]
+    assert after[1] <= before[1] + 8 * 5
+    assert after[0] - before[0] < 6 * MEBIBYTE
+
+
+def test_a_growth_would_be_seen(desk: Desk) -> None:
+    """That the measure can fail."""
+    with pytest.raises(AssertionError, match="MiB more"):
+        grown("kept = []\nmain(lambda: kept.append(bytearray(b'x') * 200_000), 3, 20)", desk.host)
+    with pytest.raises(AssertionError, match="descriptors"):
+        grown("main(lambda: os.dup(0), 1, 5)", desk.host)

@@ -1,0 +1,385 @@
+"""The logger saymon_bulk: what it is told, when it says nothing, and that no secret is in any record."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import logging
+import re
+import signal
+import sys
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+import saymon_bulk
+from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
+from saymon_bulk import Client, SaymonError, WaitTimeoutError
+
+RUN = response('{"finished": false}')
+END = response()
+BUSY = response('{"code": "Busy", "message": "later"}', 503)
+QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
+BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_hanging() -> Iterator[None]:
+    """What hangs fails, and the other tests go on."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("it hangs")
+
+    before = signal.signal(signal.SIGALRM, hangs)
+    signal.alarm(20)
+    yield
+    signal.alarm(0)
+    signal.signal(signal.SIGALRM, before)
+
+
+class Records(logging.Handler):
+    """Keeps all records, and may do something at each."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.all: list[logging.LogRecord] = []
+        self.at_each: Callable[[logging.LogRecord], object] = lambda record: None
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.all.append(record)
+        self.at_each(record)
+
+    def of(self, level: int) -> list[str]:
+        return [record.getMessage() for record in self.all if record.levelno == level]
+
+    @property
+    def debug(self) -> list[str]:
+        return self.of(logging.DEBUG)
+
+    @property
+    def warnings(self) -> list[str]:
+        return self.of(logging.WARNING)
+
+
+@pytest.fixture
+def records() -> Iterator[Records]:
+    """At level DEBUG; afterwards everything is as it was."""
+    logger, handler = logging.getLogger("saymon_bulk"), Records()
+    level, disabled = logger.level, logger.manager.disable
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    try:
+        yield handler
+    finally:
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logging.disable(disabled)
+
+
+def at(peer: Peer, **more: Any) -> Client:
+    return Client(peer.host, LOGIN, PASSWORD, **more)
+
+
+async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
+    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
+
+
+ONE: dict[str, Callable[..., Any]] = {
+    "get_bulk_status": lambda client: client.get_bulk_status(ID),
+    "get_bulk_statuses": lambda client: client.get_bulk_statuses([ID]),
+    "wait_for_bulk": lambda client, **more: client.wait_for_bulk(ID, **more),
+    "wait_for_bulks": lambda client, **more: dict(client.wait_for_bulks([ID], **more)),
+    "get_bulk_status_async": lambda client: asyncio.run(client.get_bulk_status_async(ID)),
+    "get_bulk_statuses_async": lambda client: asyncio.run(client.get_bulk_statuses_async([ID])),
+    "wait_for_bulk_async": lambda client, **more: asyncio.run(client.wait_for_bulk_async(ID, **more)),
+    "wait_for_bulks_async": lambda client, **more: asyncio.run(collected(client, [ID], **more)),
+}
+WAITS = {name: use for name, use in ONE.items() if name.startswith("wait")}
+each = pytest.mark.parametrize("use", ONE.values(), ids=ONE)
+each_wait = pytest.mark.parametrize("use", WAITS.values(), ids=WAITS)
+
+
+# What is told
+
+
+@each
+def test_an_exchange_is_one_line(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    use(at(peer))
+    [line] = records.debug
+    assert peer.host in line
+    assert ID in line
+    assert re.search(r"\b200\b", line)
+    milliseconds = re.search(r"([\d.]+) ?ms\b", line)
+    assert milliseconds
+    assert 0 < float(milliseconds[1]) < 5000
+    [record] = records.all
+    assert (record.name, record.levelname) == ("saymon_bulk", "DEBUG")
+
+
+def test_the_plain_functions_tell_as_well(peer: Peer, records: Records) -> None:
+    four = (peer.host, ID, LOGIN, PASSWORD)
+    saymon_bulk.get_bulk_status(*four)
+    saymon_bulk.wait_for_bulk(*four)
+    asyncio.run(saymon_bulk.get_bulk_status_async(*four))
+    asyncio.run(saymon_bulk.wait_for_bulk_async(*four))
+    assert len(records.debug) == len(records.all) == 4
+
+
+def test_the_milliseconds_are_those_of_the_exchange(peer: Peer, records: Records) -> None:
+    def slowly(wire: Wire) -> None:
+        wire.stopping.wait(0.2)
+        wire.send(END)
+
+    peer.answer(slowly)
+    at(peer).get_bulk_status(ID)
+    found = re.search(r"([\d.]+) ?ms\b", records.debug[0])
+    assert found
+    assert 200 <= float(found[1]) < 2000
+
+
+OUTCOMES: dict[str, tuple[Answer, str]] = {
+    "401": (response("{}", 401), r"\b401\b"),
+    "404": (response("{}", 404), r"\b404\b"),
+    "503": (BUSY, r"\b503\b"),
+    "302": (response("", 302, "Location: https://elsewhere.example/secret-path"), r"\b302\b"),
+    "bad": (response("[]"), "."),
+    "cut": (Wire.reset, "."),
+    "hung": (Wire.hold, r"0\.3"),
+}
+
+
+@pytest.mark.parametrize("use", [ONE["get_bulk_status"], ONE["get_bulk_statuses"], ONE["get_bulk_status_async"]])
+@pytest.mark.parametrize(("answer", "told"), OUTCOMES.values(), ids=OUTCOMES)
+def test_a_failed_exchange_is_one_line(
+    peer: Peer, records: Records, use: Callable[..., Any], answer: Answer, told: str
+) -> None:
+    peer.answer(answer)
+    with pytest.raises(SaymonError):
+        use(at(peer, request_timeout=0.3))
+    [line] = records.debug
+    assert peer.host in line
+    assert ID in line
+    assert re.search(told, line.split(ID)[1])
+    assert re.search(r"[\d.]+ ?ms\b", line)
+    # It is raised; that is warning enough.
+    assert records.warnings == []
+
+
+def test_many_exchanges_are_many_lines(peer: Peer, records: Records) -> None:
+    ids = [f"op-{n}" for n in range(30)]
+    peer.answer(*[END, response("{}", 404)] * 15)
+    at(peer).get_bulk_statuses(ids, return_exceptions=True)
+    asyncio.run(at(peer).get_bulk_statuses_async(ids, return_exceptions=True))
+    assert len(records.debug) == len(peer.requests) == 60
+    for id in ids:
+        assert len([line for line in records.debug if re.search(rf"\b{id}\b", line)]) == 2
+
+
+@each_wait
+def test_a_tolerated_failure_is_a_warning(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    peer.answer(BUSY, RUN, lambda wire: wire.send(END[:-4]), response("{}", 502), END)
+    use(at(peer), **QUICK)
+    assert len(records.debug) == 5
+    busy, cut, bad = records.warnings
+    for line in (busy, cut, bad):
+        assert peer.host in line
+        assert ID in line
+    assert "503" in busy
+    assert "Busy" in busy
+    assert "502" in bad
+    names = {(record.name, record.levelname) for record in records.all}
+    assert names == {("saymon_bulk", "DEBUG"), ("saymon_bulk", "WARNING")}
+
+
+@each_wait
+def test_the_failure_that_ends_it_is_no_warning(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    peer.answer(BUSY, response("{}", 404))
+    with pytest.raises(SaymonError):
+        use(at(peer), **QUICK)
+    assert (len(records.debug), len(records.warnings)) == (2, 1)
+    peer.answer(BUSY)
+    with pytest.raises(SaymonError):
+        use(at(peer), retries=2, **QUICK)
+    assert (len(records.debug), len(records.warnings)) == (5, 3)
+
+
+@each_wait
+def test_the_poll_that_the_deadline_cuts_is_a_line_too(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    peer.answer(RUN, Wire.hold)
+    with pytest.raises(WaitTimeoutError):
+        use(at(peer), timeout=0.2, **QUICK)
+    assert len(records.debug) == len(peer.requests) == 2
+
+
+def test_a_warning_comes_before_the_next_poll(peer: Peer, records: Records) -> None:
+    seen: list[int] = []
+    records.at_each = lambda record: seen.append(len(peer.requests))
+    peer.answer(BUSY, RUN, END)
+    at(peer).wait_for_bulk(ID, interval=0.2)
+    assert seen == [1, 1, 2, 3]
+
+
+# When nothing is said
+
+
+@each
+def test_no_records_below_the_level(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    logger = logging.getLogger("saymon_bulk")
+    logger.setLevel(logging.WARNING)
+    use(at(peer))
+    assert records.all == []
+    logger.setLevel(logging.DEBUG)
+    logging.disable(logging.DEBUG)
+    use(at(peer))
+    assert records.all == []
+    logging.disable(logging.NOTSET)
+    use(at(peer))
+    assert len(records.all) == 1
+
+
+@each_wait
+def test_no_warnings_above_their_level(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    logging.getLogger("saymon_bulk").setLevel(logging.ERROR)
+    peer.answer(BUSY, END)
+    use(at(peer), **QUICK)
+    assert records.all == []
+
+
+SILENT = """
+import sys, {imports} saymon_bulk
+client = saymon_bulk.Client(sys.argv[1], "login", "password")
+{calls}
+"""
+BLOCKING = """
+client.wait_for_bulk("op", interval=0.01)
+list(client.wait_for_bulks(["op"]))
+"""
+AWAITED = """
+import asyncio
+asyncio.run(client.wait_for_bulk_async("op", interval=0.01))
+"""
+
+
+@pytest.mark.parametrize("calls", [BLOCKING, AWAITED], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("imports", ["", "logging,"])
+def test_silent_by_default(peer: Peer, imports: str, calls: str) -> None:
+    """Tolerated failures among them: nobody has set up logging, so nothing is to be written anywhere."""
+    peer.answer(BUSY, BUSY, RUN, BUSY, END)
+    done = run_script(SILENT.format(imports=imports, calls=calls), peer.host)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("calls", [BLOCKING, AWAITED], ids=["blocking", "awaited"])
+def test_told_to_whoever_set_up_logging(peer: Peer, calls: str) -> None:
+    peer.answer(BUSY, END)
+    setup = 'logging.basicConfig(format="%(levelname)s %(name)s %(message)s")\n'
+    done = run_script(SILENT.format(imports="logging,", calls=setup + calls), peer.host)
+    [line] = done.stderr.splitlines()
+    assert line.startswith("WARNING saymon_bulk ")
+    assert peer.host in line
+
+
+def test_logging_is_not_imported(peer: Peer) -> None:
+    peer.answer(END, BUSY, RUN, END)
+    code = """
+import sys
+before = "logging" in sys.modules
+import saymon_bulk
+client = saymon_bulk.Client(sys.argv[1], "login", "password")
+client.get_bulk_status("op")
+client.wait_for_bulk("op", interval=0.01)
+client.get_bulk_statuses(["op"])
+list(client.wait_for_bulks(["op"]))
+print(before, sorted({"logging", "asyncio", "typing"} & {*sys.modules}))
+"""
+    done = run_script(code, peer.host, flags=["-S"], PYTHONPATH=":".join(sys.path))
+    assert (done.stdout, done.stderr) == ("False []\n", "")
+
+
+def test_logging_that_is_imported_later(peer: Peer) -> None:
+    code = """
+import sys, saymon_bulk
+client = saymon_bulk.Client(sys.argv[1], "login", "password")
+client.get_bulk_status("op")
+import logging
+logging.basicConfig(level=logging.DEBUG, stream=sys.stdout, format="%(name)s %(message)s")
+client.get_bulk_status("op")
+"""
+    done = run_script(code, peer.host)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(f"saymon_bulk {peer.host}")
+    assert len(done.stdout.splitlines()) == 1
+
+
+# No secret
+
+
+def test_no_secret_in_any_record(peer: Peer, records: Records) -> None:
+    """Not even where the server sends back what it was sent."""
+
+    def echo(status: int) -> Callable[[Wire], None]:
+        def act(wire: Wire) -> None:
+            request = wire.request.decode("latin-1").replace("\r\n", " ")
+            wire.send(response(f'{{"code": "{BASIC}", "message": "{PASSWORD} {request}"}}', status))
+
+        return act
+
+    for use in ONE.values():
+        peer.answer(echo(503), RUN, echo(429), echo(200), echo(401))
+        for _ in range(5):
+            with contextlib.suppress(SaymonError):
+                use(at(peer), **(QUICK if use in WAITS.values() else {}))
+    assert len(records.warnings) >= 4
+    for record in records.all:
+        error = record.exc_info[1] if record.exc_info else None
+        shown = [record.getMessage(), repr(record.args), repr(vars(record)), repr(error)]
+        for argument in record.args if isinstance(record.args, tuple) else ():
+            shown += [repr(argument), repr(getattr(argument, "__dict__", None))]
+        for text in shown:
+            assert PASSWORD not in text
+            assert BASIC not in text
+            assert "Basic " + BASIC[:12] not in text
+
+
+@pytest.mark.parametrize("id", ["a\u2028b", "caf\u00e9", "%s %d %(x)s", "{}", "a\u202eb"], ids=ascii)
+def test_a_line_is_one_line_whatever_the_id(peer: Peer, records: Records, id: str) -> None:
+    peer.answer(BUSY, END)
+    at(peer).wait_for_bulk(id, **QUICK)
+    for line in records.debug + records.warnings:
+        assert len(line.splitlines()) == 1
+        assert line.isprintable()
+
+
+# Handlers with a life of their own
+
+
+@each
+def test_a_handler_may_use_the_package(peer: Peer, other: Peer, records: Records, use: Callable[..., Any]) -> None:
+    answers: list[object] = []
+
+    def ask(record: logging.LogRecord) -> None:
+        if other.host not in record.getMessage():
+            answers.append(saymon_bulk.get_bulk_status(other.host, ID, LOGIN, PASSWORD))
+
+    records.at_each = ask
+    use(at(peer))
+    assert answers == [{"finished": True}]
+
+
+@each
+def test_a_handler_that_fails_harms_nobody(
+    peer: Peer, records: Records, use: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(logging, "raiseExceptions", False)
+
+    def emit(record: logging.LogRecord) -> None:
+        try:
+            raise LookupError("of the handler")
+        except LookupError:
+            records.handleError(record)
+
+    records.at_each = emit
+    for _ in range(3):
+        use(at(peer))
+    assert len(records.all) == 3
