@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust python bench clean
+.PHONY: demo develop test lint rust python bench fuzz clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -51,6 +51,14 @@ python: $(VENV)/tools
 # Against the peers, in virtual environments of their own; `make bench BENCH=--short` ends in five minutes.
 bench:
 	$(PYTHON) benches/run.py $(BENCH)
+
+# Minutes and not seconds: each target for FUZZ_SECONDS. Needs `cargo install cargo-fuzz`.
+FUZZ_SECONDS ?= 600
+fuzz:
+	cd fuzz && for target in host id answer error_body retry_after; do \
+		mkdir -p corpus/$$target && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --sanitizer none \
+			$$target corpus/$$target seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
+	done
 
 clean:
 	rm -rf target dist $(VENV)

@@ -1,0 +1,185 @@
+//! What must hold for any input. Shared by the fuzz targets and by tests/fuzz_corpus.rs.
+
+use std::time::{Duration, SystemTime};
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use percent_encoding::percent_decode_str;
+use reqwest::Url;
+use saymon_bulk::core::answer;
+use saymon_bulk::core::credentials::Credentials;
+use saymon_bulk::core::failure::Failure;
+use saymon_bulk::core::operation::Operation;
+use saymon_bulk::core::origin::Origin;
+use serde_json::{Map, Value};
+
+const LOGIN: &str = "operator";
+const PASSWORD: &str = "Tr0ub4dor&3";
+
+/// What a field name must not be, lest serde_json take it for a number of its own.
+const RESERVED: &str = "$serde_json::private::";
+
+/// An accepted host is an origin and nothing else, and that origin is read back as itself.
+pub fn host(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let origin = match Origin::parse(text) {
+        Ok(origin) => origin,
+        Err(error) => {
+            assert_eq!(error.argument, "host");
+            assert!(text.len() < 24 || !error.to_string().contains(text), "the refusal repeats the value");
+            return;
+        }
+    };
+    let plain = text.get(..7).is_some_and(|scheme| scheme.eq_ignore_ascii_case("http://"));
+    let scheme = if plain { "http://" } else { "https://" };
+    let Some(authority) = origin.as_str().strip_prefix(scheme) else { unreachable!("another scheme: {origin:?}") };
+    assert!(!authority.is_empty());
+    assert!(authority.bytes().all(|b| b.is_ascii_graphic() && !b"/\\@?#%".contains(&b)), "{authority:?}");
+
+    let again = Origin::parse(origin.as_str());
+    assert_eq!(again.as_ref().map(Origin::as_str), Ok(origin.as_str()), "not read back as itself");
+    assert_eq!(again.map(|again| again.is_exposed()), Ok(origin.is_exposed()));
+    assert_eq!(Origin::parse(&format!("{}/", origin.as_str())).map(|o| o.join("/")), Ok(origin.join("/")));
+
+    let url = origin.join("/node/api/bulk/x/status");
+    assert_eq!(url.origin().ascii_serialization(), origin.as_str());
+    assert_eq!(Url::parse(&format!("{}/node/api/bulk/x/status", origin.as_str())), Ok(url.clone()));
+    assert_eq!((url.username(), url.password(), url.query(), url.fragment()), ("", None, None, None));
+    assert_eq!(url.path(), "/node/api/bulk/x/status");
+    assert!(plain || !origin.is_exposed());
+}
+
+/// An accepted id is one path segment, through the URL library too, and decodes to itself.
+pub fn id(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else { return };
+    let good = !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.chars().any(char::is_control);
+    let parsed = Operation::parse(text);
+    assert_eq!(parsed.is_ok(), good);
+    let Ok(operation) = parsed else { return };
+    assert_eq!(operation.id(), text);
+    assert_one_line(&operation.to_string(), 2400);
+
+    let path = operation.status_path();
+    let segment = path.strip_prefix("/node/api/bulk/").and_then(|rest| rest.strip_suffix("/status"));
+    let Some(segment) = segment else { unreachable!("another path: {path}") };
+    assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{segment}");
+    assert_eq!(percent_decode_str(segment).collect::<Vec<u8>>(), text.as_bytes());
+
+    for host in ["h", "http://[::1]:8080"] {
+        let Ok(origin) = Origin::parse(host) else { unreachable!() };
+        let url = origin.join(&path);
+        assert_eq!(url.as_str(), format!("{}{path}", origin.as_str()));
+        assert_eq!((url.query(), url.fragment()), (None, None));
+        let segments: Vec<&str> = url.path_segments().into_iter().flatten().collect();
+        assert_eq!(segments, ["node", "api", "bulk", segment, "status"]);
+    }
+}
+
+/// An accepted answer is what any JSON reader sees in the body; a refused one has a reason, on one line.
+pub fn answer(data: &[u8]) {
+    let seen = match serde_json::from_slice(data) {
+        Ok(Value::Object(fields)) => Some(fields),
+        _ => None,
+    };
+    match answer::read_status(data) {
+        Ok(status) => {
+            assert_eq!(status.fields.get("finished"), Some(&Value::Bool(status.finished)));
+            assert!(!has_reserved(&status.fields), "a reserved name came through");
+            assert_eq!(seen.as_ref(), Some(&status.fields), "another reader sees something else");
+            let written = Value::Object(status.fields.clone()).to_string();
+            assert_eq!(answer::read_status(written.as_bytes()), Ok(status), "not read back as itself");
+        }
+        Err(reason) => {
+            assert!(!reason.is_empty());
+            let good = seen.is_some_and(|fields| fields.get("finished").is_some_and(Value::is_boolean));
+            let strict = ["twice", "reserved", "4300"].iter().any(|word| reason.contains(word));
+            assert!(!good || strict, "refused for no reason: {reason}");
+            let body = with_secrets(data);
+            let content_type = String::from_utf8_lossy(body.get(..body.len().min(40)).unwrap_or_default());
+            let failure = answer::not_a_status(&reason, Some(&content_type), &body, &someone());
+            let Failure::Answer { text } = failure else { unreachable!() };
+            assert_one_line(&text, 9000);
+            assert_clean(&text);
+        }
+    }
+}
+
+/// Whatever a server says with an error: bounded, on one line, and without the password that it echoes.
+pub fn error_body(data: &[u8]) {
+    let Some((&first, rest)) = data.split_first() else { return };
+    let status = 100 + 2 * u16::from(first);
+    let failure = answer::read_error(status, &with_secrets(rest), &someone());
+    assert_eq!(failure.status, status);
+    assert!(failure.body.len() <= 4096);
+    assert_clean(&failure.body);
+    for text in [&failure.code, &failure.message, &failure.gist].into_iter().flatten() {
+        assert_clean(text);
+    }
+    let told = failure.to_string();
+    assert!(told.starts_with(&format!("HTTP {status}")));
+    assert_one_line(&told, 9000);
+    assert_clean(&told);
+}
+
+/// Digits are seconds, dates are counted from now, anything else is no header.
+pub fn retry_after(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
+    let pause = answer::retry_after(&text, now);
+    assert_eq!(answer::retry_after(&format!(" \t{text}\t "), now), pause);
+    let bare = text.trim_matches([' ', '\t']);
+    if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
+        let digits = bare.trim_start_matches('0');
+        let limit = u64::from(u32::MAX);
+        let seconds = if digits.len() > 10 { limit } else { format!("0{digits}").parse().unwrap_or(limit).min(limit) };
+        assert_eq!(pause, Some(Duration::from_secs(seconds)));
+        return;
+    }
+    let Some(pause) = pause else { return };
+    // The last year of a date is 9999.
+    assert!(pause < Duration::from_secs(8000 * 366 * 86400));
+    let spelled = httpdate::fmt_http_date(now + pause);
+    assert_eq!(answer::retry_after(&spelled, now), Some(pause));
+    assert_eq!(answer::retry_after(bare, now + pause), Some(Duration::ZERO));
+}
+
+fn someone() -> Credentials {
+    let Ok(credentials) = Credentials::new(LOGIN, PASSWORD) else { unreachable!() };
+    credentials
+}
+
+/// Bytes that stand in no UTF-8 stand for the secrets here: so they get anywhere.
+fn with_secrets(data: &[u8]) -> Vec<u8> {
+    let token = STANDARD.encode(format!("{LOGIN}:{PASSWORD}"));
+    let mut out = Vec::new();
+    for byte in data {
+        match byte {
+            0xfd => out.extend_from_slice(token.as_bytes()),
+            0xfe => out.extend_from_slice(PASSWORD.as_bytes()),
+            0xff => out.extend_from_slice(format!("{LOGIN}:{PASSWORD}").as_bytes()),
+            _ => out.push(*byte),
+        }
+    }
+    out
+}
+
+fn assert_clean(text: &str) {
+    let token = STANDARD.encode(format!("{LOGIN}:{PASSWORD}"));
+    assert!(!text.contains(PASSWORD) && !text.contains(&token), "a secret in {text:?}");
+}
+
+fn assert_one_line(text: &str, limit: usize) {
+    assert!(text.len() <= limit, "{} bytes", text.len());
+    assert!(!text.chars().any(|c| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}' | '\u{202e}')), "{text:?}");
+}
+
+fn has_reserved(fields: &Map<String, Value>) -> bool {
+    fields.iter().any(|(name, field)| {
+        name.starts_with(RESERVED)
+            || match field {
+                Value::Object(inner) => has_reserved(inner),
+                Value::Array(items) => items.iter().filter_map(Value::as_object).any(has_reserved),
+                _ => false,
+            }
+    })
+}

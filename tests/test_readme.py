@@ -1,0 +1,84 @@
+"""Every code block of the README runs, in order, against the practice server."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import pytest
+from saymon_bulk.testing import PracticeServer
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
+IDS = sorted(set(re.findall(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", README)))
+
+
+@pytest.fixture
+def server() -> Iterator[PracticeServer]:
+    with PracticeServer("login", "password", finishes_after=0.3) as server:
+        for id in IDS:
+            server.start_bulk(id=id)
+        yield server
+
+
+def test_python_blocks(server: PracticeServer) -> None:
+    blocks = [text for language, text in BLOCKS if language == "python"]
+    assert len(blocks) >= 5
+    names: dict[str, Any] = {}
+
+    async def run() -> None:
+        for text in blocks:
+            source = text.replace('"monitor.example.com"', repr(server.host))
+            code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+            assert isinstance(code, CodeType)
+            if code.co_flags & inspect.CO_COROUTINE:
+                await eval(code, names)
+            else:
+                exec(code, names)
+
+    asyncio.run(run())
+    assert names["status"] == {"finished": True}
+
+
+def test_console_blocks(server: PracticeServer) -> None:
+    lines = [line for language, text in BLOCKS if language == "console" for line in text.splitlines()]
+    commands = [line[2:].split() for line in lines if line.startswith("$ ")]
+    assert {command[1] for command in commands} == {"status", "wait"}
+    environment = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": "password"}
+    for program, *words in commands:
+        assert program == "saymon-bulk"
+        done = subprocess.run(
+            [Path(sys.executable).with_name(program), *words],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert re.fullmatch(r"\S+ (finished|running)\n", done.stdout), done.stderr
+
+
+def test_the_commands_it_names_are_in_the_makefile() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    for target in set(re.findall(r"\bmake (\w+)", README)):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+def test_one_version() -> None:
+    import saymon_bulk
+
+    cargo = (ROOT / "Cargo.toml").read_text(encoding="utf-8")
+    match = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)
+    assert match
+    assert saymon_bulk.__version__ == match[1]
+    assert f"\n## {match[1]}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
