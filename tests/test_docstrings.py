@@ -39,7 +39,7 @@ def twins() -> list[tuple[Any, Any]]:
     return found
 
 
-@pytest.mark.parametrize("name, text, runtime", documented(STUB.body, _core))
+@pytest.mark.parametrize(("name", "text", "runtime"), documented(STUB.body, _core))
 def test_help_and_stub_agree(name: str, text: str, runtime: Any) -> None:
     assert inspect.getdoc(runtime) == text
 
@@ -54,7 +54,7 @@ def test_every_argument_is_told_of(function: Any) -> None:
         assert name in ("self", "cls") or f"{name}:" in text or function.__name__ == "get_bulk_status", name
 
 
-@pytest.mark.parametrize("sync, twin", twins(), ids=lambda function: function.__qualname__)
+@pytest.mark.parametrize(("sync", "twin"), twins(), ids=lambda function: function.__qualname__)
 def test_twins_take_the_same(sync: Any, twin: Any) -> None:
     def shape(function: Any) -> list[tuple[str, Any, Any]]:
         parameters = inspect.signature(function).parameters.values()

@@ -103,9 +103,20 @@ class Client:
     def get_bulk_statuses(
         self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
     ) -> dict[str, BulkStatus]:
-        """Ask once whether a bulk operation has finished; see the function `get_bulk_status`.
+        """Ask once for each of many bulk operations.
+
+        Args:
+            ids: An iterable of ids, not a str; one that is repeated is asked for once.
+            concurrency: Requests under way at the same time; 16 by default.
+            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
+                puts the error in the status's place.
+
+        Returns:
+            A dict from id to status, in the order of `ids`.
 
         Raises:
+            ValueError, TypeError: An argument cannot be used. Nothing was sent.
+            SaymonError: As `get_bulk_status` raises it, unless `return_exceptions`.
             RuntimeError: The client is closed.
         """
 
