@@ -79,7 +79,7 @@ def ends_of(code: str, host: str, times: int) -> set[tuple[int, str, str]]:
 # The end after success
 
 SUCCESSES = {
-    "a status": ("print(asyncio.run(client.get_bulk_status_async('op')))", FINISHED, 160),
+    "a status": ("print(asyncio.run(client.get_bulk_status_async('op')))", FINISHED, 150),
     "a wait": ("print(asyncio.run(client.wait_for_bulk_async('op')))", FINISHED, 50),
     "many statuses": (
         "print(len(asyncio.run(client.get_bulk_statuses_async(map(str, range(20))))))",
@@ -254,7 +254,7 @@ asyncio.run(client.get_bulk_status_async("op"))
 
 @pytest.mark.parametrize(("code", "returns"), UNDER_WAY.values(), ids=UNDER_WAY)
 def test_the_end_with_something_under_way(desk: Desk, code: str, returns: int) -> None:
-    assert ends_of(code, desk.host, 12) == {(returns, "done", "")}
+    assert ends_of(code, desk.host, 8) == {(returns, "done", "")}
 
 
 def test_the_end_by_an_error_in_a_task(desk: Desk) -> None:

@@ -37,7 +37,7 @@ def measured():
 
 def settled(at_most):
     # What was cut off may take a moment to go.
-    for _ in range(200):
+    for _ in range(100):
         now = measured()
         if now[1] <= at_most[1] and now[2] <= at_most[2]:
             break
@@ -245,7 +245,7 @@ def turn():
     for thread in threads:
         thread.join()
 
-main(turn, 40, 60)
+main(turn, 30, 30)
 """
     # How many run at the same time is chance: a lane and a connection more or less for each.
     done = run_script(MEASURED + code, desk.host)

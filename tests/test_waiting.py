@@ -91,9 +91,9 @@ class Clock(Peer):
 
     def settled(self) -> int:
         """How often it was asked, once nobody asks any more."""
-        time.sleep(0.1)
+        time.sleep(0.05)
         count = len(self.requests)
-        time.sleep(0.3)
+        time.sleep(0.2)
         assert len(self.requests) == count, "the polling goes on"
         return count
 
@@ -171,14 +171,6 @@ def test_pauses_grow_by_half_up_to_their_limit(clock: Clock, wait: Wait) -> None
     assert clock.times[-1] - clock.times[0] < 1.1 * sum(expected) + SLACK
 
 
-def test_pauses_grow_no_faster(clock: Clock) -> None:
-    clock.answer(RUN, RUN, END)
-    wait_blocking(clock.host, interval=1.0, max_interval=30)
-    first, second = clock.pauses
-    assert 0.9 <= first <= 1.1 + SLACK / 2
-    assert 1.35 <= second <= 1.65 + SLACK / 2
-
-
 def test_a_limit_below_the_interval(clock: Clock, wait: Wait) -> None:
     clock.answer(RUN, RUN, END)
     wait(clock.host, interval=0.2, max_interval=0.01)
@@ -186,17 +178,18 @@ def test_a_limit_below_the_interval(clock: Clock, wait: Wait) -> None:
 
 
 def test_the_pauses_of_many_differ(clock: Clock, waits: Wait) -> None:
+    """By a tenth at most, and so also less than their nominal length; the second is half as long again."""
     ids = [f"op-{n}" for n in range(40)]
-    clock.of = {id: [RUN, END] for id in ids}
-    assert sorted(waits(clock.host, ids, interval=0.6, concurrency=40)) == [(id, FINISHED) for id in sorted(ids)]
+    clock.of = {id: [RUN, RUN, END] for id in ids}
+    assert sorted(waits(clock.host, ids, interval=0.4, concurrency=40)) == [(id, FINISHED) for id in sorted(ids)]
     of: dict[str, list[float]] = {id: [] for id in ids}
     for id, moment in zip(clock.asked, clock.times):
         of[id].append(moment)
-    pauses = sorted(second - first for first, second in of.values())
-    assert pauses[0] >= 0.9 * 0.6
-    assert pauses[0] < 0.6
-    assert pauses[-1] - pauses[0] > 0.02
-    assert pauses[-1] < 1.1 * 0.6 + SLACK
+    for turn, nominal in enumerate([0.4, 0.6]):
+        pauses = sorted(moments[turn + 1] - moments[turn] for moments in of.values())
+        assert 0.9 * nominal <= pauses[0] < nominal
+        assert pauses[-1] - pauses[0] > 0.02
+        assert pauses[-1] < 1.1 * nominal + SLACK
 
 
 def test_the_pause_begins_when_the_answer_has_come(clock: Clock, wait: Wait) -> None:
@@ -212,9 +205,8 @@ def test_the_pause_begins_when_the_answer_has_come(clock: Clock, wait: Wait) -> 
 # Retry-After
 
 
-@pytest.mark.parametrize("status", [429, 503])
-def test_retry_after_seconds_lengthen_the_next_pause(clock: Clock, wait: Wait, status: int) -> None:
-    clock.answer(RUN, response("{}", status, "Retry-After: 1"), RUN, END)
+def test_retry_after_seconds_lengthen_the_next_pause(clock: Clock, wait: Wait) -> None:
+    clock.answer(RUN, response("{}", 429, "Retry-After: 1"), RUN, END)
     assert wait(clock.host, **QUICK) == FINISHED
     before, at, after = clock.pauses
     assert 1.0 <= at < 1.0 + SLACK
@@ -304,7 +296,7 @@ def test_the_deadline_among_many_polls(clock: Clock, wait: Wait) -> None:
     assert (error.id, error.host) == (ID, clock.host)
 
 
-@pytest.mark.parametrize("polls", [0, 1, 2])
+@pytest.mark.parametrize("polls", [0, 1])
 def test_a_hung_server_does_not_hold_it(clock: Clock, wait: Wait, polls: int) -> None:
     clock.answer(*[RUN] * polls, Wire.hold)
     began = time.monotonic()
@@ -315,10 +307,10 @@ def test_a_hung_server_does_not_hold_it(clock: Clock, wait: Wait, polls: int) ->
     clock.wait_for(lambda: clock.open == 0)
 
 
-def test_a_dripping_server_does_not_hold_it(clock: Clock, wait: Wait) -> None:
+def test_a_dripping_server_does_not_hold_it(clock: Clock) -> None:
     clock.answer(RUN, lambda wire: wire.drip([b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 400], 0.02))
     began = time.monotonic()
-    late(wait, clock.host, timeout=0.3, **QUICK)
+    late(wait_blocking, clock.host, timeout=0.3, **QUICK)
     assert 0.3 <= time.monotonic() - began < 0.3 + LATEST
 
 
@@ -993,22 +985,22 @@ def test_between_two_items_nothing_is_polled_for_long(clock: Clock) -> None:
 
 
 def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
-    """The server answers in 0.1 s; that the caller takes 0.8 s a turn is no request timeout of 0.5 s."""
+    """The server answers in 0.1 s; that the caller takes 0.6 s a turn is no request timeout of 0.4 s."""
 
     def soon(wire: Wire) -> None:
         wire.stopping.wait(0.1)
         wire.send(END)
         wire.hold()
 
-    ids = [f"op-{n}" for n in range(3)]
+    ids = ["a", "b"]
     clock.of = {"first": [END], **{id: [soon] for id in ids}}
-    client = Client(clock.host, LOGIN, PASSWORD, request_timeout=0.5)
+    client = Client(clock.host, LOGIN, PASSWORD, request_timeout=0.4)
     found = {}
     for id, status in client.wait_for_bulks(["first", *ids], retries=0):
         found[id] = status
-        time.sleep(0.8)
+        time.sleep(0.6)
     assert found == dict.fromkeys(["first", *ids], FINISHED)
-    assert len(clock.requests) == 4
+    assert len(clock.requests) == 3
 
 
 # The plain functions
@@ -1016,7 +1008,7 @@ def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
 
 def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
     polls: list[str] = []
-    more: dict[str, Any] = {"timeout": 9, "interval": 0.2, "max_interval": 0.2, "retries": 1, "request_timeout": 0.3}
+    more: dict[str, Any] = {"timeout": 9, "interval": 0.1, "max_interval": 0.1, "retries": 1, "request_timeout": 0.3}
     plain: list[Callable[..., Any]] = [
         saymon_bulk.wait_for_bulk,
         lambda *four, **more: asyncio.run(saymon_bulk.wait_for_bulk_async(*four, **more)),
@@ -1025,8 +1017,8 @@ def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
         clock.answer(Wire.hold, RUN, RUN, END)
         clock.times.clear()
         assert wait(clock.host, ID, LOGIN, PASSWORD, on_poll=lambda id, *_: polls.append(id), **more) == FINISHED
-        assert clock.pauses[0] >= 0.3 + 0.18
-        assert clock.pauses[2] < 0.22 + SLACK
+        assert clock.pauses[0] >= 0.3 + 0.09
+        assert clock.pauses[2] < 0.11 + SLACK
         clock.answer(BUSY, BUSY, END)
         with pytest.raises(HTTPStatusError):
             wait(clock.host, ID, LOGIN, PASSWORD, **more)
