@@ -14,6 +14,7 @@ import argparse
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import random
 import ssl
@@ -469,6 +470,7 @@ def main() -> int:
     for name in list(os.environ):
         if name.lower().endswith("_proxy"):
             del os.environ[name]
+    logging.getLogger("saymon_bulk").addHandler(logging.NullHandler())  # thousands of tolerated failures
     if arguments.serve:
         asyncio.run(serve(Path(arguments.serve)))
         return 0
