@@ -305,6 +305,9 @@ ask()
     assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
 
 
+@pytest.mark.xfail(
+    strict=False, reason="a child forked while other threads await hung once on a busy machine; not yet explained"
+)
 def test_forks_while_other_threads_await(desk: Desk) -> None:
     code = f"""{FORKS}
 import threading

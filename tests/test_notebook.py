@@ -177,5 +177,5 @@ def test_the_stop_button(kernel: Kernel, server: PracticeServer, peer: Peer) -> 
             assert kernel.outcome() == "CancelledError"
         else:
             assert kernel.outcome() == "KeyboardInterrupt", call
-            assert time.monotonic() - pressed < 1, call
+            assert time.monotonic() - pressed < 3, call
         assert kernel.run("client.get_bulk_status('done')") == "{'finished': True}"

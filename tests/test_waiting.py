@@ -199,7 +199,7 @@ def test_the_pause_begins_when_the_answer_has_come(clock: Clock, wait: Wait) -> 
 
     clock.answer(slowly, END)
     wait(clock.host, interval=0.2)
-    assert clock.pauses[0] >= 0.3 + 0.18
+    assert clock.pauses[0] >= 0.3 + 0.18 - 0.005  # two clocks of milliseconds
 
 
 # Retry-After
