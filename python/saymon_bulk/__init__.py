@@ -4,7 +4,11 @@
 >>> saymon_bulk.get_bulk_status("monitor.example.com", "079b3102-...", "login", "password")  # doctest: +SKIP
 {'finished': True}
 
-Finished does not mean succeeded: the server tells that an operation has ended, and nothing else.
+Finished does not mean succeeded: the server tells that an operation has ended, and nothing else. The id is the `bulkId` with
+which it answered when the operation was started; starting one is not this package's work.
+
+`wait_for_bulk` waits for one operation; a `Client` holds the credentials for many: `Client.get_bulk_statuses` and
+`Client.wait_for_bulks`. Each has its coroutine twin. `saymon_bulk.testing` has a practice server.
 """
 
 from __future__ import annotations
