@@ -154,9 +154,9 @@ def test_wrong_password(server: PracticeServer, command: str) -> None:
 
 
 def test_waits_in_order_of_completion(server: PracticeServer) -> None:
-    for id, seconds in (("third", 0.9), ("first", 0.0), ("second", 0.4)):
+    for id, seconds in (("third", 4.0), ("first", 0.0), ("second", 2.0)):
         server.start_bulk(seconds, id=id)
-    result = run(server, "wait", "--interval", "0.1", "third", "first", "second")
+    result = run(server, "wait", "--interval", "0.1", "--max-interval", "0.2", "third", "first", "second")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == ["first finished", "second finished", "third finished"]
 
