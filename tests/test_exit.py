@@ -305,9 +305,11 @@ ask()
     assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
 
 
-@pytest.mark.xfail(
-    strict=False, reason="a child forked while other threads await hung once on a busy machine; not yet explained"
-)
+# Up to CPython 3.11 a fork may find the interpreter's list of threads locked by one that comes or goes, and the child
+# hangs inside os.fork (PyOS_AfterFork_Child takes that lock before it makes it anew): seldom, whoever's thread it is.
+FORKS_AT_ONCE = 4 if sys.version_info >= (3, 12) else 2
+
+
 def test_forks_while_other_threads_await(desk: Desk) -> None:
     code = f"""{FORKS}
 import threading
@@ -321,14 +323,14 @@ ask()
 threads = [threading.Thread(target=lambda: asyncio.run(asking()), daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
-for _ in range(4):
+for _ in range({FORKS_AT_ONCE}):
     forked(ask, os._exit)
 done.set()
 for thread in threads:
     thread.join()
 ask()
 """
-    assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * 6), "")}
+    assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * (FORKS_AT_ONCE + 2)), "")}
 
 
 @pytest.mark.parametrize("use", ["ask", "both"])
@@ -336,16 +338,18 @@ def test_forks_while_another_thread_makes_its_first_call(desk: Desk, use: str) -
     """What is set up once in a process may be half set up at that moment, and who was at it is not in the child."""
     code = f"""{FORKS}
 import threading
-threads = [threading.Thread(target=work, daemon=True) for work in (ask, both)]
+threads = [threading.Thread(target=work) for work in (ask, both)]
 for thread in threads:
     thread.start()
-sys.stdout = sys.stderr
 child = os.fork()
 if child == 0:
     signal.alarm(5)
     {use}()
     os._exit(0)
-assert os.waitpid(child, 0)[1] == 0
+ended = os.waitpid(child, 0)[1]
+for thread in threads:
+    thread.join()
+assert ended == 0
 """
     ends = ends_of(code.replace(', end=" "', ', file=open(os.devnull, "w")'), desk.host, 40)
     assert ends == {(0, "", "")}
