@@ -305,11 +305,6 @@ ask()
     assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
 
 
-# Up to CPython 3.11 a fork may find the interpreter's list of threads locked by one that comes or goes, and the child
-# hangs inside os.fork (PyOS_AfterFork_Child takes that lock before it makes it anew): seldom, whoever's thread it is.
-FORKS_AT_ONCE = 4 if sys.version_info >= (3, 12) else 2
-
-
 def test_forks_while_other_threads_await(desk: Desk) -> None:
     code = f"""{FORKS}
 import threading
@@ -323,14 +318,14 @@ ask()
 threads = [threading.Thread(target=lambda: asyncio.run(asking()), daemon=True) for _ in range(2)]
 for thread in threads:
     thread.start()
-for _ in range({FORKS_AT_ONCE}):
+for _ in range(4):
     forked(ask, os._exit)
 done.set()
 for thread in threads:
     thread.join()
 ask()
 """
-    assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * (FORKS_AT_ONCE + 2)), "")}
+    assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * 6), "")}
 
 
 @pytest.mark.parametrize("use", ["ask", "both"])

@@ -66,7 +66,7 @@ impl Threads {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (courier, jobs) = mpsc::channel::<Job>();
+        let (courier, mut jobs) = mpsc::channel::<Job>();
         let (alive, ended) = mpsc::sync_channel::<()>(0);
         let also_alive = alive.clone();
         std::thread::Builder::new().name("saymon-bulk".to_owned()).spawn(move || {
@@ -75,7 +75,7 @@ impl Threads {
             drop(alive);
         })?;
         std::thread::Builder::new().name("saymon-bulk-courier".to_owned()).spawn(move || {
-            deliver(&jobs);
+            deliver(&mut jobs);
             drop(also_alive);
         })?;
         Ok(Self { handle, courier, stop, ended })
@@ -95,15 +95,15 @@ impl Threads {
     }
 }
 
-/// Hands results to their loops, attached once for all that are ready.
-fn deliver(jobs: &mpsc::Receiver<Job>) {
-    while let Ok(first) = jobs.recv() {
-        let attached = Python::try_attach(|_| {
+/// Hands results to their loops, attached once for all that are ready. In between it is detached and not gone: to come
+/// and go takes the lock on the interpreter's threads, and a child forked at that moment hangs (CPython up to 3.11).
+fn deliver(jobs: &mut mpsc::Receiver<Job>) {
+    let _ = Python::try_attach(|py| {
+        loop {
+            let waiting = &mut *jobs;
+            let Ok(first) = py.detach(move || waiting.recv()) else { return };
             first();
             jobs.try_iter().take(BATCH).for_each(|job| job());
-        });
-        if attached.is_none() {
-            return;
         }
-    }
+    });
 }
