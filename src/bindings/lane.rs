@@ -5,9 +5,11 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::future::{Either, select};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::core::exchange::Connections;
 
@@ -28,6 +30,20 @@ const KEPT: usize = 64;
 struct Lane {
     runtime: Runtime,
     stores: Stores,
+    /// Kept from call to call: a timer that is set anew wakes the very thread that sets it, by a write and a poll.
+    signal_check: Interval,
+}
+
+impl Lane {
+    fn new() -> PyResult<Self> {
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TIMER_CHECK).build()?;
+        let mut signal_check = {
+            let _entered = runtime.enter();
+            interval(SIGNAL_CHECK)
+        };
+        signal_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { runtime, stores: Stores::default(), signal_check })
+    }
 }
 
 /// Lanes that no call holds, the one used last at the end: its connections are the warmest.
@@ -43,13 +59,7 @@ impl Lanes {
 
     pub fn borrow(&'static self) -> PyResult<Lent> {
         let idle = lock(&self.idle).pop();
-        let lane = match idle {
-            Some(lane) => lane,
-            None => Lane {
-                runtime: Builder::new_current_thread().enable_all().event_interval(TIMER_CHECK).build()?,
-                stores: Stores::default(),
-            },
-        };
+        let lane = idle.map_or_else(Lane::new, Ok)?;
         Ok(Lent { lanes: self, lane: Some(lane) })
     }
 
@@ -90,19 +100,22 @@ impl Lent {
     {
         let mut future = pin!(future);
         loop {
-            let runtime = &self.lane()?.runtime;
+            let Lane { runtime, signal_check, .. } = self.lane()?;
             let step = py.detach(|| {
                 runtime.block_on(async {
                     // Connections notice what has come while nobody drove this lane: an end, a farewell nobody asked for.
                     tokio::task::yield_now().await;
-                    let step = tokio::time::timeout(SIGNAL_CHECK, future.as_mut()).await;
+                    let step = match select(future.as_mut(), pin!(signal_check.tick())).await {
+                        Either::Left((output, _)) => Some(output),
+                        Either::Right(_) => None,
+                    };
                     // The runtime forgets the wake-ups that it has put off when it is left, but hands them out before this
                     // comes back. It also lets a connection that has done its work go back to the kept ones.
                     tokio::task::yield_now().await;
                     step
                 })
             });
-            if let Ok(output) = step {
+            if let Some(output) = step {
                 return Ok(output);
             }
             if let Err(interrupt) = py.check_signals() {

@@ -79,7 +79,8 @@ impl<'de> Visitor<'de> for Fields {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut fields = Map::new();
+        // The documented answer has one field, and many answers may be held at once.
+        let mut fields = Map::with_capacity(1);
         while let Some((name, value)) = entries.next_entry::<String, Value>()? {
             if name == "finished" && fields.contains_key("finished") {
                 return Err(serde::de::Error::custom("`finished` stands there twice"));

@@ -9,7 +9,7 @@ use std::task::Poll;
 use std::time::{Duration, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
 use reqwest::{Client, Method, Request, Response, StatusCode, Url, redirect};
 use rustls::{ClientConfig, Error as TlsError};
@@ -139,36 +139,36 @@ fn request(server: &Server, operation: &Operation) -> Request {
     request
 }
 
-async fn read(response: Response, server: &Server) -> Result<Status, Failure> {
-    let status = response.status();
-    let headers = response.headers().clone();
-    let credentials = &server.credentials;
-    if status != StatusCode::OK {
-        return Err(Failure::Http(Box::new(read_failure(response, &headers, server).await)));
+async fn read(mut response: Response, server: &Server) -> Result<Status, Failure> {
+    if response.status() != StatusCode::OK {
+        return Err(Failure::Http(Box::new(read_failure(response, server).await)));
     }
-    let content_type = header(&headers, CONTENT_TYPE);
-    let refuse = |reason: &str, body: &[u8]| answer::not_a_status(reason, content_type.as_deref(), body, credentials);
     if let Some(encoding) =
-        header(&headers, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+        header(&response, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
     {
-        return Err(refuse(&format!("Content-Encoding {encoding}, which was not asked for"), b""));
+        return Err(refused(&response, server, &format!("Content-Encoding {encoding}, which was not asked for"), b""));
     }
-    let (body, end) = body(response).await;
+    let (body, end) = body(&mut response).await;
     match end {
-        End::Complete => answer::read_status(&body).map_err(|reason| refuse(&reason, &body)),
-        End::TooLong => Err(refuse("more than 64 KiB of body", &body)),
+        End::Complete => answer::read_status(&body).map_err(|reason| refused(&response, server, &reason, &body)),
+        End::TooLong => Err(refused(&response, server, "more than 64 KiB of body", &body)),
         End::Cut(failure) => Err(failure),
     }
 }
 
-async fn read_failure(response: Response, headers: &HeaderMap, server: &Server) -> HttpFailure {
+fn refused(response: &Response, server: &Server, reason: &str, body: &[u8]) -> Failure {
+    answer::not_a_status(reason, header(response, CONTENT_TYPE).as_deref(), body, &server.credentials)
+}
+
+async fn read_failure(mut response: Response, server: &Server) -> HttpFailure {
     let status = response.status();
     // A body that breaks off takes nothing from what the status says.
-    let (body, _) = body(response).await;
+    let (body, _) = body(&mut response).await;
     let mut failure = answer::read_error(status.as_u16(), &body, &server.credentials);
-    failure.retry_after = header(headers, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
+    failure.retry_after =
+        header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
     if status.is_redirection() {
-        failure.advice = header(headers, LOCATION)
+        failure.advice = header(&response, LOCATION)
             .and_then(|target| redirect_advice(&target, &server.origin))
             .map(|advice| server.credentials.mask(&advice));
     }
@@ -193,8 +193,8 @@ fn redirect_advice(location: &str, origin: &Origin) -> Option<String> {
     Some(format!("a redirect to {target}, which is not followed; if that is the server, write it as host"))
 }
 
-fn header(headers: &HeaderMap, name: HeaderName) -> Option<String> {
-    headers.get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+fn header(response: &Response, name: HeaderName) -> Option<String> {
+    response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
 }
 
 enum End {
@@ -204,7 +204,7 @@ enum End {
 }
 
 /// The body up to its limit, and how it ended.
-async fn body(mut response: Response) -> (Vec<u8>, End) {
+async fn body(response: &mut Response) -> (Vec<u8>, End) {
     let mut body = Vec::new();
     loop {
         match response.chunk().await {

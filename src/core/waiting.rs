@@ -172,7 +172,9 @@ impl Wait {
         let asked = Instant::now();
         let Some(limit) = shared.limit(asked) else { return Turn::Late };
         self.was_last = shared.is_over(asked);
-        let outcome = shared.connections.status_within(limit, &shared.server, &self.pending.operation).await;
+        // Boxed, for an exchange is five times the size of a pause, which is what most operations are in.
+        let exchange = Box::pin(shared.connections.status_within(limit, &shared.server, &self.pending.operation));
+        let outcome = exchange.await;
         drop(permit);
         let took = asked.elapsed();
         match outcome {
