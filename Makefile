@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust python bench fuzz clean
+.PHONY: demo develop test lint rust python bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -59,6 +59,11 @@ fuzz:
 		mkdir -p corpus/$$target && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --sanitizer none \
 			$$target corpus/$$target seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done
+
+# Mixed use against failing servers: nothing wrong, nothing lost, memory flat. Of the wheel that `make test` installed.
+MINUTES ?= 20
+soak:
+	$(BIN)/python tests/soak.py --minutes $(MINUTES)
 
 clean:
 	rm -rf target dist $(VENV)
