@@ -286,12 +286,14 @@ def work():
 
 threading.Thread(target=work).start()
 try:
+    say("started")
     answered.wait()
 except KeyboardInterrupt:
     say(time.monotonic())
 answered.wait()
 """
     script = start(code, peer.host)
+    assert script.line() == "started"
     asked(peer, 1)
     sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
