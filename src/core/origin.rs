@@ -52,7 +52,9 @@ impl Origin {
         let port = port.map_or(String::new(), |port| format!(":{port}"));
         let url = Url::parse(&format!("{scheme}://{name}{port}/"))
             .map_err(|error| InvalidInput::new("host", format!("is not a host name: {error}")))?;
-        if url.host_str().is_none_or(|name| !name.starts_with('[') && !is_name(name)) {
+        // Some letters become punctuation on the way to ASCII: U+037E is a semicolon then (UTS 46).
+        let odd = |c: char| c.is_ascii_punctuation() && !".-_".contains(c);
+        if url.host_str().is_none_or(|name| !name.starts_with('[') && (!is_name(name) || name.contains(odd))) {
             return refuse("is not a host name");
         }
         Ok(Self { text: url.origin().ascii_serialization(), url })
@@ -178,6 +180,7 @@ mod tests {
             "a\nb",
             "a\0b",
             "a\u{a0}b",
+            "a\u{37e}b",
             "a\u{3000}b",
             "a\u{85}b",
             "h:",
