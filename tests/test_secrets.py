@@ -264,6 +264,15 @@ def test_no_limit_falls_inside_a_secret(peer: Peer, status: int, limit: int) -> 
 
 
 @pytest.mark.parametrize("status", [200, 500])
+def test_masks_bring_the_end_of_what_was_read_into_sight(peer: Peer, status: int) -> None:
+    """64 KiB of nothing but the password are 2 KiB of asterisks, and then comes the half where reading stopped."""
+    password = PASSWORD * 5
+    peer.answer(closing(response(password * 1000, status)))
+    for where, text in texts(failure(peer.host, password=password)):
+        assert PASSWORD[:6] not in text, where
+
+
+@pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("secret", ["password", "token"])
 @pytest.mark.parametrize("password", [PASSWORD, "0" * 7 + "-long-and-longer" * 20])
 @pytest.mark.parametrize("size", [4000, 16_000, 60_000, 200_000])
