@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust python bench fuzz soak clean
+.PHONY: demo develop test lint rust python audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -47,6 +47,14 @@ python: $(VENV)/tools
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest saymon_bulk
 	$(BIN)/python -m pytest
+
+# Needs `cargo install cargo-deny --locked` and the network, for RustSec's advisories and PyPI's. Strict: what
+# pip-audit could not look up is no pass.
+audit: $(VENV)/tools
+	cargo deny --locked check bans licenses sources
+	cargo deny --locked check advisories
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check pip-audit
+	$(BIN)/pip-audit --strict --progress-spinner off --requirement tests/requirements.txt
 
 # Against the peers, in virtual environments of their own; `make bench BENCH=--short` ends in five minutes.
 bench:

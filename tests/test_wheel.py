@@ -1,7 +1,9 @@
-"""The wheel alone, in a fresh virtual environment of each other CPython that is at hand."""
+"""The wheel alone, in a fresh virtual environment of each other CPython at hand; what its tags and labels promise."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
 import os
 import re
 import shutil
@@ -80,3 +82,28 @@ def test_needs_nothing_but_python(wheel: Path) -> None:
     assert [line for line in needs if "extra ==" not in line] == []
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"saymon_bulk"}
     assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi"} <= set(names)
+
+
+def test_its_label_is_in_order(wheel: Path) -> None:
+    if importlib.util.find_spec("twine") is None:
+        pytest.skip("twine from PyPI is not installed")
+    assert "PASSED" in run(sys.executable, "-m", "twine", "--no-color", "check", "--strict", wheel)
+
+
+def test_auditwheel_agrees_with_the_tag(wheel: Path) -> None:
+    if sys.platform != "linux" or importlib.util.find_spec("auditwheel") is None:
+        pytest.skip("auditwheel from PyPI is not installed")
+    tag = wheel.stem.rpartition("-")[2]
+    assert tag.startswith(("manylinux_", "musllinux_"))
+    said = " ".join(run(sys.executable, "-m", "auditwheel", "show", wheel).split())  # it breaks its lines
+    assert f'is consistent with the following platform tag: "{tag}"' in said
+
+
+def test_it_names_its_parts(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        (path,) = [name for name in archive.namelist() if ".dist-info/sboms/" in name]
+        named = {f"{part['name']} {part['version']}" for part in json.loads(archive.read(path))["components"]}
+    lock = (WHEELS.parent.parent / "Cargo.lock").read_text(encoding="utf-8")
+    locked = {" ".join(pair) for pair in re.findall(r'name = "(.+)"\nversion = "(.+)"\nsource', lock)}
+    assert {name.split()[0] for name in named} >= {"pyo3", "reqwest", "ring", "rustls", "tokio"}
+    assert named <= locked
