@@ -11,7 +11,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
-from matplotlib.ticker import StrMethodFormatter
+from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 OURS, PEER, LIMIT = "#1f6fb2", "#b8bfc6", "#6b7280"
 PANELS = (
@@ -40,6 +40,7 @@ def panel(axes: plt.Axes, rounds: dict[str, list[dict[str, float]]], key: str, *
         text = f"{middles[row]:,.0f}" if middles[row] >= 100 else f"{middles[row]:.1f}"
         axes.text(max(values[who]) + longest * 0.015, row, text, va="center", fontsize=8)
     axes.set_xlim(0, longest * 1.15)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.xaxis.set_major_formatter(StrMethodFormatter("{x:,.0f}"))
     axes.spines[["top", "right"]].set_visible(False)
     axes.tick_params(axis="y", length=0, labelsize=9)
