@@ -31,14 +31,29 @@ def server() -> Iterator[PracticeServer]:
         yield server
 
 
-def test_python_blocks(server: PracticeServer) -> None:
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of a Dask cluster whose worker is a process of its own, with the credentials in its environment."""
+    distributed: Any = pytest.importorskip("distributed", reason="tests/requirements.txt has it")
+    monkeypatch.setenv("SAYMON_LOGIN", "login")
+    monkeypatch.setenv("SAYMON_PASSWORD", "password")
+    loopback = "127.0.0.1:0"
+    with distributed.LocalCluster(
+        n_workers=1, dashboard_address=loopback, worker_dashboard_address=loopback, local_directory=str(tmp_path)
+    ) as cluster:
+        yield cluster.scheduler_address
+
+
+def test_python_blocks(server: PracticeServer, scheduler: str) -> None:
     blocks = [text for language, text in BLOCKS if language == "python"]
     assert len(blocks) >= 5
     names: dict[str, Any] = {}
 
     async def run() -> None:
         for text in blocks:
-            source = text.replace('"monitor.example.com"', repr(server.host))
+            source = text.replace('"monitor.example.com"', repr(server.host)).replace(
+                '"dask.example.com:8786"', repr(scheduler)
+            )
             code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             assert isinstance(code, CodeType)
             if code.co_flags & inspect.CO_COROUTINE:
@@ -48,6 +63,8 @@ def test_python_blocks(server: PracticeServer) -> None:
 
     asyncio.run(run())
     assert names["status"] == {"finished": True}
+    assert names["found"] == [{id: {"finished": True} for id in names["ids"]}]
+    assert names["waited"] == [{"finished": True}] * len(names["ids"])
 
 
 def test_console_blocks(server: PracticeServer) -> None:
