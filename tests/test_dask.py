@@ -64,6 +64,9 @@ def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]
     running = {(server.host, server.start_bulk(math.inf)) for server in servers for _ in range(119)}
     unknown = {(server.host, "unknown") for server in servers}
     pairs = finished | running | unknown
+    # An answer takes half a second, so that there is time to find a worker in the middle of a batch.
+    for server in servers:
+        server.delay = 0.5
     futures = example.begin(engine, example.statuses, example.batches(pairs, 40))
     batch_of = {future.key: batch for future, batch in futures.items()}
     assert len(batch_of) == 18
@@ -71,9 +74,6 @@ def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]
 
     got = [next(answers) for _ in range(3 * 40)]
     delivered = {pair for pair, _ in got}
-    # An answer takes half a second now, so that there is time to find a worker in the middle of a batch.
-    for server in servers:
-        server.delay = 0.5
     halves: list[str] = []
 
     def half_asked() -> bool:
