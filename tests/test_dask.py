@@ -64,22 +64,25 @@ def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]
     running = {(server.host, server.start_bulk(math.inf)) for server in servers for _ in range(119)}
     unknown = {(server.host, "unknown") for server in servers}
     pairs = finished | running | unknown
-    # An answer takes half a second, so that there is time to find a worker in the middle of a batch.
+    batches = example.batches(pairs, 40)
+    assert len(batches) == 18
+    first = example.begin(engine, example.statuses, batches[:6])
+    batch_of = {future.key: batch for future, batch in first.items()}
+    got = list(example.results(first))
+    delivered = {pair for pair, _ in got}
+    assert delivered == pairs_of(batches[:6])
+
+    # A batch takes a second and a half now, so that there is time to find a worker in the middle of one.
     for server in servers:
         server.delay = 0.5
-    futures = example.begin(engine, example.statuses, example.batches(pairs, 40))
-    batch_of = {future.key: batch for future, batch in futures.items()}
-    assert len(batch_of) == 18
-    answers = example.results(futures)
-
-    got = [next(answers) for _ in range(3 * 40)]
-    delivered = {pair for pair, _ in got}
+    futures = example.begin(engine, example.statuses, batches[6:])
+    batch_of.update((future.key, batch) for future, batch in futures.items())
     halves: list[str] = []
 
     def half_asked() -> bool:
         asked = example.asked(servers)
         for worker, keys in engine.processing().items():
-            for batch in (batch_of[key] for key in keys if key in batch_of):
+            for batch in (batch_of[key] for key in keys):
                 if 0 < len(pairs_of([batch]) & set(asked)) < 40:
                     halves.append(worker)
         return bool(halves)
@@ -88,7 +91,7 @@ def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]
     example.kill(engine, halves[0])
     for server in servers:
         server.delay = 0.0
-    got += answers
+    got += example.results(futures)
 
     # Nothing is lost, nothing comes twice, and all is right.
     assert Counter(pair for pair, _ in got) == Counter(pairs)
