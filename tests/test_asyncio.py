@@ -15,6 +15,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
+import uvloop
 from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
 from saymon_bulk import Client, NotFoundError, SaymonError
 
@@ -306,6 +307,20 @@ def test_cancelling_drops_the_request_though_the_task_is_kept(peer: Peer, use: U
         return kept
 
     assert len(asyncio.run(main())) == 3
+
+
+@use_each
+def test_closing_the_coroutine_drops_the_request(peer: Peer, use: Use) -> None:
+    peer.answer(Wire.hold)
+
+    async def main() -> None:
+        coroutine = use(at(peer))
+        coroutine.send(None)
+        await until(lambda: peer.open == len(peer.requests) == 1)
+        coroutine.close()
+        await until(lambda: peer.open == 0)
+
+    asyncio.run(main())
 
 
 def test_an_error_of_on_poll_drops_the_requests_though_it_is_kept(desk: Desk) -> None:
@@ -625,13 +640,19 @@ asyncio.run(main(), debug=True)
     assert done.stdout == "[('a', {'finished': True})]\n"
 
 
-def test_uvloop(desk: Desk) -> None:
-    uvloop = pytest.importorskip("uvloop")
+class WithoutReaders(asyncio.SelectorEventLoop):
+    """As the proactor of Windows is."""
+
+    def add_reader(self, *_: Any) -> None:  # type: ignore[override]
+        raise NotImplementedError
+
+
+@pytest.mark.parametrize("make", [uvloop.new_event_loop, WithoutReaders], ids=["uvloop", "without readers"])
+def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     desk.of = {"hung": Wire.hold}
 
     async def main() -> None:
         client = at(desk)
-        assert type(asyncio.get_running_loop()).__module__.startswith("uvloop")
         for use in USES.values():
             results = await asyncio.gather(*(use(client) for _ in range(50)))
             assert [status_in(result) for result in results] == [FINISHED] * 50
@@ -642,12 +663,51 @@ def test_uvloop(desk: Desk) -> None:
             with pytest.raises(asyncio.CancelledError):
                 await task
 
-    loop = uvloop.new_event_loop()
-    try:
-        loop.run_until_complete(main())
-        loop.run_until_complete(loop.shutdown_asyncgens())
-    finally:
-        loop.close()
+    for _ in range(3):
+        loop = make()
+        try:
+            loop.run_until_complete(main())
+            loop.run_until_complete(loop.shutdown_asyncgens())
+        finally:
+            loop.close()
+
+
+@pytest.mark.parametrize("make", ["uvloop.new_event_loop", "WithoutReaders"])
+def test_other_loops_at_the_end(desk: Desk, make: str) -> None:
+    """Closed in the middle of a request whose answer comes too late, and then no word at the exit."""
+    waited = threading.Event()
+
+    def later(wire: Wire) -> None:
+        while not waited.wait(0.01) and not wire.stopping.is_set():
+            pass
+        wire.send(END)
+
+    desk.of = {"late": later}
+    code = f"""
+import asyncio, sys, uvloop
+from saymon_bulk import Client
+
+class WithoutReaders(asyncio.SelectorEventLoop):
+    def add_reader(self, *_): raise NotImplementedError
+
+client = Client(sys.argv[1], {LOGIN!r}, {PASSWORD!r})
+
+async def main():
+    await client.get_bulk_status_async("op")
+    global late
+    late = asyncio.create_task(client.get_bulk_status_async("late"))
+    await asyncio.sleep(0.05)
+
+loop = {make}()
+loop.run_until_complete(main())
+loop.close()
+client.get_bulk_status("op")
+late._log_destroy_pending = False
+print("done")
+"""
+    threading.Timer(0.3, waited.set).start()
+    done = run_script(code, desk.host)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
 # Beside the loop

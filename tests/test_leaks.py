@@ -150,6 +150,8 @@ main(turn, 6, 20)
 shared = client()
 
 async def some():
+    # As many connections as the tasks can ever leave behind.
+    await asyncio.gather(*(shared.get_bulk_status_async("op") for _ in range(25)))
     uses = shared.get_bulk_status_async, shared.wait_for_bulk_async
     tasks = [asyncio.create_task(use(id)) for use in uses for id in ("hung", "running", "op") for _ in range(4)]
     tasks.append(asyncio.create_task(shared.get_bulk_statuses_async(["hung", "op"])))
@@ -159,6 +161,22 @@ async def some():
     await asyncio.gather(*tasks, return_exceptions=True)
 
 main(lambda: asyncio.run(some()), 6, 20)
+""",
+    "a hundred loops that nobody closed": """
+import warnings
+warnings.simplefilter("ignore", ResourceWarning)
+shared = client()
+
+async def some():
+    hung = asyncio.ensure_future(shared.get_bulk_status_async("hung"))
+    hung._log_destroy_pending = False
+    await shared.get_bulk_status_async("op")
+
+def turn():
+    for _ in range(5):
+        asyncio.new_event_loop().run_until_complete(some())
+
+main(turn, 6, 20)
 """,
     "two hundred abandoned iterators": """
 shared = client()

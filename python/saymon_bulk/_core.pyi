@@ -9,9 +9,12 @@ from ._types import BulkStatus
 
 __all__ = [
     "AsyncWaits",
+    "Awaited",
     "Client",
+    "Mailbox",
     "Waits",
     "__version__",
+    "_before_fork",
     "_checked_id",
     "_get_bulk_status_future",
     "_shutdown",
@@ -69,6 +72,7 @@ def _get_bulk_status_future(
     verify: bool | str | PathLike[str] = True,
 ) -> Awaitable[BulkStatus]: ...
 def _checked_id(id: object) -> str: ...
+def _before_fork() -> None: ...
 def _shutdown() -> None: ...
 
 # id, status or exception, seconds since the start (with a status only), whether this operation's wait is over
@@ -171,3 +175,12 @@ class AsyncWaits:
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Awaitable[list[_Step]]: ...
     def close(self) -> None: ...
+
+@final
+class Awaited:
+    def __await__(self) -> Self: ...
+    def __next__(self) -> Any: ...
+
+@final
+class Mailbox:
+    def deliver(self) -> None: ...

@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use pyo3::Borrowed;
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
 
@@ -148,7 +147,7 @@ fn count(argument: &'static str, value: &Arg<'_>, default: usize, least: usize) 
 }
 
 fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
-    let category = errors::class(py, intern!(py, "InsecureConnectionWarning"))?;
+    let category = errors::class(py, "InsecureConnectionWarning")?;
     let text = CString::new(format!("{}: {danger}", origin.as_str()))?;
     PyErr::warn(py, &category, &text, frames_to_the_caller(py).unwrap_or(1))
 }

@@ -1,8 +1,4 @@
-//! asyncio: one background thread drives all exchanges of all event loops, one courier hands their results over.
-//!
-//! The courier and not the driver waits for the interpreter: a loop that keeps it busy holds up no exchange, and what
-//! has come meanwhile is handed over in one go. Before Python finalises both are ended, from an `atexit` hook: a foreign
-//! thread that is caught inside the interpreter then would abort the process (CPython up to 3.13).
+//! asyncio: one background thread drives all exchanges of all event loops and never enters the interpreter.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -12,98 +8,81 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use super::mailbox::Mailboxes;
 use super::terms::Stores;
 
-/// How long the exit waits for a courier that is in the middle of handing over.
+/// How long the exit waits for the driver, and for a knock at a loop that is under way.
 const PATIENCE: Duration = Duration::from_secs(2);
-
-/// Results handed over before other Python threads get their turn.
-const BATCH: usize = 256;
-
-pub type Job = Box<dyn FnOnce() + Send>;
 
 /// The asyncio side of an engine.
 #[derive(Default)]
 pub struct Background {
-    threads: Option<Threads>,
+    driver: Option<Driver>,
     pub stores: Stores,
+    pub mailboxes: Mailboxes,
     is_shut: bool,
 }
 
-pub struct Threads {
+pub struct Driver {
     pub handle: Handle,
-    courier: mpsc::Sender<Job>,
     stop: oneshot::Sender<()>,
-    /// Disconnected once both threads have ended.
+    alive: mpsc::SyncSender<()>,
+    /// Disconnected once nothing of it is alive.
     ended: mpsc::Receiver<()>,
 }
 
 impl Background {
-    /// Its threads, started at first use; an error once it has been shut.
-    pub fn threads(&mut self) -> PyResult<&Threads> {
+    /// The driver, started at first use; an error once it has been shut.
+    pub fn driver(&mut self) -> PyResult<&Driver> {
         if self.is_shut {
             return Err(PyRuntimeError::new_err("the interpreter is shutting down"));
         }
-        let threads = match self.threads.take() {
-            Some(threads) => threads,
-            None => Threads::start()?,
+        let driver = match self.driver.take() {
+            Some(driver) => driver,
+            None => Driver::start()?,
         };
-        Ok(self.threads.insert(threads))
+        Ok(self.driver.insert(driver))
     }
 
-    pub fn running(&self) -> Option<&Threads> {
-        self.threads.as_ref()
+    pub fn running(&self) -> Option<&Driver> {
+        self.driver.as_ref()
     }
 
-    pub fn shut(&mut self) -> Option<Threads> {
+    pub fn shut(&mut self) -> Option<Driver> {
         self.is_shut = true;
-        self.threads.take()
+        self.driver.take()
     }
 }
 
-impl Threads {
+impl Driver {
     fn start() -> PyResult<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
-        let (courier, mut jobs) = mpsc::channel::<Job>();
         let (alive, ended) = mpsc::sync_channel::<()>(0);
-        let also_alive = alive.clone();
+        let driving = alive.clone();
         std::thread::Builder::new().name("saymon-bulk".to_owned()).spawn(move || {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
-            drop(alive);
+            drop(driving);
         })?;
-        std::thread::Builder::new().name("saymon-bulk-courier".to_owned()).spawn(move || {
-            deliver(&mut jobs);
-            drop(also_alive);
-        })?;
-        Ok(Self { handle, courier, stop, ended })
+        Ok(Self { handle, stop, alive, ended })
     }
 
-    /// Hands a job to the courier; false if that has ended.
-    pub fn deliver(&self, job: Job) -> bool {
-        self.courier.send(job).is_ok()
+    /// Runs on another thread what has to wait for the interpreter.
+    pub fn apart(&self, job: impl FnOnce() + Send + 'static) {
+        let running = self.alive.clone();
+        self.handle.spawn_blocking(move || {
+            job();
+            drop(running);
+        });
     }
 
-    /// Ends both threads. To be called detached, or the courier could not finish what it is handing over.
+    /// To be called detached, or what waits for the interpreter could not end.
     pub fn stop(self) {
-        let Self { courier, stop, ended, .. } = self;
+        let Self { stop, alive, ended, .. } = self;
         let _ = stop.send(());
-        drop(courier);
+        drop(alive);
         let _ = ended.recv_timeout(PATIENCE);
     }
-}
-
-/// Hands results to their loops, attached once for all that are ready. In between it is detached and not gone: to come
-/// and go takes the lock on the interpreter's threads, and a child forked at that moment hangs (CPython up to 3.11).
-fn deliver(jobs: &mut mpsc::Receiver<Job>) {
-    let _ = Python::try_attach(|py| {
-        loop {
-            let waiting = &mut *jobs;
-            let Ok(first) = py.detach(move || waiting.recv()) else { return };
-            first();
-            jobs.try_iter().take(BATCH).for_each(|job| job());
-        }
-    });
 }

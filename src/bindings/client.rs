@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{self, Arg, Target};
+use super::asyncio::Awaited;
 use super::functions;
 use super::waits::{AsyncWaits, Waits};
 
@@ -66,7 +67,7 @@ impl Client {
         functions::status(id.py(), target, &arguments::operation(id)?)
     }
 
-    fn _get_bulk_status_future<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    fn _get_bulk_status_future<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Awaited> {
         let target = self.target()?;
         functions::status_future(id.py(), target.clone(), arguments::operation(id)?)
     }
@@ -111,7 +112,7 @@ impl Client {
         ids: &Bound<'py, PyAny>,
         concurrency: Arg<'py>,
         return_exceptions: bool,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    ) -> PyResult<Awaited> {
         let target = self.target()?;
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(&concurrency)?;

@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyModule, PyString};
+use pyo3::types::{PyDict, PyModule};
 
 use crate::core::failure::{Failure, HttpFailure};
 use crate::core::operation::Operation;
@@ -13,10 +11,11 @@ use crate::core::origin::Origin;
 use crate::core::waiting::Pending;
 
 use super::convert;
+use super::once::Once;
 
-pub fn class<'py>(py: Python<'py>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
-    MODULE.get_or_try_init(py, || py.import("saymon_bulk.errors").map(Bound::unbind))?.bind(py).getattr(name)
+pub fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+    static MODULE: Once<PyModule> = Once::new();
+    MODULE.or_try_make(py, || py.import("saymon_bulk.errors"))?.getattr(name)
 }
 
 /// The exception for one operation's failure, ready to raise.
@@ -34,20 +33,20 @@ fn build<'py>(
     operation: &Operation,
 ) -> PyResult<Bound<'py, PyAny>> {
     let attributes = PyDict::new(py);
-    attributes.set_item(intern!(py, "host"), origin.as_str())?;
-    attributes.set_item(intern!(py, "id"), operation.id())?;
+    attributes.set_item("host", origin.as_str())?;
+    attributes.set_item("id", operation.id())?;
     let name = match failure {
         Failure::Http(failure) => {
             http_attributes(&attributes, failure)?;
             match failure.status {
-                401 | 403 => intern!(py, "AuthError"),
-                404 => intern!(py, "NotFoundError"),
-                _ => intern!(py, "HTTPStatusError"),
+                401 | 403 => "AuthError",
+                404 => "NotFoundError",
+                _ => "HTTPStatusError",
             }
         }
-        Failure::Transport { .. } => intern!(py, "TransportError"),
-        Failure::Timeout { .. } => intern!(py, "RequestTimeoutError"),
-        Failure::Answer { .. } => intern!(py, "ResponseError"),
+        Failure::Transport { .. } => "TransportError",
+        Failure::Timeout { .. } => "RequestTimeoutError",
+        Failure::Answer { .. } => "ResponseError",
     };
     let text = format!("{}: bulk operation {}: {failure}", origin.as_str(), operation);
     class(py, name)?.call((text,), Some(&attributes))
@@ -61,27 +60,26 @@ pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin:
         statuses.set_item(one.operation.id(), status)?;
     }
     let attributes = PyDict::new(py);
-    attributes.set_item(intern!(py, "host"), origin.as_str())?;
-    attributes.set_item(intern!(py, "id"), pending.first().map(|one| one.operation.id()))?;
-    attributes.set_item(intern!(py, "pending"), statuses)?;
-    attributes.set_item(intern!(py, "elapsed"), elapsed.as_secs_f64())?;
+    attributes.set_item("host", origin.as_str())?;
+    attributes.set_item("id", pending.first().map(|one| one.operation.id()))?;
+    attributes.set_item("pending", statuses)?;
+    attributes.set_item("elapsed", elapsed.as_secs_f64())?;
     let which = match pending {
         [one] => format!("bulk operation {}", one.operation),
         [one, rest @ ..] => format!("{} bulk operations, {} and {} more", pending.len(), one.operation, rest.len()),
         [] => "bulk operation".to_owned(),
     };
     let text = format!("{}: {which}: not finished after {:.1} s", origin.as_str(), elapsed.as_secs_f64());
-    let error = PyErr::from_value(class(py, intern!(py, "WaitTimeoutError"))?.call((text,), Some(&attributes))?);
+    let error = PyErr::from_value(class(py, "WaitTimeoutError")?.call((text,), Some(&attributes))?);
     let last = pending.iter().find_map(|one| Some((one.failure.as_ref()?, &one.operation)));
     error.set_cause(py, last.map(|(failure, operation)| exception(py, failure, origin, operation)));
     Ok(error)
 }
 
 fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {
-    let py = attributes.py();
-    attributes.set_item(intern!(py, "status_code"), failure.status)?;
-    attributes.set_item(intern!(py, "code"), &failure.code)?;
-    attributes.set_item(intern!(py, "message"), &failure.message)?;
-    attributes.set_item(intern!(py, "body"), &failure.body)?;
-    attributes.set_item(intern!(py, "retry_after"), failure.retry_after.map(|delay| delay.as_secs_f64()))
+    attributes.set_item("status_code", failure.status)?;
+    attributes.set_item("code", &failure.code)?;
+    attributes.set_item("message", &failure.message)?;
+    attributes.set_item("body", &failure.body)?;
+    attributes.set_item("retry_after", failure.retry_after.map(|delay| delay.as_secs_f64()))
 }

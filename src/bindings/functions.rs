@@ -12,6 +12,7 @@ use crate::core::many::{self, Timed};
 use crate::core::operation::Operation;
 
 use super::arguments::{self, Arg, Target};
+use super::asyncio::Awaited;
 use super::runtime::Engine;
 use super::{asyncio, convert, errors, log};
 
@@ -74,7 +75,7 @@ pub fn _get_bulk_status_future<'py>(
     password: &Bound<'py, PyAny>,
     request_timeout: Arg<'py>,
     verify: Arg<'py>,
-) -> PyResult<Bound<'py, PyAny>> {
+) -> PyResult<Awaited> {
     let operation = arguments::operation(id)?;
     let target = Target::new(host, login, password, &request_timeout, &verify)?;
     status_future(host.py(), target, operation)
@@ -95,7 +96,7 @@ pub fn status<'py>(py: Python<'py>, target: &Target, operation: &Operation) -> P
     value(py, &target.server, operation, outcome, took)
 }
 
-pub fn status_future(py: Python<'_>, target: Target, operation: Operation) -> PyResult<Bound<'_, PyAny>> {
+pub fn status_future(py: Python<'_>, target: Target, operation: Operation) -> PyResult<Awaited> {
     let connections = asyncio::connections(&target.terms)?;
     let Target { server, .. } = target;
     let exchange = async move {
@@ -134,7 +135,7 @@ pub fn statuses_future(
     operations: Vec<Operation>,
     concurrency: usize,
     return_exceptions: bool,
-) -> PyResult<Bound<'_, PyAny>> {
+) -> PyResult<Awaited> {
     let connections = asyncio::connections(&target.terms)?;
     let Target { server, .. } = target;
     let asked = async move {

@@ -9,22 +9,27 @@ mod errors;
 mod functions;
 mod lane;
 mod log;
+mod mailbox;
+mod once;
 mod runtime;
 mod terms;
 mod waits;
 
 use pyo3::prelude::*;
+use pyo3::types::IntoPyDict;
 
 #[pymodule]
 mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::asyncio::_shutdown;
+    use super::asyncio::{_before_fork, _shutdown, Awaited};
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
     use super::functions::{_checked_id, _get_bulk_status_future, get_bulk_status};
+    #[pymodule_export]
+    use super::mailbox::Mailbox;
     #[pymodule_export]
     use super::waits::{AsyncWaits, Waits};
 
@@ -34,7 +39,12 @@ mod _core {
 
     #[pymodule_init]
     fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        module.py().import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
+        let py = module.py();
+        py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
+        // Where processes can fork.
+        if let Ok(register) = py.import("os")?.getattr("register_at_fork") {
+            register.call((), Some(&[("before", module.getattr("_before_fork")?)].into_py_dict(py)?))?;
+        }
         Ok(())
     }
 }

@@ -15,6 +15,7 @@ use crate::core::operation::Operation;
 use crate::core::waiting::{self, Event, Plan};
 
 use super::arguments::Target;
+use super::asyncio::Awaited;
 use super::lane::Lent;
 use super::runtime::Engine;
 use super::{asyncio, convert, errors, log};
@@ -113,7 +114,7 @@ impl AsyncWaits {
         slf
     }
 
-    fn __anext__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn __anext__(&self, py: Python<'_>) -> PyResult<Awaited> {
         let waits = self.waits.clone();
         let telling = self.telling.clone();
         let next = async move {
