@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyTuple};
 use super::arguments::{self, Arg, Target};
 use super::asyncio::Awaited;
 use super::functions;
+use super::many;
 use super::waits::{AsyncWaits, Waits};
 
 /// The native half of `saymon_bulk.Client`, which adds the coroutines.
@@ -100,7 +101,7 @@ impl Client {
         let target = self.target()?;
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(&concurrency)?;
-        functions::statuses(ids.py(), target, &operations, concurrency, return_exceptions)
+        many::statuses(ids.py(), target, &operations, concurrency, return_exceptions)
     }
 
     #[pyo3(
@@ -116,7 +117,7 @@ impl Client {
         let target = self.target()?;
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(&concurrency)?;
-        functions::statuses_future(ids.py(), target.clone(), operations, concurrency, return_exceptions)
+        many::statuses_future(ids.py(), target.clone(), operations, concurrency, return_exceptions)
     }
 
     #[pyo3(

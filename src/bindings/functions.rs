@@ -8,7 +8,7 @@ use pyo3::types::PyDict;
 use crate::core::answer::Status;
 use crate::core::exchange::Server;
 use crate::core::failure::Failure;
-use crate::core::many::{self, Timed};
+use crate::core::many;
 use crate::core::operation::Operation;
 
 use super::arguments::{self, Arg, Target};
@@ -108,47 +108,8 @@ pub fn status_future(py: Python<'_>, target: Target, operation: Operation) -> Py
     })
 }
 
-/// Many statuses as a dict in the order of `operations`.
-pub fn statuses<'py>(
-    py: Python<'py>,
-    target: &Target,
-    operations: &[Operation],
-    concurrency: usize,
-    return_exceptions: bool,
-) -> PyResult<Bound<'py, PyDict>> {
-    let engine = Engine::current();
-    let mut lane = engine.lanes.borrow()?;
-    let connections = lane.connections(&target.terms, &engine.sides)?;
-    let asked = many::statuses(&connections, &target.server, operations, concurrency, !return_exceptions);
-    let outcomes = lane.block_on(py, asked)?;
-    if outcomes.iter().any(Option::is_none) {
-        // Requests were dropped under way, and nobody drives their connections to the end.
-        lane.abandon();
-    }
-    drop(lane);
-    values(py, &target.server, operations, outcomes, return_exceptions)
-}
-
-pub fn statuses_future(
-    py: Python<'_>,
-    target: Target,
-    operations: Vec<Operation>,
-    concurrency: usize,
-    return_exceptions: bool,
-) -> PyResult<Awaited> {
-    let connections = asyncio::connections(&target.terms)?;
-    let Target { server, .. } = target;
-    let asked = async move {
-        let outcomes = many::statuses(&connections, &server, &operations, concurrency, !return_exceptions).await;
-        (server, operations, outcomes)
-    };
-    asyncio::future(py, asked, move |py, (server, operations, outcomes)| {
-        values(py, &server, &operations, outcomes, return_exceptions).map(|dict| dict.into_any().unbind())
-    })
-}
-
 /// One outcome logged, then as a dict or an exception.
-fn value<'py>(
+pub fn value<'py>(
     py: Python<'py>,
     server: &Server,
     operation: &Operation,
@@ -160,25 +121,4 @@ fn value<'py>(
         Ok(status) => convert::status(py, &status),
         Err(failure) => Err(errors::exception(py, &failure, &server.origin, operation)),
     }
-}
-
-fn values<'py>(
-    py: Python<'py>,
-    server: &Server,
-    operations: &[Operation],
-    outcomes: Vec<Option<Timed>>,
-    return_exceptions: bool,
-) -> PyResult<Bound<'py, PyDict>> {
-    let statuses = PyDict::new(py);
-    let mut first_error = None;
-    for (operation, outcome) in operations.iter().zip(outcomes) {
-        // None: not asked any more after the first failure.
-        let Some((outcome, took)) = outcome else { continue };
-        match value(py, server, operation, outcome, took) {
-            Ok(status) => statuses.set_item(operation.id(), status)?,
-            Err(error) if return_exceptions => statuses.set_item(operation.id(), error.into_value(py))?,
-            Err(error) => first_error = first_error.or(Some(error)),
-        }
-    }
-    first_error.map_or(Ok(statuses), Err)
 }

@@ -102,18 +102,12 @@ impl Lent {
         loop {
             let Lane { runtime, signal_check, .. } = self.lane()?;
             let step = py.detach(|| {
-                runtime.block_on(async {
-                    // Connections notice what has come while nobody drove this lane: an end, a farewell nobody asked for.
-                    tokio::task::yield_now().await;
-                    let step = match select(future.as_mut(), pin!(signal_check.tick())).await {
+                runtime.block_on(settled(async {
+                    match select(future.as_mut(), pin!(signal_check.tick())).await {
                         Either::Left((output, _)) => Some(output),
                         Either::Right(_) => None,
-                    };
-                    // The runtime forgets the wake-ups that it has put off when it is left, but hands them out before this
-                    // comes back. It also lets a connection that has done its work go back to the kept ones.
-                    tokio::task::yield_now().await;
-                    step
-                })
+                    }
+                }))
             });
             if let Some(output) = step {
                 return Ok(output);
@@ -123,6 +117,11 @@ impl Lent {
                 return Err(interrupt);
             }
         }
+    }
+
+    /// Runs a future on a thread that is not Python's, where no signal arrives.
+    pub fn drive<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
+        Ok(self.lane()?.runtime.block_on(settled(future)))
     }
 
     /// Lets connections take in what has come while nobody drove this lane, before any limit is held against them.
@@ -160,4 +159,15 @@ impl Drop for Lent {
         }
         self.abandon();
     }
+}
+
+/// A future between two turns of its lane.
+async fn settled<F: Future>(future: F) -> F::Output {
+    // Connections notice what has come while nobody drove this lane: an end, a farewell nobody asked for.
+    tokio::task::yield_now().await;
+    let output = future.await;
+    // The runtime forgets the wake-ups that it has put off when it is left, but hands them out before this comes back.
+    // It also lets a connection that has done its work go back to the kept ones.
+    tokio::task::yield_now().await;
+    output
 }

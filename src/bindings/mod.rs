@@ -10,6 +10,7 @@ mod functions;
 mod lane;
 mod log;
 mod mailbox;
+mod many;
 mod once;
 mod runtime;
 mod terms;
