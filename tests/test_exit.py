@@ -350,6 +350,29 @@ assert ended == 0
     assert ends == {(0, "", "")}
 
 
+def test_forks_while_a_large_batch_is_under_way(desk: Desk) -> None:
+    code = f"""{FORKS}
+import threading
+done = threading.Event()
+
+def asking():
+    while not done.is_set():
+        client.get_bulk_statuses([f"op-{{n}}" for n in range(200)])
+
+def many():
+    print(len(client.get_bulk_statuses([f"op-{{n}}" for n in range(200)])), end=" ")
+
+thread = threading.Thread(target=asking)
+thread.start()
+for _ in range(4):
+    forked(many, os._exit)
+done.set()
+thread.join()
+many()
+"""
+    assert ends_of(code, desk.host, 4) == {(0, " ".join(["200"] * 5), "")}
+
+
 def test_a_fork_in_the_middle_of_a_loop(desk: Desk) -> None:
     """The child leaves the inherited loop alone; the parent's request is none of its business."""
     code = f"""{FORKS}
@@ -539,6 +562,26 @@ def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) 
     assert float(script.line()) - sent < AT_ONCE
     # The request is dropped; what was answered may be kept.
     desk.wait_for(lambda: desk.open <= call.count("'op'"))
+    assert script.outcome() == (0, "")
+
+
+def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
+    """Several threads are at it, and those that are done wait for the others."""
+    held: list[Wire] = []
+
+    def hold(wire: Wire) -> None:
+        held.append(wire)
+        wire.hold()
+        held.remove(wire)
+
+    desk.of.update({"hung": hold, "hung-too": hold})
+    call = "client.get_bulk_statuses(['hung', *(f'op-{n}' for n in range(300)), 'hung-too'])"
+    script = start(INTERRUPTED.format(call), desk.host)
+    desk.asked(302)
+    desk.wait_for(lambda: len(held) == 2)
+    sent = script.interrupt()
+    assert float(script.line()) - sent < AT_ONCE
+    desk.wait_for(lambda: not held)
     assert script.outcome() == (0, "")
 
 
