@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use crate::core::exchange::{Connections, Server};
 use crate::core::many::{Batch, Timed};
 use crate::core::operation::Operation;
+use crate::core::origin::Origin;
 
 use super::arguments::Target;
 use super::asyncio::{self, Awaited};
@@ -24,10 +25,14 @@ const WORKERS: usize = 4;
 const OPERATIONS_EACH: usize = 64;
 const AT_ONCE_EACH: usize = 8;
 
-fn workers(operations: usize, concurrency: usize) -> usize {
-    let wanted = WORKERS.min(operations / OPERATIONS_EACH).min(concurrency / AT_ONCE_EACH).max(1);
-    // Asking what the machine has reads files.
-    if wanted == 1 { 1 } else { wanted.min(thread::available_parallelism().map_or(1, NonZero::get)) }
+fn workers(origin: &Origin, operations: usize, concurrency: usize) -> usize {
+    let wanted = WORKERS.min(operations / OPERATIONS_EACH).min(concurrency / AT_ONCE_EACH);
+    // Over TLS it brings nothing: it only makes more handshakes before there is a session that they could resume.
+    if wanted < 2 || origin.is_tls() {
+        return 1;
+    }
+    // The last question, since its answer is read from files.
+    wanted.min(thread::available_parallelism().map_or(1, NonZero::get))
 }
 
 pub fn statuses<'py>(
@@ -44,7 +49,7 @@ pub fn statuses<'py>(
         PyResult::Ok((lane, connections))
     };
     let (mut lane, connections) = borrow()?;
-    let workers = workers(operations.len(), concurrency);
+    let workers = workers(&target.server.origin, operations.len(), concurrency);
     let helpers = (1..workers).map(|_| borrow()).collect::<PyResult<Vec<_>>>()?;
     let share = concurrency / workers;
 

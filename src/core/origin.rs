@@ -72,9 +72,13 @@ impl Origin {
         url
     }
 
+    pub fn is_tls(&self) -> bool {
+        self.url.scheme() == "https"
+    }
+
     /// Plain http to another machine: whoever listens on the way reads the password.
     pub fn is_exposed(&self) -> bool {
-        self.url.scheme() == "http" && !self.is_loopback()
+        !self.is_tls() && !self.is_loopback()
     }
 
     fn is_loopback(&self) -> bool {
