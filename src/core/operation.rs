@@ -1,6 +1,7 @@
 //! id → one path segment (RFC 3986 section 3.3).
 
 use std::fmt;
+use std::sync::Arc;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
@@ -16,7 +17,7 @@ const LIMIT: usize = 255;
 /// A bulk operation on the server.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Operation {
-    id: String,
+    id: Arc<str>,
 }
 
 impl Operation {
@@ -28,7 +29,7 @@ impl Operation {
             "." | ".." => refuse("must not be '.' or '..'"),
             _ if id.len() > LIMIT => refuse("must be at most 255 bytes of UTF-8"),
             _ if id.chars().any(char::is_control) => refuse("must not hold control characters"),
-            _ => Ok(Self { id: id.to_owned() }),
+            _ => Ok(Self { id: id.into() }),
         }
     }
 
