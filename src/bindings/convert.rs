@@ -6,8 +6,18 @@ use serde_json::{Map, Number, Value};
 
 use crate::core::answer::Status;
 
+use super::once::Name;
+
 pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
-    dict(py, &status.fields)
+    static FINISHED: Name = Name::new("finished");
+    match &status.object {
+        Some(object) => dict(py, object),
+        None => {
+            let dict = PyDict::new(py);
+            dict.set_item(&FINISHED, status.finished)?;
+            Ok(dict)
+        }
+    }
 }
 
 fn dict<'py>(py: Python<'py>, fields: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {

@@ -21,11 +21,12 @@ const DIGITS: usize = 4300;
 
 const RESERVED: &[u8] = b"$serde_json::private::";
 
-/// The server's JSON object; `finished` is in it and is a bool.
+/// The server's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub finished: bool,
-    pub fields: Map<String, Value>,
+    /// The whole object with `finished` in its place, if it holds more than that.
+    pub object: Option<Box<Map<String, Value>>>,
 }
 
 /// Reads the body of a 200; the error tells in words what it is instead of the documented object.
@@ -41,15 +42,15 @@ pub fn read_status(body: &[u8]) -> Result<Status, String> {
         return Err("a field name that is reserved".to_owned());
     }
     let mut json = serde_json::Deserializer::from_slice(body);
-    let fields = json
+    let (finished, object) = json
         .deserialize_map(Fields)
         .and_then(|fields| json.end().map(|()| fields))
         .map_err(|error| format!("not the documented JSON object: {error}"))?;
-    if fields.values().any(has_absurd_number) {
+    if object.as_ref().is_some_and(|object| object.values().any(has_absurd_number)) {
         return Err("an integer of more than 4300 digits".to_owned());
     }
-    match fields.get("finished") {
-        Some(Value::Bool(finished)) => Ok(Status { finished: *finished, fields }),
+    match finished {
+        Some(Value::Bool(finished)) => Ok(Status { finished, object }),
         Some(_) => Err("a `finished` that is not a boolean".to_owned()),
         None => Err("an object without `finished`".to_owned()),
     }
@@ -67,27 +68,32 @@ fn has_absurd_number(value: &Value) -> bool {
     }
 }
 
-/// The object's fields in the server's order. `finished` may come once; of other repeated names the last
-/// counts, as in Python's `json`.
+/// `finished`, and the whole object in the server's order if it holds more: the documented answer has that one field, and
+/// many answers may be held at once. `finished` may come once; of other repeated names the last counts, as in Python's
+/// `json`.
 struct Fields;
 
 impl<'de> Visitor<'de> for Fields {
-    type Value = Map<String, Value>;
+    type Value = (Option<Value>, Option<Box<Map<String, Value>>>);
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an object")
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        // The documented answer has one field, and many answers may be held at once.
-        let mut fields = Map::with_capacity(1);
+        let (mut finished, mut object) = (None::<Value>, None::<Box<Map<_, _>>>);
         while let Some((name, value)) = entries.next_entry::<String, Value>()? {
-            if name == "finished" && fields.contains_key("finished") {
+            if name == "finished" && finished.replace(value.clone()).is_some() {
                 return Err(serde::de::Error::custom("`finished` stands there twice"));
             }
-            fields.insert(name, value);
+            if let Some(object) = &mut object {
+                object.insert(name, value);
+            } else if name != "finished" {
+                let first = finished.iter().map(|finished| ("finished".to_owned(), finished.clone()));
+                object = Some(Box::new(first.chain([(name, value)]).collect()));
+            }
         }
-        Ok(fields)
+        Ok((finished, object))
     }
 }
 
@@ -171,9 +177,11 @@ mod tests {
         let status =
             read_status(br#"{"z":1,"finished":true,"a":{"b":[null,1.5,36893488147419103232]},"z":2}"#).unwrap();
         assert_eq!(
-            Value::Object(status.fields).to_string(),
+            Value::Object(*status.object.unwrap()).to_string(),
             r#"{"z":2,"finished":true,"a":{"b":[null,1.5,36893488147419103232]}}"#
         );
+        let status = read_status(br#"{"finished":false,"a":1,"a":2}"#).unwrap();
+        assert_eq!(Value::Object(*status.object.unwrap()).to_string(), r#"{"finished":false,"a":2}"#);
     }
 
     #[test]
@@ -198,6 +206,8 @@ mod tests {
             b"{\"finished\":true,}",
             b"{\"finished\":True}",
             b"{\"finished\":true,\"finished\":true}",
+            b"{\"a\":1,\"finished\":true,\"finished\":true}",
+            b"{\"finished\":{},\"a\":1}",
             b"{\"finished\":true,\"a\":NaN}",
             b"{\"finished\":true,\"f\\u0069nished\":false}",
             b"\xef\xbb\xbf{\"finished\":true}",
