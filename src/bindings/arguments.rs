@@ -20,7 +20,7 @@ use crate::core::waiting::Plan;
 
 use super::errors;
 use super::runtime::Engine;
-use super::terms::{Terms, Verify};
+use super::terms::{Terms, Verify, lock};
 
 /// A hundred years of seconds.
 const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
@@ -61,7 +61,7 @@ impl Target {
         verify: &Arg<'py>,
     ) -> PyResult<Self> {
         let py = host.py();
-        let origin = Origin::parse(&text("host", host)?)?;
+        let origin = origin(&text("host", host)?)?;
         let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
         let request_timeout = match request_timeout {
             Arg::Absent => Duration::from_secs(30),
@@ -77,6 +77,19 @@ impl Target {
         }
         Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
     }
+}
+
+/// A script asks one server again and again: a host is read once, as long as no other comes.
+fn origin(host: &str) -> Result<Origin, InvalidInput> {
+    let mut last = lock(&Engine::current().last_host);
+    if let Some((text, origin)) = &*last
+        && text == host
+    {
+        return Ok(origin.clone());
+    }
+    let origin = Origin::parse(host)?;
+    *last = Some((host.to_owned(), origin.clone()));
+    Ok(origin)
 }
 
 pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<Operation> {

@@ -7,6 +7,8 @@ use std::ptr;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicPtr, Ordering};
 
+use crate::core::origin::Origin;
+
 use super::background::Background;
 use super::lane::Lanes;
 use super::terms::TlsSides;
@@ -17,6 +19,7 @@ pub struct Engine {
     pub sides: TlsSides,
     pub lanes: Lanes,
     pub background: Mutex<Background>,
+    pub last_host: Mutex<Option<(String, Origin)>>,
 }
 
 static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
@@ -36,6 +39,7 @@ impl Engine {
                 sides: TlsSides::default(),
                 lanes: Lanes::of(pid),
                 background: Mutex::default(),
+                last_host: Mutex::default(),
             }));
             if ENGINE.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
                 // SAFETY: `made` was not stored, so it is still this function's alone.
