@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,14 @@ class Desk(Peer):
 
     def __init__(self) -> None:
         self.of: dict[str, Answer] = {"hung": Wire.hold, "running": response('{"finished": false}'), "cut": Wire.reset}
+        self.together = threading.Barrier(25, timeout=10)
         super().__init__()
 
     def _next_answer(self, request: bytes) -> Answer:
-        return self.of.get(request.split(b"/")[4].decode(), response())
+        id = request.split(b"/")[4].decode()
+        if id == "together":
+            self.together.wait()
+        return self.of.get(id, response())
 
 
 @pytest.fixture
@@ -128,7 +133,7 @@ shared = client()
 async def some():
     for _ in range(50):
         await shared.get_bulk_status_async("op")
-    await asyncio.gather(*(shared.get_bulk_status_async("op") for _ in range(25)))
+    await asyncio.gather(*(shared.get_bulk_status_async("together") for _ in range(25)))
     await asyncio.gather(*(shared.wait_for_bulk_async("op") for _ in range(25)))
 
 main(lambda: asyncio.run(some()), 6, 20)
@@ -151,7 +156,7 @@ shared = client()
 
 async def some():
     # As many connections as the tasks can ever leave behind.
-    await asyncio.gather(*(shared.get_bulk_status_async("op") for _ in range(25)))
+    await asyncio.gather(*(shared.get_bulk_status_async("together") for _ in range(25)))
     uses = shared.get_bulk_status_async, shared.wait_for_bulk_async
     tasks = [asyncio.create_task(use(id)) for use in uses for id in ("hung", "running", "op") for _ in range(4)]
     tasks.append(asyncio.create_task(shared.get_bulk_statuses_async(["hung", "op"])))
