@@ -159,6 +159,25 @@ def test_a_variable_set_later_counts_from_the_next_call(
     wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
 
 
+def test_lower_case_goes_before_upper_case(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTP_PROXY", other.host)
+    monkeypatch.setenv("http_proxy", peer.host)
+    assert ask("http://127.0.0.1:1") == FINISHED
+    assert (len(peer.requests), len(other.requests)) == (1, 0)
+    monkeypatch.setenv("http_proxy", "")
+    assert ask("http://127.0.0.1:1") == FINISHED
+    assert (len(peer.requests), len(other.requests)) == (1, 1)
+
+
+def test_under_cgi_a_visitor_chooses_no_proxy(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    monkeypatch.setenv("HTTP_PROXY", other.host)
+    assert ask(peer.host) == FINISHED
+    monkeypatch.setenv("http_proxy", peer.host)
+    assert ask("http://127.0.0.1:1") == FINISHED
+    assert (len(peer.requests), len(other.requests)) == (2, 0)
+
+
 # Credentials for the proxy
 
 
@@ -271,6 +290,24 @@ def test_the_proxy_resolves_the_name_of_the_server(peer: Peer, monkeypatch: pyte
     line = f"GET http://monitor.invalid:8080{path} HTTP/1.1\r\n".encode()
     assert peer.requests[0].startswith(line)
     assert dict(headers(peer.requests[0]))["host"] == "monitor.invalid:8080"
+
+
+@pytest.mark.parametrize("mark", ["#", "/", "?", "@", "#1@", "\\", "%ff"])
+@pytest.mark.parametrize("name", ["{scheme}_proxy", "{SCHEME}_PROXY", "all_proxy", "ALL_PROXY"])
+def test_a_password_that_others_would_split_is_shown_in_no_part(
+    mark: str, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    caplog.set_level("DEBUG")
+    for host in ("http://127.0.0.1:1", "https://127.0.0.1:1"):
+        scheme = host.partition(":")[0]
+        variable = name.format(scheme=scheme, SCHEME=scheme.upper())
+        with monkeypatch.context() as patched:
+            patched.setenv(variable, f"http://svcname:Winter{mark}Summer@proxy.invalid:3128")
+            error = failure(host)
+        assert type(error) is saymon_bulk.TransportError
+        assert variable in str(error)
+        for part in ("svcname", "Winter", "Summer", "proxy.invalid"):
+            assert part not in f"{error} {error!r} {vars(error)} {error.__cause__} {caplog.text}"
 
 
 @pytest.mark.parametrize("scheme", ["ftp", "socks5"])

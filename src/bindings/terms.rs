@@ -1,6 +1,5 @@
 //! What connections may be shared under, and the stores of connections that are kept by it.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,10 +23,10 @@ pub enum Verify {
 }
 
 /// The same trust and the same proxies. Plain data, good across a fork.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(PartialEq, Eq)]
 pub struct Terms {
     trust: Trust,
-    proxies: Vec<(&'static str, OsString)>,
+    proxies: proxy::Variables,
 }
 
 /// The TLS sides of a process, one per terms: the trust store is read once, and all runtimes resume each other's sessions.
@@ -42,8 +41,7 @@ impl TlsSides {
             Verify::Off => Trust::Nobody,
             Verify::File(path) => Trust::File(self.ca_file(CaStamp::of(path)?)?),
         };
-        let proxies = proxy::VARIABLES.iter().filter_map(|name| Some((*name, std::env::var_os(name)?))).collect();
-        let terms = Terms { trust, proxies };
+        let terms = Terms { trust, proxies: proxy::Variables::read() };
         let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == terms).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(terms)))
     }
@@ -73,12 +71,11 @@ impl TlsSides {
 pub struct Stores(Vec<(Arc<Terms>, Connections)>);
 
 impl Stores {
-    /// Called while attached: a new store reads the environment, which Python may change.
     pub fn under(&mut self, terms: &Arc<Terms>, sides: &TlsSides) -> PyResult<Connections> {
         if let Some((_, store)) = self.0.iter().find(|(known, _)| same(known, terms)) {
             return Ok(store.clone());
         }
-        let store = Connections::new(sides.tls(terms)?)
+        let store = Connections::new(sides.tls(terms)?, &terms.proxies)
             .map_err(|error| PyRuntimeError::new_err(format!("no HTTP client can be made: {error}")))?;
         keep(&mut self.0, (terms.clone(), store.clone()));
         Ok(store)

@@ -20,7 +20,7 @@ use super::credentials::Credentials;
 use super::failure::{Cause, Failure, HttpFailure};
 use super::operation::Operation;
 use super::origin::Origin;
-use super::proxy::Proxies;
+use super::proxy::{Proxies, Route, Variables};
 use super::{text, trust};
 
 /// The server, who asks, and for how long one exchange may last.
@@ -36,7 +36,7 @@ tokio::task_local! {
     static OPENED: Cell<bool>;
 }
 
-/// A store of kept connections under one trust, through the proxies that the environment names when it is made.
+/// A store of kept connections under one trust, through the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
 pub struct Connections {
     client: Client,
@@ -44,8 +44,8 @@ pub struct Connections {
 }
 
 impl Connections {
-    pub fn new(tls: ClientConfig) -> Result<Self, reqwest::Error> {
-        let proxies = Proxies::from_env();
+    pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
+        let proxies = Arc::new(Proxies::new(variables));
         let builder = Client::builder()
             .tls_backend_preconfigured(tls)
             .redirect(redirect::Policy::none())
@@ -58,7 +58,7 @@ impl Connections {
                 connection
             }));
         let client = proxies.apply(builder).build()?;
-        Ok(Self { client, proxies: Arc::new(proxies) })
+        Ok(Self { client, proxies })
     }
 
     /// `GET {origin}/node/api/bulk/{id}/status`, the vendor's "Get Bulk Operation Status".
@@ -73,7 +73,8 @@ impl Connections {
         server: &Server,
         operation: &Operation,
     ) -> Result<Status, Failure> {
-        if let Some(variable) = self.proxies.unusable(&server.origin) {
+        let route = self.proxies.route(server.origin.url());
+        if let Route::Unusable(variable) = route {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
@@ -87,16 +88,16 @@ impl Connections {
                 yield_once().await;
             }
         }
-        outcome.map_err(|failure| self.name_proxy(failure, &server.origin))
+        outcome.map_err(|failure| name_proxy(failure, route))
     }
+}
 
-    fn name_proxy(&self, failure: Failure, origin: &Origin) -> Failure {
-        match (failure, self.proxies.on_the_way_to(origin)) {
-            (Failure::Transport { cause, text }, Some(proxy)) => {
-                Failure::Transport { cause, text: format!("through the proxy {proxy}: {text}") }
-            }
-            (failure, _) => failure,
+fn name_proxy(failure: Failure, route: &Route) -> Failure {
+    match (failure, route) {
+        (Failure::Transport { cause, text }, Route::Through(hop)) => {
+            Failure::Transport { cause, text: format!("through the proxy {}: {text}", hop.authority) }
         }
+        (failure, _) => failure,
     }
 }
 

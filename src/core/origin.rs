@@ -64,6 +64,20 @@ impl Origin {
         self.url.as_str().trim_end_matches('/')
     }
 
+    /// Name and port: `monitor.example.com:8443`.
+    pub fn authority(&self) -> &str {
+        self.as_str().split_once("://").map_or("", |(_, authority)| authority)
+    }
+
+    /// The bare name, an address without brackets; IDN as A-labels (RFC 5890).
+    pub fn name(&self) -> &str {
+        self.url.host_str().unwrap_or_default().trim_matches(['[', ']'])
+    }
+
+    pub fn url(&self) -> &Url {
+        &self.url
+    }
+
     /// The URL of a path on this origin; `path` is already encoded.
     pub fn join(&self, path: &str) -> Url {
         let mut url = self.url.clone();
@@ -81,8 +95,8 @@ impl Origin {
     }
 
     fn is_loopback(&self) -> bool {
-        let name = self.url.host_str().unwrap_or_default().trim_end_matches('.');
-        match name.trim_matches(['[', ']']).parse::<IpAddr>() {
+        let name = self.name().trim_end_matches('.');
+        match name.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),
             Err(_) => name == "localhost" || name.ends_with(".localhost"),
         }
@@ -90,7 +104,7 @@ impl Origin {
 }
 
 /// `name:port`, `[v6]:port` and bare `v6` into the name as a URL has it, and the port.
-fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
+pub(super) fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
     if authority.parse::<Ipv6Addr>().is_ok() {
         return Ok((format!("[{authority}]"), None));
     }

@@ -1,71 +1,331 @@
-//! The environment's proxies: read once for a store of connections, named where one fails.
+//! The environment's proxy variables → the proxy that a request goes through.
 
-use hyper::Uri;
-use hyper_util::client::proxy::matcher::Matcher;
-use reqwest::ClientBuilder;
+use std::ffi::{OsStr, OsString};
+use std::net::IpAddr;
+use std::sync::Arc;
 
-use super::origin::Origin;
+use ipnet::IpNet;
+use percent_encoding::percent_decode_str;
+use reqwest::{ClientBuilder, Proxy, Url};
 
-/// Variables that say which proxy to use, and for what.
-pub const VARIABLES: [&str; 9] = [
-    "HTTP_PROXY",
-    "http_proxy",
-    "HTTPS_PROXY",
-    "https_proxy",
-    "ALL_PROXY",
-    "all_proxy",
-    "NO_PROXY",
-    "no_proxy",
-    // Tells a CGI program, where HTTP_PROXY is a header of the visitor's.
-    "REQUEST_METHOD",
-];
+use super::origin::{self, Origin};
 
+/// Lower case goes before upper case, as in curl and in Python's urllib.
+const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
+const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
+const EXEMPT: [&str; 2] = ["no_proxy", "NO_PROXY"];
+
+/// Set under CGI, where a visitor's `Proxy` header becomes HTTP_PROXY.
+const CGI: &str = "REQUEST_METHOD";
+
+const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+
+/// The variables at one moment. Equal readings may share connections. A value may hold a password, so there is no
+/// `Debug`.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Variables(Vec<(&'static str, OsString)>);
+
+impl Variables {
+    pub fn read() -> Self {
+        let names = HTTP.iter().chain(HTTPS.iter().take(2)).chain(&EXEMPT).chain([&CGI]);
+        Self(names.filter_map(|name| Some((*name, std::env::var_os(name)?))).collect())
+    }
+
+    fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_os_str())
+    }
+
+    /// The first of these variables that is not empty.
+    fn first(&self, names: &[&'static str]) -> Option<(&'static str, &OsStr)> {
+        let is_spoofed = |name: &str| name == "HTTP_PROXY" && self.get(CGI).is_some();
+        let set = |name: &&'static str| Some((*name, self.get(name)?)).filter(|(_, value)| !value.is_empty());
+        names.iter().filter(|name| !is_spoofed(name)).find_map(set)
+    }
+}
+
+/// How a request gets to its server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Route {
+    Direct,
+    Through(Hop),
+    /// The variable of this name holds no proxy. A direct connection might be what somebody forbade.
+    Unusable(&'static str),
+}
+
+/// A proxy. Its URL may hold a password, so `Debug` shows the authority alone.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Hop {
+    url: Url,
+    /// Name and port, without credentials.
+    pub authority: String,
+}
+
+impl std::fmt::Debug for Hop {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.authority)
+    }
+}
+
+/// The proxies of one reading.
 #[derive(Debug)]
 pub struct Proxies {
-    /// None: the environment exempts every host.
-    matcher: Option<Matcher>,
-    unusable: Vec<String>,
+    http: Route,
+    https: Route,
+    exempt: Vec<Exemption>,
 }
 
 impl Proxies {
-    pub fn from_env() -> Self {
-        let value = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
-        // The library takes "*" for every name, and forgets the addresses.
-        let exempt = ["NO_PROXY", "no_proxy"]
-            .iter()
-            .filter_map(|name| value(name))
-            .any(|list| list.split(',').any(|entry| entry.trim() == "*"));
-        let is_proxy =
-            |value: String| Matcher::builder().all(value).build().intercept(&Uri::from_static("http://h/")).is_some();
-        let unusable = VARIABLES
-            .iter()
-            .filter(|name| name.to_ascii_lowercase().ends_with("_proxy") && !name.eq_ignore_ascii_case("no_proxy"))
-            .filter(|name| value(name).is_some_and(|value| !is_proxy(value)))
-            .map(|name| (*name).to_owned())
-            .collect();
-        Self { matcher: (!exempt).then(Matcher::from_system), unusable }
+    pub fn new(variables: &Variables) -> Self {
+        let exempt = variables.first(&EXEMPT).map(|(_, list)| list.to_string_lossy()).unwrap_or_default();
+        let entries = exempt.split(|c: char| c == ',' || c.is_whitespace());
+        Self {
+            http: route(variables, &HTTP),
+            https: route(variables, &HTTPS),
+            exempt: entries.filter_map(Exemption::parse).collect(),
+        }
     }
 
-    /// The same proxies for reqwest, which reads the same environment.
-    pub fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
-        if self.matcher.is_some() { builder } else { builder.no_proxy() }
+    pub fn route(&self, target: &Url) -> &Route {
+        let route = if target.scheme() == "https" { &self.https } else { &self.http };
+        if *route == Route::Direct || self.exempt.iter().any(|exemption| exemption.covers(target)) {
+            return &Route::Direct;
+        }
+        route
     }
 
-    /// The variable that names no proxy although it should for this origin. Going there directly instead might be
-    /// what somebody forbade.
-    pub fn unusable(&self, origin: &Origin) -> Option<&str> {
-        self.matcher.as_ref()?;
-        let scheme = origin.as_str().split_once("://").map_or("", |(scheme, _)| scheme);
-        let applies = |name: &str| {
-            let name = name.to_ascii_lowercase();
-            name.strip_suffix("_proxy").is_some_and(|which| which == scheme || which == "all")
-        };
-        self.unusable.iter().map(String::as_str).find(|name| applies(name))
+    /// Makes a client use these proxies and no others.
+    pub fn apply(self: &Arc<Self>, builder: ClientBuilder) -> ClientBuilder {
+        let builder = builder.no_proxy();
+        if (&self.http, &self.https) == (&Route::Direct, &Route::Direct) {
+            return builder;
+        }
+        let proxies = self.clone();
+        builder.proxy(Proxy::custom(move |target| match proxies.route(target) {
+            Route::Through(hop) => Some(hop.url.clone()),
+            Route::Direct | Route::Unusable(_) => None,
+        }))
+    }
+}
+
+fn route(variables: &Variables, names: &[&'static str]) -> Route {
+    match variables.first(names) {
+        None => Route::Direct,
+        Some((name, value)) => value.to_str().and_then(hop).map_or(Route::Unusable(name), Route::Through),
+    }
+}
+
+/// Reads `[scheme://][login[:password]@]name[:port][/]`. No other parser may see the value before: each splits a raw `@`,
+/// `/`, `?` or `#` of a password elsewhere, and takes a piece of the password for a host (RFC 3986 section 3.2).
+fn hop(value: &str) -> Option<Hop> {
+    let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
+    let scheme = scheme.to_ascii_lowercase();
+    let authority = rest.split(['/', '?', '#']).next()?;
+    let (user, place) = authority.split_once('@').map_or((None, authority), |(user, place)| (Some(user), place));
+    let is_misread = place.contains('@') || rest.get(authority.len()..)?.contains('@');
+    let is_garbled = user.is_some_and(|user| percent_decode_str(user).decode_utf8().is_err());
+    if is_misread || is_garbled || !SCHEMES.contains(&scheme.as_str()) {
+        return None;
+    }
+    let (name, port) = origin::split_port(place).ok()?;
+    let name = Origin::parse(&format!("http://{name}")).ok()?.authority().to_owned();
+    let authority = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
+    let user = user.map_or_else(String::new, |user| format!("{user}@"));
+    let url = Url::parse(&format!("{scheme}://{user}{authority}")).ok()?;
+    Some(Hop { url, authority })
+}
+
+/// One entry of NO_PROXY.
+#[derive(Debug, PartialEq)]
+struct Exemption {
+    hosts: Hosts,
+    port: Option<u16>,
+}
+
+#[derive(Debug, PartialEq)]
+enum Hosts {
+    All,
+    Network(IpNet),
+    /// A name and all below it.
+    Domain(String),
+    /// All below a name, as `*.example.com` says.
+    Subdomains(String),
+}
+
+impl Exemption {
+    /// Reads `*`, an address, a network, or a name that may begin with `.` or `*.`; all but a network may have a port.
+    fn parse(entry: &str) -> Option<Self> {
+        if let Ok(network) = entry.parse() {
+            return Some(Self { hosts: Hosts::Network(network), port: None });
+        }
+        if entry == "*" {
+            return Some(Self { hosts: Hosts::All, port: None });
+        }
+        let (name, port) = origin::split_port(entry).ok()?;
+        if name == "*" {
+            return Some(Self { hosts: Hosts::All, port });
+        }
+        if let Some(address) = address(&name) {
+            return Some(Self { hosts: Hosts::Network(address.into()), port });
+        }
+        let below = name.strip_prefix("*.");
+        let bare = below.or_else(|| name.strip_prefix('.')).unwrap_or(&name);
+        let bare = Origin::parse(&format!("http://{bare}")).ok()?.name().trim_end_matches('.').to_owned();
+        let hosts = if below.is_some() { Hosts::Subdomains(bare) } else { Hosts::Domain(bare) };
+        Some(Self { hosts, port })
     }
 
-    /// The proxy on the way to this origin, without its credentials.
-    pub fn on_the_way_to(&self, origin: &Origin) -> Option<String> {
-        let proxy = self.matcher.as_ref()?.intercept(&origin.as_str().parse().ok()?)?;
-        Some(proxy.uri().authority()?.to_string())
+    fn covers(&self, target: &Url) -> bool {
+        if self.port.is_some() && self.port != target.port_or_known_default() {
+            return false;
+        }
+        let host = target.host_str().unwrap_or_default();
+        let name = host.trim_end_matches('.');
+        let is_below = |domain: &str| name.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'));
+        match &self.hosts {
+            Hosts::All => true,
+            Hosts::Network(network) => address(host).is_some_and(|address| network.contains(&address)),
+            Hosts::Domain(domain) => name == domain || is_below(domain),
+            Hosts::Subdomains(domain) => is_below(domain),
+        }
+    }
+}
+
+fn address(name: &str) -> Option<IpAddr> {
+    name.trim_matches(['[', ']']).parse::<IpAddr>().ok().map(|address| address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn proxies(variables: &[(&'static str, &str)]) -> Proxies {
+        Proxies::new(&Variables(variables.iter().map(|(name, value)| (*name, value.into())).collect()))
+    }
+
+    fn through(proxies: &Proxies, target: &str) -> Option<String> {
+        match proxies.route(&Url::parse(target).unwrap()) {
+            Route::Direct => None,
+            Route::Through(hop) => Some(hop.authority.clone()),
+            Route::Unusable(name) => Some(format!("unusable {name}")),
+        }
+    }
+
+    #[test]
+    fn takes_the_first_variable_that_is_not_empty() {
+        let found = |variables: &[_], target| through(&proxies(variables), target);
+        let both = [("HTTP_PROXY", "upper:1"), ("http_proxy", "lower:1")];
+        assert_eq!(found(&both, "http://h").unwrap(), "lower:1");
+        assert_eq!(found(&both, "https://h"), None);
+        assert_eq!(found(&[("http_proxy", ""), ("HTTP_PROXY", "upper:1")], "http://h").unwrap(), "upper:1");
+        let all = [("https_proxy", ""), ("all_proxy", "all:1"), ("HTTP_PROXY", "upper:1")];
+        assert_eq!(found(&all, "https://h").unwrap(), "all:1");
+        assert_eq!(found(&all, "http://h").unwrap(), "upper:1");
+        let exempt = [("http_proxy", "p:1"), ("no_proxy", ""), ("NO_PROXY", "h")];
+        assert_eq!(found(&exempt, "http://h"), None);
+    }
+
+    #[test]
+    fn under_cgi_only_http_proxy_is_a_visitors() {
+        let with = |name, target| through(&proxies(&[("REQUEST_METHOD", "GET"), (name, "p:1")]), target);
+        assert_eq!(with("HTTP_PROXY", "http://h"), None);
+        for name in ["http_proxy", "all_proxy", "ALL_PROXY"] {
+            assert_eq!(with(name, "http://h").unwrap(), "p:1", "{name}");
+        }
+        assert_eq!(with("HTTPS_PROXY", "https://h").unwrap(), "p:1");
+    }
+
+    #[test]
+    fn reads_a_proxy() {
+        for (value, url, authority) in [
+            ("proxy", "http://proxy/", "proxy"),
+            ("proxy:3128", "http://proxy:3128/", "proxy:3128"),
+            ("HTTP://Proxy:3128/", "http://proxy:3128/", "proxy:3128"),
+            ("https://proxy:80", "https://proxy:80/", "proxy:80"),
+            ("socks5h://proxy:80", "socks5h://proxy:80", "proxy:80"),
+            ("http://[2001:DB8::0:1]:3128", "http://[2001:db8::1]:3128/", "[2001:db8::1]:3128"),
+            ("http://пример.рф:1", "http://xn--e1afmkfd.xn--p1ai:1/", "xn--e1afmkfd.xn--p1ai:1"),
+            ("http://a:b%40c%23@proxy:3128", "http://a:b%40c%23@proxy:3128/", "proxy:3128"),
+            ("http://a:b:c@proxy:3128", "http://a:b%3Ac@proxy:3128/", "proxy:3128"),
+            (
+                "http://логин:пароль@proxy:1/x",
+                "http://%D0%BB%D0%BE%D0%B3%D0%B8%D0%BD:%D0%BF%D0%B0%D1%80%D0%BE%D0%BB%D1%8C@proxy:1/",
+                "proxy:1",
+            ),
+        ] {
+            let hop = hop(value).unwrap();
+            assert_eq!((hop.url.as_str(), hop.authority.as_str()), (url, authority), "{value}");
+            assert_eq!(format!("{hop:?}"), authority);
+        }
+    }
+
+    #[test]
+    fn refuses_what_others_would_split_within_a_password() {
+        for value in [
+            "http://svc:Winter#1@proxy:3128",
+            "http://svc:123456#x@proxy:3128",
+            "http://svc:Win/ter@proxy:3128",
+            "svc:Win?ter@proxy:3128",
+            "http://svc:p@ss@proxy:3128",
+            "http://svc@corp:Win/ter@proxy:3128",
+            "http://svc:Winter#1",
+            "http://svc:%ff@proxy:3128",
+            "ftp://proxy",
+            "//proxy",
+            "http://",
+            "http://:3128",
+            "http://proxy:",
+            "http://proxy:0",
+            "http://proxy:3128:1",
+            " http://proxy",
+            "http://pro xy",
+            "http:proxy",
+        ] {
+            assert_eq!(hop(value), None, "{value}");
+            assert_eq!(through(&proxies(&[("all_proxy", value)]), "https://h").unwrap(), "unusable all_proxy");
+        }
+    }
+
+    #[test]
+    fn knows_whom_no_proxy_exempts() {
+        for (list, target, exempt) in [
+            ("*", "http://h", true),
+            ("h", "http://h:8080", true),
+            ("H", "http://h", true),
+            ("h.", "http://h", true),
+            ("h", "http://h.", true),
+            ("h:8080", "http://h:8080", true),
+            ("h:8080", "http://h", false),
+            ("h:80", "http://h", true),
+            ("h:443", "https://h", true),
+            ("a,  h", "http://h", true),
+            ("a h", "http://h", true),
+            ("example.com", "http://example.com", true),
+            ("example.com", "http://a.example.com", true),
+            ("example.com", "http://badexample.com", false),
+            (".example.com", "http://a.b.example.com", true),
+            (".example.com", "http://example.com", true),
+            ("*.example.com", "http://a.example.com", true),
+            ("*.example.com", "http://example.com", false),
+            ("*.example.com:8443", "https://a.example.com:8443", true),
+            ("*:8443", "https://h:8443", true),
+            ("*:8443", "https://h", false),
+            ("пример.рф", "http://xn--e1afmkfd.xn--p1ai", true),
+            ("127.0.0.1", "http://127.0.0.1:1", true),
+            ("127.0.0.1:1", "http://127.0.0.1:1", true),
+            ("127.0.0.1:2", "http://127.0.0.1:1", false),
+            ("127.0.0.0/8", "http://127.9.9.9", true),
+            ("127.0.0.0/8", "http://128.0.0.1", false),
+            ("127.0.0.0/8", "http://localhost", false),
+            ("::1", "http://[::1]:1", true),
+            ("[::1]", "http://[::1]", true),
+            ("[::1]:1", "http://[::1]:1", true),
+            ("2001:db8::/32", "http://[2001:db8::1]", true),
+            ("10.0.0.1", "http://[::ffff:10.0.0.1]", true),
+            ("", "http://h", false),
+            (",;%/", "http://h", false),
+        ] {
+            let proxies = proxies(&[("all_proxy", "p:1"), ("no_proxy", list)]);
+            assert_eq!(through(&proxies, target).is_none(), exempt, "{list} {target}");
+        }
     }
 }

@@ -1,0 +1,120 @@
+"""The environment is read once, when a call or a Client is made; its requests go where that reading says, in any order."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import threading
+from collections.abc import Iterator
+from typing import Callable
+
+import pytest
+from peer import ID, LOGIN, PASSWORD, Peer, ask
+from saymon_bulk import Client
+
+VARIABLES = ("HTTP_PROXY", "http_proxy")
+PLACES = ("directly", "by A", "by B")
+
+
+def in_this_thread(client: Client) -> None:
+    client.get_bulk_status(ID)
+
+
+def in_another_thread(client: Client) -> None:
+    thread = threading.Thread(target=client.get_bulk_status, args=(ID,))
+    thread.start()
+    thread.join(10)
+
+
+def by_asyncio(client: Client) -> None:
+    asyncio.run(client.get_bulk_status_async(ID))
+
+
+def as_a_batch(client: Client) -> None:
+    client.get_bulk_statuses([ID])
+
+
+def by_a_wait(client: Client) -> None:
+    client.wait_for_bulk(ID)
+
+
+def by_an_awaited_wait(client: Client) -> None:
+    asyncio.run(client.wait_for_bulk_async(ID))
+
+
+WAYS = (in_this_thread, in_another_thread, by_asyncio, as_a_batch, by_a_wait, by_an_awaited_wait)
+
+
+class Site:
+    """A server and two proxies; the environment says which of the three gets the requests."""
+
+    def __init__(self, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.peers = {place: Peer() for place in PLACES}
+        self._variable, self._monkeypatch = variable, monkeypatch
+
+    @property
+    def host(self) -> str:
+        return self.peers["directly"].host
+
+    def choose(self, place: str) -> None:
+        if place == "directly":
+            self._monkeypatch.delenv(self._variable, raising=False)
+        else:
+            self._monkeypatch.setenv(self._variable, self.peers[place].host)
+
+    def client(self, place: str) -> Client:
+        self.choose(place)
+        return Client(self.host, LOGIN, PASSWORD, request_timeout=10)
+
+    def goes(self, action: Callable[[], object]) -> list[str]:
+        """Where the requests of an action arrive."""
+        before = {place: len(peer.requests) for place, peer in self.peers.items()}
+        action()
+        return [place for place, peer in self.peers.items() if len(peer.requests) > before[place]]
+
+
+@pytest.fixture(params=VARIABLES)
+def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
+    one = Site(str(request.param), monkeypatch)
+    try:
+        yield one
+    finally:
+        for peer in one.peers.values():
+            peer.stop()
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize(("made", "asked"), list(itertools.product(PLACES, repeat=2)))
+def test_a_client_goes_where_it_was_made_to_go(site: Site, made: str, asked: str, way: Callable[[Client], None]) -> None:
+    client = site.client(made)
+    site.choose(asked)
+    assert site.goes(lambda: way(client)) == [made]
+    assert site.goes(lambda: ask(site.host)) == [asked]
+    again = site.client(made)
+    assert site.goes(lambda: way(again)) == [made]
+    other = site.client(asked)
+    site.choose(made)
+    assert site.goes(lambda: way(other)) == [asked]
+    assert site.goes(lambda: way(client)) == [made]
+    assert site.goes(lambda: ask(site.host)) == [made]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(WAYS, 3)))
+def test_each_way_of_asking_makes_its_connections_from_that_reading(
+    site: Site, order: tuple[Callable[[Client], None], ...]
+) -> None:
+    client = site.client("by A")
+    for way, place in zip(order, ("by B", "directly", "by A")):
+        site.choose(place)
+        assert site.goes(lambda way=way: way(client)) == ["by A"]  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_no_proxy_is_part_of_the_reading(site: Site, monkeypatch: pytest.MonkeyPatch, way: Callable[[Client], None]) -> None:
+    proxied = site.client("by A")
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    exempt = site.client("by A")
+    assert site.goes(lambda: way(proxied)) == ["by A"]
+    monkeypatch.delenv("NO_PROXY")
+    assert site.goes(lambda: way(exempt)) == ["directly"]
+    assert site.goes(lambda: way(proxied)) == ["by A"]
