@@ -6,11 +6,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use saymon_bulk::core::answer;
+use saymon_bulk::core::api::status;
 use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
-use saymon_bulk::core::operation::Operation;
 use saymon_bulk::core::origin::Origin;
+use saymon_bulk::core::segment::PathSegment;
+use saymon_bulk::core::transport::answer;
 use serde_json::{Map, Value};
 
 const LOGIN: &str = "operator";
@@ -54,13 +55,13 @@ pub fn host(data: &[u8]) {
 pub fn id(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
     let good = !matches!(text, "" | "." | "..") && text.len() <= 255 && !text.chars().any(char::is_control);
-    let parsed = Operation::parse(text);
+    let parsed = PathSegment::parse("id", text);
     assert_eq!(parsed.is_ok(), good);
     let Ok(operation) = parsed else { return };
-    assert_eq!(operation.id(), text);
+    assert_eq!(operation.as_str(), text);
     assert_one_line(&operation.to_string(), 2400);
 
-    let path = operation.status_path();
+    let path = status::call(&operation).path;
     let segment = path.strip_prefix("/node/api/bulk/").and_then(|rest| rest.strip_suffix("/status"));
     let Some(segment) = segment else { unreachable!("another path: {path}") };
     assert!(segment.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)), "{segment}");
@@ -82,7 +83,7 @@ pub fn answer(data: &[u8]) {
         Ok(Value::Object(fields)) => Some(fields),
         _ => None,
     };
-    match answer::read_status(data) {
+    match status::read(data) {
         Ok(status) => {
             let documented = || Map::from_iter([("finished".to_owned(), Value::Bool(status.finished))]);
             let fields = status.object.as_deref().cloned().unwrap_or_else(documented);
@@ -90,7 +91,7 @@ pub fn answer(data: &[u8]) {
             assert!(!has_reserved(&fields), "a reserved name came through");
             assert_eq!(seen.as_ref(), Some(&fields), "another reader sees something else");
             let written = Value::Object(fields).to_string();
-            assert_eq!(answer::read_status(written.as_bytes()), Ok(status), "not read back as itself");
+            assert_eq!(status::read(written.as_bytes()), Ok(status), "not read back as itself");
         }
         Err(reason) => {
             assert!(!reason.is_empty());
@@ -99,8 +100,8 @@ pub fn answer(data: &[u8]) {
             assert!(!good || strict, "refused for no reason: {reason}");
             let body = with_secrets(data);
             let content_type = String::from_utf8_lossy(body.get(..body.len().min(40)).unwrap_or_default());
-            let failure = answer::not_a_status(&reason, Some(&content_type), &body, &someone());
-            let Failure::Answer { text } = failure else { unreachable!() };
+            let failure = answer::undocumented(&reason, Some(&content_type), &body, body.len() % 2 == 0, &someone());
+            let Failure::BadAnswer { text } = failure else { unreachable!() };
             assert_one_line(&text, 9000);
             assert_clean(&text);
         }
@@ -111,8 +112,8 @@ pub fn answer(data: &[u8]) {
 pub fn error_body(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
     let status = 100 + 2 * u16::from(first);
-    let failure = answer::read_error(status, &with_secrets(rest), &someone());
-    assert_eq!(failure.status, status);
+    let failure = answer::read_error(status, &with_secrets(rest), rest.len() % 2 == 0, &someone());
+    assert_eq!(failure.http_status, status);
     assert!(failure.body.len() <= 4096);
     assert_clean(&failure.body);
     for text in [&failure.code, &failure.message, &failure.gist].into_iter().flatten() {

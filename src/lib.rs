@@ -1,8 +1,9 @@
-//! Status of SAYMON bulk operations. [`core`] does the work and knows nothing of Python;
-//! `bindings` shows it to Python as `saymon_bulk._core`.
+//! SAYMON bulk operations. [`core`] does the work and knows nothing of Python; `bindings` shows it to Python as
+//! `saymon_bulk._core`.
 
 #![deny(unsafe_code)]
 
 #[cfg(feature = "python")]
 mod bindings;
 pub mod core;
+mod lock;

@@ -1,14 +1,16 @@
-"""`Client`, and the plain functions that are more than one native call."""
+"""`Client`, and the plain functions but `get_bulk_status`: all signatures, defaults and docstrings."""
 
 from __future__ import annotations
 
 from . import _core
+from ._defaults import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Iterator
     from os import PathLike
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Self
 
@@ -34,8 +36,22 @@ class Client(_core.Client):
         ValueError, TypeError: An argument cannot be used.
     """
 
+    def __new__(
+        cls,
+        host: str,
+        login: str,
+        password: str,
+        *,
+        request_timeout: float = REQUEST_TIMEOUT,
+        verify: bool | str | PathLike[str] = True,
+    ) -> Self:
+        try:
+            return super().__new__(cls, host, login, password, request_timeout, verify)
+        finally:
+            del password  # a traceback shows the variables of a frame
+
     @classmethod
-    def from_env(cls, *, request_timeout: float = 30.0, verify: bool | str | PathLike[str] = True) -> Self:
+    def from_env(cls, *, request_timeout: float = REQUEST_TIMEOUT, verify: bool | str | PathLike[str] = True) -> Self:
         """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
 
         Where login or password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the
@@ -48,33 +64,49 @@ class Client(_core.Client):
         Raises:
             ValueError: The environment lacks the host or the credentials; the text says which.
         """
-        from ._environment import credentials, host
+        from ._environment import client_arguments
 
-        where = host()
-        login, password = credentials(where)
-        try:
-            return cls(where, login, password, request_timeout=request_timeout, verify=verify)
-        finally:
-            del password
+        return cls(*client_arguments(), request_timeout=request_timeout, verify=verify)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
-        return await self._get_bulk_status_future(id)
+        return await self._get_bulk_status_awaitable(id)
+
+    def get_bulk_statuses(
+        self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool = False
+    ) -> dict[str, BulkStatus]:
+        """Ask once for each of many bulk operations.
+
+        Args:
+            ids: An iterable of ids, not a str; one that is repeated is asked for once.
+            concurrency: Requests under way at the same time; 16 by default.
+            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
+                puts the error in the status's place.
+
+        Returns:
+            A dict from id to status, in the order of `ids`.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used. Nothing was sent.
+            SaymonError: As `get_bulk_status` raises it, unless `return_exceptions`.
+            RuntimeError: The client is closed.
+        """
+        return self._get_bulk_statuses(ids, concurrency, return_exceptions)
 
     async def get_bulk_statuses_async(
-        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
+        self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool = False
     ) -> dict[str, BulkStatus]:
         """The coroutine twin of `get_bulk_statuses`. Cancelling it drops the requests."""
-        return await self._get_bulk_statuses_future(ids, concurrency=concurrency, return_exceptions=return_exceptions)
+        return await self._get_bulk_statuses_awaitable(ids, concurrency, return_exceptions)
 
     def wait_for_bulk(
         self,
         id: str,
         *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
         on_poll: OnPoll | None = None,
     ) -> BulkStatus:
         """Wait until a bulk operation has finished.
@@ -104,7 +136,7 @@ class Client(_core.Client):
             SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
             RuntimeError: The client is closed.
         """
-        waits = self._waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
+        waits = self._waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         on_poll = _callback(on_poll)
         try:
             # Not by _drive: a generator would change a StopIteration of on_poll's.
@@ -119,14 +151,14 @@ class Client(_core.Client):
         self,
         id: str,
         *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
         on_poll: OnPoll | None = None,
     ) -> BulkStatus:
         """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
-        waits = self._async_waits(_one(id), timeout=timeout, interval=interval, max_interval=max_interval, retries=retries)
+        waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         on_poll = _callback(on_poll)
         try:
             async for steps in waits:
@@ -140,12 +172,12 @@ class Client(_core.Client):
         self,
         ids: Iterable[str],
         *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
         on_poll: OnPoll | None = None,
-        concurrency: int = 16,
+        concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
     ) -> Iterator[tuple[str, BulkStatus]]:
         """Wait for many bulk operations, yielding (id, status) as each finishes.
@@ -170,39 +202,25 @@ class Client(_core.Client):
             SaymonError: As for `wait_for_bulk`, unless `return_exceptions`.
             RuntimeError: The client is closed.
         """
-        waits = self._waits(
-            ids,
-            timeout=timeout,
-            interval=interval,
-            max_interval=max_interval,
-            retries=retries,
-            concurrency=concurrency,
-            return_exceptions=return_exceptions,
-        )
+        plan = (timeout, interval, max_interval, retries, concurrency)
+        waits = self._waits(ids, plan, return_exceptions)
         return _drive(waits, _callback(on_poll))
 
     def wait_for_bulks_async(
         self,
         ids: Iterable[str],
         *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
         on_poll: OnPoll | None = None,
-        concurrency: int = 16,
+        concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
     ) -> AsyncIterator[tuple[str, BulkStatus]]:
         """The twin of `wait_for_bulks` for `async for`."""
-        waits = self._async_waits(
-            ids,
-            timeout=timeout,
-            interval=interval,
-            max_interval=max_interval,
-            retries=retries,
-            concurrency=concurrency,
-            return_exceptions=return_exceptions,
-        )
+        plan = (timeout, interval, max_interval, retries, concurrency)
+        waits = self._async_waits(ids, plan, return_exceptions)
         return _drive_async(waits, _callback(on_poll))
 
     async def __aenter__(self) -> Self:
@@ -228,14 +246,14 @@ def _callback(on_poll: OnPoll | None) -> OnPoll | None:
     raise TypeError(f"on_poll must be callable, not {type(on_poll).__name__}")
 
 
-def _ended(steps: list[_core._Step], on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
-    """Those of one turn whose wait is over, once `on_poll` has been told of all."""
-    over = []
-    for id, outcome, elapsed, ended in steps:
-        if on_poll is not None and elapsed is not None:
-            on_poll(id, outcome, elapsed)
-        if ended:
-            over.append((id, outcome))
+def _ended(steps: list[_core.Step], on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
+    """The operations whose wait is over, after `on_poll` was called for all good answers."""
+    over: list[Any] = []
+    for step in steps:
+        if on_poll is not None and step.status is not None:
+            on_poll(step.id, step.status, step.elapsed)
+        if step.is_over:
+            over.append((step.id, step.status if step.error is None else step.error))
     return iter(over)
 
 
@@ -262,15 +280,15 @@ async def get_bulk_status_async(
     login: str,
     password: str,
     *,
-    request_timeout: float = 30.0,
+    request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
 ) -> BulkStatus:
     """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
     try:
-        future = _core._get_bulk_status_future(host, id, login, password, request_timeout=request_timeout, verify=verify)
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
     finally:
         del password
-    return await future
+    return await client.get_bulk_status_async(id)
 
 
 def wait_for_bulk(
@@ -279,12 +297,12 @@ def wait_for_bulk(
     login: str,
     password: str,
     *,
-    timeout: float | None = 3600.0,
-    interval: float = 1.0,
-    max_interval: float = 10.0,
-    retries: int = 10,
+    timeout: float | None = TIMEOUT,
+    interval: float = INTERVAL,
+    max_interval: float = MAX_INTERVAL,
+    retries: int = RETRIES,
     on_poll: OnPoll | None = None,
-    request_timeout: float = 30.0,
+    request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
 ) -> BulkStatus:
     """Wait until a bulk operation has finished: `Client.wait_for_bulk` for one call.
@@ -325,12 +343,12 @@ async def wait_for_bulk_async(
     login: str,
     password: str,
     *,
-    timeout: float | None = 3600.0,
-    interval: float = 1.0,
-    max_interval: float = 10.0,
-    retries: int = 10,
+    timeout: float | None = TIMEOUT,
+    interval: float = INTERVAL,
+    max_interval: float = MAX_INTERVAL,
+    retries: int = RETRIES,
     on_poll: OnPoll | None = None,
-    request_timeout: float = 30.0,
+    request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
 ) -> BulkStatus:
     """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""

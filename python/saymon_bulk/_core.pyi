@@ -1,4 +1,5 @@
-from collections.abc import Awaitable, Iterable
+from collections.abc import Awaitable as _Awaitable
+from collections.abc import Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, final
@@ -6,17 +7,19 @@ from typing import Any, Literal, final
 from typing_extensions import Self, disjoint_base
 
 from ._types import BulkStatus
+from .errors import SaymonError
 
 __all__ = [
     "AsyncWaits",
-    "Awaited",
+    "Awaitable",
     "Client",
-    "Mailbox",
+    "CompletionQueue",
+    "Step",
     "Waits",
     "__version__",
     "_before_fork",
     "_checked_id",
-    "_get_bulk_status_future",
+    "_host_name",
     "_shutdown",
     "get_bulk_status",
 ]
@@ -62,32 +65,18 @@ def get_bulk_status(
         ResponseError: A 200 that is not an object with a boolean `finished`.
     """
 
-def _get_bulk_status_future(
-    host: str,
-    id: str,
-    login: str,
-    password: str,
-    *,
-    request_timeout: float = 30.0,
-    verify: bool | str | PathLike[str] = True,
-) -> Awaitable[BulkStatus]: ...
 def _checked_id(id: object) -> str: ...
+def _host_name(host: object) -> str: ...
 def _before_fork() -> None: ...
 def _shutdown() -> None: ...
 
-# id, status or exception, seconds since the start (with a status only), whether this operation's wait is over
-_Step = tuple[str, Any, float | None, bool]
+# timeout, interval, max_interval, retries, concurrency
+_Plan = tuple[float | None, float, float, int, int]
 
 @disjoint_base
 class Client:
     def __new__(
-        cls,
-        host: str,
-        login: str,
-        password: str,
-        *,
-        request_timeout: float = 30.0,
-        verify: bool | str | PathLike[str] = True,
+        cls, host: str, login: str, password: str, request_timeout: float, verify: bool | str | PathLike[str]
     ) -> Self: ...
     @property
     def host(self) -> str:
@@ -104,26 +93,6 @@ class Client:
             RuntimeError: The client is closed.
         """
 
-    def get_bulk_statuses(
-        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
-    ) -> dict[str, BulkStatus]:
-        """Ask once for each of many bulk operations.
-
-        Args:
-            ids: An iterable of ids, not a str; one that is repeated is asked for once.
-            concurrency: Requests under way at the same time; 16 by default.
-            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
-                puts the error in the status's place.
-
-        Returns:
-            A dict from id to status, in the order of `ids`.
-
-        Raises:
-            ValueError, TypeError: An argument cannot be used. Nothing was sent.
-            SaymonError: As `get_bulk_status` raises it, unless `return_exceptions`.
-            RuntimeError: The client is closed.
-        """
-
     def close(self) -> None:
         """End the use of this client; any later call raises RuntimeError. May be repeated.
 
@@ -137,50 +106,44 @@ class Client:
         error: BaseException | None = None,
         traceback: TracebackType | None = None,
     ) -> Literal[False]: ...
-    def _get_bulk_status_future(self, id: str) -> Awaitable[BulkStatus]: ...
-    def _get_bulk_statuses_future(
-        self, ids: Iterable[str], *, concurrency: int = 16, return_exceptions: bool = False
-    ) -> Awaitable[dict[str, BulkStatus]]: ...
-    def _waits(
-        self,
-        ids: Iterable[str],
-        *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
-        concurrency: int = 16,
-        return_exceptions: bool = False,
-    ) -> Waits: ...
-    def _async_waits(
-        self,
-        ids: Iterable[str],
-        *,
-        timeout: float | None = 3600.0,
-        interval: float = 1.0,
-        max_interval: float = 10.0,
-        retries: int = 10,
-        concurrency: int = 16,
-        return_exceptions: bool = False,
-    ) -> AsyncWaits: ...
+    def _get_bulk_status_awaitable(self, id: str) -> _Awaitable[BulkStatus]: ...
+    def _get_bulk_statuses(self, ids: Iterable[str], concurrency: int, return_exceptions: bool) -> dict[str, BulkStatus]: ...
+    def _get_bulk_statuses_awaitable(
+        self, ids: Iterable[str], concurrency: int, return_exceptions: bool
+    ) -> _Awaitable[dict[str, BulkStatus]]: ...
+    def _waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> Waits: ...
+    def _async_waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> AsyncWaits: ...
+
+@final
+class Step:
+    @property
+    def id(self) -> str: ...
+    @property
+    def status(self) -> BulkStatus | None: ...
+    @property
+    def error(self) -> SaymonError | None: ...
+    @property
+    def elapsed(self) -> float: ...
+    @property
+    def is_over(self) -> bool: ...
 
 @final
 class Waits:
     def __iter__(self) -> Self: ...
-    def __next__(self) -> list[_Step]: ...
+    def __next__(self) -> list[Step]: ...
     def close(self) -> None: ...
 
 @final
 class AsyncWaits:
     def __aiter__(self) -> Self: ...
-    def __anext__(self) -> Awaitable[list[_Step]]: ...
+    def __anext__(self) -> _Awaitable[list[Step]]: ...
     def close(self) -> None: ...
 
 @final
-class Awaited:
+class Awaitable:
     def __await__(self) -> Self: ...
     def __next__(self) -> Any: ...
 
 @final
-class Mailbox:
-    def deliver(self) -> None: ...
+class CompletionQueue:
+    def drain(self) -> None: ...

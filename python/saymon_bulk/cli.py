@@ -12,6 +12,7 @@ import sys
 
 from ._client import Client
 from ._core import __version__
+from ._defaults import INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, TIMEOUT
 from ._progress import progress
 from .errors import AuthError, HTTPStatusError, SaymonError, WaitTimeoutError
 
@@ -263,12 +264,13 @@ def _client(options: Namespace) -> Client:
 
 
 def _credentials(options: Namespace) -> tuple[str, str]:
-    login = options.login
-    password = _password_on_stdin() if options.password_stdin else os.environ.get("SAYMON_PASSWORD")
-    if not ((login and password) or options.password_stdin):
-        from ._environment import netrc_entry
+    login, password = options.login, None
+    if options.password_stdin:
+        password = _password_on_stdin()
+    else:
+        from ._environment import credentials
 
-        login, password = netrc_entry(options.host, login) or (login, password)
+        login, password = credentials(options.host, login)
     if not login:
         raise ValueError("no login: give --login or set SAYMON_LOGIN")
     return login, password or _prompt(login)
@@ -323,9 +325,27 @@ def _parser() -> ArgumentParser:
     wait = commands.add_parser("wait", help="poll until all have finished", description=text, **style)
     _add_options(wait)
     add = wait.add_argument_group("waiting").add_argument
-    add("--timeout", metavar="T", type=_seconds_or_none, default=3600.0, help="limit for everything, or none; default: 1h")
-    add("--interval", metavar="T", type=_seconds, default=1.0, help="first pause; each is 1.5 times the last; default: 1s")
-    add("--max-interval", metavar="T", type=_seconds, default=10.0, help="what the pauses grow to; default: 10s")
+    add(
+        "--timeout",
+        metavar="T",
+        type=_seconds_or_none,
+        default=TIMEOUT,
+        help=f"limit for everything, or none; default: {_in_words(TIMEOUT)}",
+    )
+    add(
+        "--interval",
+        metavar="T",
+        type=_seconds,
+        default=INTERVAL,
+        help=f"first pause; each is 1.5 times the last; default: {_in_words(INTERVAL)}",
+    )
+    add(
+        "--max-interval",
+        metavar="T",
+        type=_seconds,
+        default=MAX_INTERVAL,
+        help=f"what the pauses grow to; default: {_in_words(MAX_INTERVAL)}",
+    )
     return parser
 
 
@@ -347,13 +367,28 @@ def _add_options(parser: ArgumentParser) -> None:
     add("--password", "--passwd", "--pass", "-p", type=_refused, help=SUPPRESS)
     add("--cacert", metavar="FILE", help="trust the CA certificates of this PEM file and no others")
     add("--insecure", action="store_true", help="do not check the server's certificate")
-    add("--request-timeout", metavar="T", type=_seconds, default=30.0, help="limit for one request; default: 30s")
+    add(
+        "--request-timeout",
+        metavar="T",
+        type=_seconds,
+        default=REQUEST_TIMEOUT,
+        help=f"limit for one request; default: {_in_words(REQUEST_TIMEOUT)}",
+    )
+
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
+
+
+def _in_words(seconds: float) -> str:
+    """A time as the options take it: 3600 is 1h."""
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds / size:g}{unit}"
 
 
 def _seconds(text: str) -> float:
     from argparse import ArgumentTypeError
 
-    unit = {"s": 1, "m": 60, "h": 3600, "d": 86400}.get(text[-1:])
+    unit = _UNITS.get(text[-1:])
     try:
         value = float(text[:-1] if unit else text) * (unit or 1)
     except ValueError:

@@ -6,32 +6,32 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pyo3::Borrowed;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
+use pyo3::{Borrowed, IntoPyObjectExt};
 
+use crate::core::api::waiting::Plan;
 use crate::core::credentials::Credentials;
-use crate::core::exchange::Server;
 use crate::core::failure::InvalidInput;
-use crate::core::operation::Operation;
 use crate::core::origin::Origin;
-use crate::core::waiting::Plan;
+use crate::core::segment::PathSegment;
+use crate::core::transport::exchange::Server;
+use crate::core::transport::pool::{Key, Verify};
 
+use super::engine::Engine;
 use super::errors;
-use super::runtime::Engine;
-use super::terms::{Terms, Verify, lock};
 
 /// A hundred years of seconds.
 const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
 
-/// An optional argument as it came. `None` given by the caller is not an argument left out.
-pub enum Arg<'py> {
-    Absent,
+/// An optional argument. Python's None is a value that was given.
+pub enum Argument<'py, T> {
+    Default(T),
     Given(Bound<'py, PyAny>),
 }
 
-impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'py> {
+impl<'a, 'py, T> FromPyObject<'a, 'py> for Argument<'py, T> {
     type Error = PyErr;
 
     fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
@@ -39,17 +39,20 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg<'py> {
     }
 }
 
-impl From<InvalidInput> for PyErr {
-    fn from(error: InvalidInput) -> Self {
-        PyValueError::new_err(error.to_string())
+impl<'py, T: IntoPyObjectExt<'py>> Argument<'py, T> {
+    pub fn into_bound(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        match self {
+            Self::Default(value) => value.into_bound_py_any(py),
+            Self::Given(value) => Ok(value),
+        }
     }
 }
 
-/// A server and the terms on which connections to it are shared.
+/// A server, and the key under which connections to it are shared.
 #[derive(Clone)]
 pub struct Target {
     pub server: Arc<Server>,
-    pub terms: Arc<Terms>,
+    pub key: Arc<Key>,
 }
 
 impl Target {
@@ -57,47 +60,44 @@ impl Target {
         host: &Bound<'py, PyAny>,
         login: &Bound<'py, PyAny>,
         password: &Bound<'py, PyAny>,
-        request_timeout: &Arg<'py>,
-        verify: &Arg<'py>,
+        request_timeout: &Bound<'py, PyAny>,
+        verify: &Bound<'py, PyAny>,
     ) -> PyResult<Self> {
         let py = host.py();
-        let origin = origin(&text("host", host)?)?;
+        let engine = Engine::current();
+        let origin = engine.origin(&text("host", host)?)?;
         let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
-        let request_timeout = match request_timeout {
-            Arg::Absent => Duration::from_secs(30),
-            Arg::Given(value) => positive("request_timeout", value)?,
-        };
+        let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
-        let terms = Engine::current().sides.terms(&verify)?;
-        if matches!(verify, Verify::Off) {
+        let key = engine.key(&verify)?;
+        if verify == Verify::Off {
             warn(py, &origin, "verify=False, whoever answers there gets the password")?;
         }
         if origin.is_exposed() {
             warn(py, &origin, "plain http, whoever is on the way can read the password")?;
         }
-        Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), terms })
+        Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), key })
     }
 }
 
-/// A script asks one server again and again: a host is read once, as long as no other comes.
-fn origin(host: &str) -> Result<Origin, InvalidInput> {
-    let mut last = lock(&Engine::current().last_host);
-    if let Some((text, origin)) = &*last
-        && text == host
-    {
-        return Ok(origin.clone());
-    }
-    let origin = Origin::parse(host)?;
-    *last = Some((host.to_owned(), origin.clone()));
-    Ok(origin)
+/// The bare name in a host argument, as the core understands it.
+#[pyfunction]
+pub fn _host_name(host: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(Origin::parse(&text("host", host)?)?.name().to_owned())
 }
 
-pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<Operation> {
-    Ok(Operation::parse(&text("id", id)?)?)
+/// An id that can be one, refused as `id` otherwise.
+#[pyfunction]
+pub fn _checked_id<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    operation(id).map(|_| id.clone())
+}
+
+pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<PathSegment> {
+    Ok(PathSegment::parse("id", &text("id", id)?)?)
 }
 
 /// Operations from an iterable of ids, each once, in the order of their first mention.
-pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<Operation>> {
+pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<PathSegment>> {
     if ids.is_instance_of::<PyString>() || ids.is_instance_of::<PyBytes>() {
         return Err(wrong_type("ids", "an iterable of str", ids));
     }
@@ -115,48 +115,53 @@ pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<Operation>> {
     Ok(operations)
 }
 
-/// The same refusal, told with the place of the item that it is about.
+/// The same refusal, with the place of the item that it is about.
 fn in_place(py: Python<'_>, place: usize, error: &PyErr) -> PyErr {
     PyErr::from_type(error.get_type(py), format!("ids: item {place}: {}", error.value(py)))
 }
 
-/// The polling arguments of the waiting functions.
-pub fn plan<'py>(
-    timeout: &Arg<'py>,
-    interval: &Arg<'py>,
-    max_interval: &Arg<'py>,
-    retries: &Arg<'py>,
-    concurrency: &Arg<'py>,
-) -> PyResult<Plan> {
-    let seconds_or = |argument, value: &Arg<'py>, default| match value {
-        Arg::Absent => Ok(Duration::from_secs(default)),
-        Arg::Given(value) => positive(argument, value),
-    };
-    Ok(Plan {
-        timeout: match timeout {
-            Arg::Absent => Some(Duration::from_secs(3600)),
-            Arg::Given(value) if value.is_none() => None,
-            Arg::Given(value) => Some(seconds("timeout", value)?),
-        },
-        interval: seconds_or("interval", interval, 1)?,
-        max_interval: seconds_or("max_interval", max_interval, 10)?,
-        retries: u32::try_from(count("retries", retries, 10, 0)?).unwrap_or(u32::MAX),
-        concurrency: self::concurrency(concurrency)?,
-    })
+/// The polling arguments of the waiting functions, as Python passes them: timeout, interval, max_interval, retries,
+/// concurrency.
+#[derive(FromPyObject)]
+pub struct PlanArguments<'py>(
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+    Bound<'py, PyAny>,
+);
+
+impl PlanArguments<'_> {
+    pub fn plan(&self) -> PyResult<Plan> {
+        let Self(timeout, interval, max_interval, retries, concurrency) = self;
+        Ok(Plan {
+            timeout: if timeout.is_none() { None } else { Some(seconds("timeout", timeout)?) },
+            interval: positive("interval", interval)?,
+            max_interval: positive("max_interval", max_interval)?,
+            retries: u32::try_from(count("retries", retries, 0)?).unwrap_or(u32::MAX),
+            concurrency: self::concurrency(concurrency)?,
+        })
+    }
 }
 
-pub fn concurrency(value: &Arg<'_>) -> PyResult<usize> {
-    count("concurrency", value, 16, 1)
+pub fn concurrency(value: &Bound<'_, PyAny>) -> PyResult<usize> {
+    count("concurrency", value, 1)
 }
 
-fn count(argument: &'static str, value: &Arg<'_>, default: usize, least: usize) -> PyResult<usize> {
-    let Arg::Given(value) = value else { return Ok(default) };
+fn count(argument: &'static str, value: &Bound<'_, PyAny>, least: usize) -> PyResult<usize> {
     let Some(number) = value.cast::<PyInt>().ok().filter(|number| !number.is_instance_of::<PyBool>()) else {
         return Err(wrong_type(argument, "an int", value));
     };
     // More than a machine word is as good as the most that it holds.
     let number = if number.lt(least)? { None } else { Some(number.extract().unwrap_or(usize::MAX)) };
     number.ok_or_else(|| InvalidInput::new(argument, format!("must be at least {least}")).into())
+}
+
+pub fn flag(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> {
+    match value.cast::<PyBool>() {
+        Ok(flag) => Ok(flag.is_true()),
+        Err(_) => Err(wrong_type(argument, "a bool", value)),
+    }
 }
 
 fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
@@ -176,7 +181,7 @@ fn frames_to_the_caller(py: Python<'_>) -> PyResult<i32> {
     Ok(level)
 }
 
-/// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would carry it.
+/// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would hold it.
 fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<String> {
     let Ok(text) = value.cast::<PyString>() else {
         return Err(wrong_type(argument, "a str", value));
@@ -188,7 +193,7 @@ fn text(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<String> {
 }
 
 /// Seconds above zero.
-pub fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let duration = seconds(argument, value)?;
     if duration.is_zero() {
         return Err(InvalidInput::new(argument, "must be above 0 seconds").into());
@@ -197,9 +202,9 @@ pub fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Du
 }
 
 /// Finite seconds, zero included.
-pub fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
+fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
     let refuse = || PyErr::from(InvalidInput::new(argument, "must be a finite number of seconds, not negative"));
-    // Whatever Python takes for a real number, numpy's and Fraction included; True is not meant as one second.
+    // Whatever Python takes for a real number, as numpy's and Fraction; but nobody means True as one second.
     let seconds: f64 = match value.extract() {
         Ok(seconds) if !value.is_instance_of::<PyBool>() => seconds,
         Err(error) if !error.is_instance_of::<PyTypeError>(value.py()) => return Err(refuse()),
@@ -208,13 +213,12 @@ pub fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Dur
     if !seconds.is_finite() {
         return Err(refuse());
     }
-    // Beyond a clock's reach is as good as at its end, below its tick as good as one tick.
+    // A time beyond a clock's reach becomes the longest, a time below its tick one tick.
     let duration = Duration::try_from_secs_f64(seconds.min(LONGEST)).map_err(|_| refuse())?;
     Ok(if duration.is_zero() && seconds > 0.0 { Duration::from_nanos(1) } else { duration })
 }
 
-fn verify_from(value: &Arg<'_>) -> PyResult<Verify> {
-    let Arg::Given(value) = value else { return Ok(Verify::System) };
+fn verify_from(value: &Bound<'_, PyAny>) -> PyResult<Verify> {
     if let Ok(flag) = value.cast::<PyBool>() {
         return Ok(if flag.is_true() { Verify::System } else { Verify::Off });
     }

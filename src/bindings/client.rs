@@ -4,15 +4,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::PyTuple;
 
-use super::arguments::{self, Arg, Target};
-use super::asyncio::Awaited;
-use super::functions;
-use super::many;
-use super::waits::{AsyncWaits, Waits};
+use super::arguments::{self, PlanArguments, Target};
+use super::engine::Awaitable;
+use super::waiting::{AsyncWaits, Waits};
+use super::{batch, status};
 
-/// The native half of `saymon_bulk.Client`, which adds the coroutines.
+/// The native half of `saymon_bulk.Client`, which adds signatures, defaults, coroutines and most docstrings.
 #[pyclass(subclass, frozen, module = "saymon_bulk._core")]
 pub struct Client {
     target: Target,
@@ -31,18 +30,14 @@ impl Client {
 #[pymethods]
 impl Client {
     #[new]
-    #[pyo3(
-        signature = (host, login, password, *, request_timeout=Arg::Absent, verify=Arg::Absent),
-        text_signature = "(host, login, password, *, request_timeout=30.0, verify=True)"
-    )]
     fn new<'py>(
         host: &Bound<'py, PyAny>,
         login: &Bound<'py, PyAny>,
         password: &Bound<'py, PyAny>,
-        request_timeout: Arg<'py>,
-        verify: Arg<'py>,
+        request_timeout: &Bound<'py, PyAny>,
+        verify: &Bound<'py, PyAny>,
     ) -> PyResult<Self> {
-        let target = Target::new(host, login, password, &request_timeout, &verify)?;
+        let target = Target::new(host, login, password, request_timeout, verify)?;
         Ok(Self { target, is_closed: AtomicBool::new(false) })
     }
 
@@ -63,102 +58,63 @@ impl Client {
     /// Raises:
     ///     RuntimeError: The client is closed.
     #[pyo3(text_signature = "(self, id)")]
-    fn get_bulk_status<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyDict>> {
+    fn get_bulk_status<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let target = self.target()?;
-        functions::status(id.py(), target, &arguments::operation(id)?)
+        status::block(id.py(), target, arguments::operation(id)?)
     }
 
-    fn _get_bulk_status_future<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Awaited> {
+    fn _get_bulk_status_awaitable(&self, id: &Bound<'_, PyAny>) -> PyResult<Awaitable> {
         let target = self.target()?;
-        functions::status_future(id.py(), target.clone(), arguments::operation(id)?)
+        status::awaitable(id.py(), target, arguments::operation(id)?)
     }
 
-    /// Ask once for each of many bulk operations.
-    ///
-    /// Args:
-    ///     ids: An iterable of ids, not a str; one that is repeated is asked for once.
-    ///     concurrency: Requests under way at the same time; 16 by default.
-    ///     return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
-    ///         puts the error in the status's place.
-    ///
-    /// Returns:
-    ///     A dict from id to status, in the order of `ids`.
-    ///
-    /// Raises:
-    ///     ValueError, TypeError: An argument cannot be used. Nothing was sent.
-    ///     SaymonError: As `get_bulk_status` raises it, unless `return_exceptions`.
-    ///     RuntimeError: The client is closed.
-    #[pyo3(
-        signature = (ids, *, concurrency=Arg::Absent, return_exceptions=false),
-        text_signature = "(self, ids, *, concurrency=16, return_exceptions=False)"
-    )]
-    fn get_bulk_statuses<'py>(
+    fn _get_bulk_statuses<'py>(
         &self,
         ids: &Bound<'py, PyAny>,
-        concurrency: Arg<'py>,
-        return_exceptions: bool,
-    ) -> PyResult<Bound<'py, PyDict>> {
+        concurrency: &Bound<'py, PyAny>,
+        return_exceptions: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let target = self.target()?;
         let operations = arguments::operations(ids)?;
-        let concurrency = arguments::concurrency(&concurrency)?;
-        many::statuses(ids.py(), target, &operations, concurrency, return_exceptions)
+        let concurrency = arguments::concurrency(concurrency)?;
+        let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
+        batch::block(ids.py(), target, &operations, concurrency, return_exceptions)
     }
 
-    #[pyo3(
-        signature = (ids, *, concurrency=Arg::Absent, return_exceptions=false),
-        text_signature = "(self, ids, *, concurrency=16, return_exceptions=False)"
-    )]
-    fn _get_bulk_statuses_future<'py>(
+    fn _get_bulk_statuses_awaitable(
         &self,
-        ids: &Bound<'py, PyAny>,
-        concurrency: Arg<'py>,
-        return_exceptions: bool,
-    ) -> PyResult<Awaited> {
+        ids: &Bound<'_, PyAny>,
+        concurrency: &Bound<'_, PyAny>,
+        return_exceptions: &Bound<'_, PyAny>,
+    ) -> PyResult<Awaitable> {
         let target = self.target()?;
         let operations = arguments::operations(ids)?;
-        let concurrency = arguments::concurrency(&concurrency)?;
-        many::statuses_future(ids.py(), target.clone(), operations, concurrency, return_exceptions)
+        let concurrency = arguments::concurrency(concurrency)?;
+        let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
+        batch::awaitable(ids.py(), target, operations, concurrency, return_exceptions)
     }
 
-    #[pyo3(
-        signature = (ids, *, timeout=Arg::Absent, interval=Arg::Absent, max_interval=Arg::Absent, retries=Arg::Absent,
-                     concurrency=Arg::Absent, return_exceptions=false),
-        text_signature = "(self, ids, *, timeout=3600.0, interval=1.0, max_interval=10.0, retries=10, concurrency=16, return_exceptions=False)"
-    )]
-    #[allow(clippy::too_many_arguments)]
-    fn _waits<'py>(
+    fn _waits(
         &self,
-        ids: &Bound<'py, PyAny>,
-        timeout: Arg<'py>,
-        interval: Arg<'py>,
-        max_interval: Arg<'py>,
-        retries: Arg<'py>,
-        concurrency: Arg<'py>,
-        return_exceptions: bool,
+        ids: &Bound<'_, PyAny>,
+        plan: PlanArguments<'_>,
+        return_exceptions: &Bound<'_, PyAny>,
     ) -> PyResult<Waits> {
         let target = self.target()?;
-        let plan = arguments::plan(&timeout, &interval, &max_interval, &retries, &concurrency)?;
+        let plan = plan.plan()?;
+        let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         Waits::new(target, arguments::operations(ids)?, plan, return_exceptions)
     }
 
-    #[pyo3(
-        signature = (ids, *, timeout=Arg::Absent, interval=Arg::Absent, max_interval=Arg::Absent, retries=Arg::Absent,
-                     concurrency=Arg::Absent, return_exceptions=false),
-        text_signature = "(self, ids, *, timeout=3600.0, interval=1.0, max_interval=10.0, retries=10, concurrency=16, return_exceptions=False)"
-    )]
-    #[allow(clippy::too_many_arguments)]
-    fn _async_waits<'py>(
+    fn _async_waits(
         &self,
-        ids: &Bound<'py, PyAny>,
-        timeout: Arg<'py>,
-        interval: Arg<'py>,
-        max_interval: Arg<'py>,
-        retries: Arg<'py>,
-        concurrency: Arg<'py>,
-        return_exceptions: bool,
+        ids: &Bound<'_, PyAny>,
+        plan: PlanArguments<'_>,
+        return_exceptions: &Bound<'_, PyAny>,
     ) -> PyResult<AsyncWaits> {
         let target = self.target()?;
-        let plan = arguments::plan(&timeout, &interval, &max_interval, &retries, &concurrency)?;
+        let plan = plan.plan()?;
+        let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions)
     }
 

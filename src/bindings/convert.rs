@@ -4,12 +4,12 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString};
 use serde_json::{Map, Number, Value};
 
-use crate::core::answer::Status;
+use crate::core::api::status::Status;
 
-use super::once::Name;
+use super::cached::Interned;
 
 pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
-    static FINISHED: Name = Name::new("finished");
+    static FINISHED: Interned = Interned::new("finished");
     match &status.object {
         Some(object) => dict(py, object),
         None => {
@@ -45,7 +45,8 @@ fn value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     })
 }
 
-/// The number types of Python's `json`: an int of any length, else a float.
+/// The number types of Python's `json`: an int of any length, else a float. serde_json keeps a number's text by its feature
+/// `arbitrary_precision`.
 fn number<'py>(py: Python<'py>, number: &Number) -> PyResult<Bound<'py, PyAny>> {
     if let Some(small) = number.as_i64() {
         return Ok(small.into_pyobject(py)?.into_any());

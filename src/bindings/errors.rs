@@ -2,43 +2,51 @@
 
 use std::time::Duration;
 
+use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
-use crate::core::failure::{Failure, HttpFailure};
-use crate::core::operation::Operation;
+use crate::core::api::waiting::Pending;
+use crate::core::failure::{Failure, HttpFailure, InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
-use crate::core::waiting::Pending;
+use crate::core::transport::call::About;
 
+use super::cached::Cached;
 use super::convert;
-use super::once::Once;
 
 pub fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: Once<PyModule> = Once::new();
+    static MODULE: Cached<PyModule> = Cached::new();
     MODULE.or_try_make(py, || py.import("saymon_bulk.errors"))?.getattr(name)
 }
 
-/// The exception for one operation's failure, ready to raise.
-pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, operation: &Operation) -> PyErr {
-    match build(py, failure, origin, operation) {
+impl From<InvalidInput> for PyErr {
+    fn from(error: InvalidInput) -> Self {
+        PyValueError::new_err(error.to_string())
+    }
+}
+
+impl From<SetupFailure> for PyErr {
+    fn from(error: SetupFailure) -> Self {
+        PyRuntimeError::new_err(error.to_string())
+    }
+}
+
+/// The exception for a call's failure, ready to raise.
+pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About) -> PyErr {
+    match build(py, failure, origin, about) {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
     }
 }
 
-fn build<'py>(
-    py: Python<'py>,
-    failure: &Failure,
-    origin: &Origin,
-    operation: &Operation,
-) -> PyResult<Bound<'py, PyAny>> {
+fn build<'py>(py: Python<'py>, failure: &Failure, origin: &Origin, about: &About) -> PyResult<Bound<'py, PyAny>> {
     let attributes = PyDict::new(py);
     attributes.set_item("host", origin.as_str())?;
-    attributes.set_item("id", operation.id())?;
+    attributes.set_item("id", about.id())?;
     let name = match failure {
         Failure::Http(failure) => {
             http_attributes(&attributes, failure)?;
-            match failure.status {
+            match failure.http_status {
                 401 | 403 => "AuthError",
                 404 => "NotFoundError",
                 _ => "HTTPStatusError",
@@ -46,9 +54,9 @@ fn build<'py>(
         }
         Failure::Transport { .. } => "TransportError",
         Failure::Timeout { .. } => "RequestTimeoutError",
-        Failure::Answer { .. } => "ResponseError",
+        Failure::BadAnswer { .. } => "ResponseError",
     };
-    let text = format!("{}: bulk operation {}: {failure}", origin.as_str(), operation);
+    let text = format!("{}: {about}: {failure}", origin.as_str());
     class(py, name)?.call((text,), Some(&attributes))
 }
 
@@ -57,11 +65,11 @@ pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin:
     let statuses = PyDict::new(py);
     for one in pending {
         let status = one.status.as_ref().map(|status| convert::status(py, status)).transpose()?;
-        statuses.set_item(one.operation.id(), status)?;
+        statuses.set_item(one.operation.as_str(), status)?;
     }
     let attributes = PyDict::new(py);
     attributes.set_item("host", origin.as_str())?;
-    attributes.set_item("id", pending.first().map(|one| one.operation.id()))?;
+    attributes.set_item("id", pending.first().map(|one| one.operation.as_str()))?;
     attributes.set_item("pending", statuses)?;
     attributes.set_item("elapsed", elapsed.as_secs_f64())?;
     let which = match pending {
@@ -72,12 +80,12 @@ pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin:
     let text = format!("{}: {which}: not finished after {:.1} s", origin.as_str(), elapsed.as_secs_f64());
     let error = PyErr::from_value(class(py, "WaitTimeoutError")?.call((text,), Some(&attributes))?);
     let last = pending.iter().find_map(|one| Some((one.failure.as_ref()?, &one.operation)));
-    error.set_cause(py, last.map(|(failure, operation)| exception(py, failure, origin, operation)));
+    error.set_cause(py, last.map(|(failure, id)| exception(py, failure, origin, &About::Operation(id.clone()))));
     Ok(error)
 }
 
 fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {
-    attributes.set_item("status_code", failure.status)?;
+    attributes.set_item("status_code", failure.http_status)?;
     attributes.set_item("code", &failure.code)?;
     attributes.set_item("message", &failure.message)?;
     attributes.set_item("body", &failure.body)?;

@@ -1,38 +1,28 @@
 //! The logger `saymon_bulk`: DEBUG for every exchange, WARNING for every failure that a wait tolerates.
 
-use std::time::Duration;
+use std::fmt::Display;
 
 use pyo3::prelude::*;
 
-use crate::core::answer::Status;
-use crate::core::exchange::Server;
 use crate::core::failure::Failure;
-use crate::core::operation::Operation;
+use crate::core::transport::exchange::{Asked, Server};
 
-use super::once::{self, Name, Once};
+use super::cached::{self, Cached, Interned};
 
 const DEBUG: u8 = 10;
 const WARNING: u8 = 30;
 
-/// One exchange: origin, id, status, milliseconds.
-pub fn exchange(
-    py: Python<'_>,
-    server: &Server,
-    operation: &Operation,
-    outcome: Result<&Status, &Failure>,
-    took: Duration,
-) -> PyResult<()> {
+/// One exchange: origin, what it was about, HTTP status, milliseconds.
+pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -> PyResult<()> {
     let Some(logger) = logger(py, DEBUG)? else { return Ok(()) };
-    let outcome = match outcome {
-        Ok(status) => format!("200 finished={}", status.finished),
-        Err(Failure::Http(failure)) => failure.status.to_string(),
+    let outcome = match &asked.outcome {
+        Ok(answer) => format!("200 {answer}"),
+        Err(Failure::Http(failure)) => failure.http_status.to_string(),
         Err(failure) => failure.to_string(),
     };
-    let milliseconds = took.as_secs_f64() * 1e3;
-    let line = (DEBUG, "%s: bulk operation %s: %s in %.1f ms");
-    let (level, text) = line;
-    let id = operation.to_string();
-    logger.call_method1("log", (level, text, server.origin.as_str(), id, outcome, milliseconds))?;
+    let (about, milliseconds) = (asked.about.to_string(), asked.took.as_secs_f64() * 1e3);
+    let line = (DEBUG, "%s: %s: %s in %.1f ms", server.origin.as_str(), about, outcome, milliseconds);
+    logger.call_method1("log", line)?;
     Ok(())
 }
 
@@ -44,16 +34,16 @@ pub fn tolerated(py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
     Ok(())
 }
 
-static LOGGING: Name = Name::new("logging");
-static IS_ENABLED_FOR: Name = Name::new("isEnabledFor");
+static LOGGING: Interned = Interned::new("logging");
+static IS_ENABLED_FOR: Interned = Interned::new("isEnabledFor");
 
 /// The logger, if anybody listens. A program that never imported logging has set up none, and pays for none.
 fn logger(py: Python<'_>, level: u8) -> PyResult<Option<Bound<'_, PyAny>>> {
-    static LOGGER: Once<PyAny> = Once::new();
+    static LOGGER: Cached<PyAny> = Cached::new();
     let logger = match LOGGER.get(py) {
         Some(logger) => logger,
         None => {
-            let Some(logging) = once::imported(py, &LOGGING)? else { return Ok(None) };
+            let Some(logging) = cached::imported(py, &LOGGING)? else { return Ok(None) };
             // Half imported, by another thread or by the import of logging itself.
             let Ok(get_logger) = logging.getattr("getLogger") else { return Ok(None) };
             let logger = get_logger.call1(("saymon_bulk",))?;

@@ -1,20 +1,17 @@
-//! The core shown to Python. Converts, and decides nothing.
+//! The core shown to Python: `saymon_bulk._core`. What is decided here is about Python alone.
 
 mod arguments;
-mod asyncio;
-mod background;
+mod batch;
+mod cached;
 mod client;
 mod convert;
+mod engine;
 mod errors;
-mod functions;
-mod lane;
 mod log;
-mod mailbox;
-mod many;
-mod once;
-mod runtime;
-mod terms;
-mod waits;
+mod outcome;
+mod status;
+mod twin;
+mod waiting;
 
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
@@ -24,15 +21,17 @@ mod _core {
     use super::*;
 
     #[pymodule_export]
-    use super::asyncio::{_before_fork, _shutdown, Awaited};
+    use super::arguments::{_checked_id, _host_name};
     #[pymodule_export]
     use super::client::Client;
     #[pymodule_export]
-    use super::functions::{_checked_id, _get_bulk_status_future, get_bulk_status};
+    use super::engine::{_before_fork, _shutdown, Awaitable, CompletionQueue};
     #[pymodule_export]
-    use super::mailbox::Mailbox;
+    use super::outcome::Step;
     #[pymodule_export]
-    use super::waits::{AsyncWaits, Waits};
+    use super::status::get_bulk_status;
+    #[pymodule_export]
+    use super::waiting::{AsyncWaits, Waits};
 
     #[pymodule_export]
     #[allow(non_upper_case_globals)]

@@ -1,17 +1,18 @@
-//! login, password → Basic credentials in UTF-8 (RFC 7617), and their removal from foreign text.
+//! login, password → Basic credentials in UTF-8 (RFC 7617).
 
 use std::fmt;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use percent_encoding::utf8_percent_encode;
 use reqwest::header::HeaderValue;
 
 use super::failure::InvalidInput;
-use super::operation;
+use super::text;
 
-/// What the server itself says of credentials. A password that is one of these words stays unmasked:
-/// a gap in a known sentence would tell it.
+const SCHEME: &str = "Basic ";
+
+/// What the server itself says of credentials. A password that is one of these words stays unmasked: a gap in a known
+/// sentence would tell it.
 const DOCUMENTED: [&str; 6] = [
     "Not logged in.",
     "Invalid login or password.",
@@ -21,10 +22,7 @@ const DOCUMENTED: [&str; 6] = [
     "ResourceNotFound",
 ];
 
-/// Shorter passwords occur in any text by chance; masking them would tell more than it hides.
-const SHORTEST_MASKED: usize = 4; // bytes of UTF-8
-
-/// A login and what proves it. Has no `Debug` of its secrets.
+/// A login and what proves it. `Debug` shows no secret.
 #[derive(Clone)]
 pub struct Credentials {
     login: String,
@@ -34,7 +32,7 @@ pub struct Credentials {
 
 impl Credentials {
     pub fn new(login: &str, password: &str) -> Result<Self, InvalidInput> {
-        // RFC 7617 section 2: a colon would end the login early, controls are not allowed in either.
+        // RFC 7617 section 2: a colon ends the login, and controls are not allowed.
         if login.contains(':') {
             return Err(InvalidInput::new("login", "must not hold a colon (RFC 7617)"));
         }
@@ -44,7 +42,7 @@ impl Credentials {
             }
         }
         let token = STANDARD.encode(format!("{login}:{password}"));
-        let mut authorization = HeaderValue::try_from(format!("Basic {token}"))
+        let mut authorization = HeaderValue::try_from(format!("{SCHEME}{token}"))
             .map_err(|_| InvalidInput::new("password", "does not fit into a header"))?;
         authorization.set_sensitive(true);
         Ok(Self { login: login.to_owned(), password: password.to_owned(), authorization })
@@ -58,57 +56,27 @@ impl Credentials {
         &self.authorization
     }
 
-    /// Foreign text without the secrets that a server may echo.
+    /// Removes the secrets from foreign text, which may echo them.
     pub fn mask(&self, text: &str) -> String {
-        self.secrets().iter().fold(text.to_owned(), |text, secret| text.replace(secret, "***"))
+        text::mask(text, &self.secrets())
     }
 
-    /// The same for text that was cut anywhere, which may end in the beginning of a secret.
+    /// Does the same for text that was cut anywhere and may end in the beginning of a secret.
     pub fn mask_cut(&self, text: &str) -> String {
-        let mut text = self.mask(text);
-        let begun = |secret: &String| {
-            (1..secret.len()).rev().find(|length| secret.get(..*length).is_some_and(|head| text.ends_with(head)))
-        };
-        if let Some(length) = self.secrets().iter().filter_map(begun).max() {
-            text.truncate(text.len() - length);
-            text.push_str("***");
-        }
-        text
+        text::mask_cut(text, &self.secrets())
     }
 
-    /// What must not be shown, in the forms in which servers echo; the longest first, as one may hold another.
+    /// Every spelling of the secrets.
     fn secrets(&self) -> Vec<String> {
-        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix("Basic ")).unwrap_or_default();
+        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix(SCHEME)).unwrap_or_default();
         let pair = format!("{}:{}", self.login, self.password);
         let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
         let password = if is_documented { "" } else { self.password.as_str() };
-        // Base64 in its URL alphabet and without its padding too (RFC 4648).
+        // Base64 without its padding and in its URL alphabet too (RFC 4648).
         let unpadded = token.trim_end_matches('=');
-        let mut secrets: Vec<String> = [token, unpadded, &pair, password].into_iter().flat_map(disguises).collect();
-        secrets.push(unpadded.replace('+', "-").replace('/', "_"));
-        secrets.retain(|secret| secret.len() >= SHORTEST_MASKED);
-        secrets.sort_unstable_by_key(|secret| std::cmp::Reverse(secret.len()));
-        secrets.dedup();
-        secrets
+        let url_safe = unpadded.replace('+', "-").replace('/', "_");
+        text::spellings(&[token, unpadded, &url_safe, &pair, password])
     }
-}
-
-/// A secret as it stands in JSON, in a URL and in HTML; lower case is what becomes of it in a host name.
-fn disguises(secret: &str) -> [String; 6] {
-    let json = serde_json::Value::from(secret).to_string();
-    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-    let ascii = json.chars().fold(String::new(), |mut text, c| {
-        if c.is_ascii() {
-            text.push(c);
-        } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
-        }
-        text
-    });
-    let html = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
-    let html = html.iter().fold(secret.to_owned(), |text, (plain, entity)| text.replace(plain, entity));
-    let url = utf8_percent_encode(secret, operation::RESERVED).to_string();
-    [secret.to_owned(), json, ascii, html, url, secret.to_lowercase()]
 }
 
 impl fmt::Debug for Credentials {

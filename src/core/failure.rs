@@ -25,7 +25,19 @@ impl fmt::Display for InvalidInput {
 
 impl std::error::Error for InvalidInput {}
 
-/// Why an exchange gave no status.
+/// TLS or an HTTP client that cannot be set up on this system.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SetupFailure(pub String);
+
+impl fmt::Display for SetupFailure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for SetupFailure {}
+
+/// Why an exchange gave no documented answer.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Failure {
     /// Any HTTP status but 200.
@@ -35,13 +47,13 @@ pub enum Failure {
     /// The exchange took longer than its limit.
     Timeout { limit: Duration },
     /// A 200 that is not the documented answer.
-    Answer { text: String },
+    BadAnswer { text: String },
 }
 
-/// An answer whose HTTP status is not 200; its texts are the server's, escaped and masked.
+/// An answer whose HTTP status is not 200. Its texts are the server's, without secrets.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct HttpFailure {
-    pub status: u16,
+    pub http_status: u16,
     pub code: Option<String>,
     pub message: Option<String>,
     /// What a body of another shape says first.
@@ -71,7 +83,7 @@ impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(failure) => failure.fmt(f),
-            Self::Transport { text, .. } | Self::Answer { text } => f.write_str(text),
+            Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
             Self::Timeout { limit } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
         }
     }
@@ -79,7 +91,7 @@ impl fmt::Display for Failure {
 
 impl fmt::Display for HttpFailure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "HTTP {}", self.status)?;
+        write!(f, "HTTP {}", self.http_status)?;
         if let Some(code) = self.code.as_ref().filter(|code| !code.is_empty()) {
             write!(f, " {}", super::text::escape(code))?;
         }

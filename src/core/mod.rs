@@ -1,14 +1,10 @@
-//! The way of a request, top to bottom: where to, what about, who asks, whom to trust, the exchange, its answer,
-//! then many of them and waiting for them.
+//! A request's way, top to bottom: where to, what about, who asks, how anything is sent and answered, what the server can
+//! be asked. No Python below here.
 
-pub mod answer;
+pub mod api;
 pub mod credentials;
-pub mod exchange;
 pub mod failure;
-pub mod many;
-pub mod operation;
 pub mod origin;
-pub mod proxy;
+pub mod segment;
 mod text;
-pub mod trust;
-pub mod waiting;
+pub mod transport;

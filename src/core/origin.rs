@@ -104,7 +104,7 @@ impl Origin {
 }
 
 /// `name:port`, `[v6]:port` and bare `v6` into the name as a URL has it, and the port.
-pub(super) fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
+pub fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput> {
     if authority.parse::<Ipv6Addr>().is_ok() {
         return Ok((format!("[{authority}]"), None));
     }

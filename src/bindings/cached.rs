@@ -1,7 +1,7 @@
-//! What is made once in a process, without a lock that a fork could find held.
+//! Python objects that are made once, without a lock that a fork could find held.
 //!
 //! pyo3's `PyOnceLock`, and `intern!` on it, leave the interpreter inside their lock at first use. A child forked by another
-//! thread at that moment would wait for ever for a thread that it does not have.
+//! thread at that moment waits for ever: the thread that holds the lock does not exist in the child.
 
 use std::convert::Infallible;
 use std::sync::OnceLock;
@@ -11,9 +11,9 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 
 /// A Python object made at first use. Two threads may both make one; the first stays.
-pub struct Once<T>(OnceLock<Py<T>>);
+pub struct Cached<T>(OnceLock<Py<T>>);
 
-impl<T> Once<T> {
+impl<T> Cached<T> {
     pub const fn new() -> Self {
         Self(OnceLock::new())
     }
@@ -38,18 +38,18 @@ impl<T> Once<T> {
 }
 
 /// A name that Python code is asked for often.
-pub struct Name {
+pub struct Interned {
     text: &'static str,
-    interned: Once<PyString>,
+    interned: Cached<PyString>,
 }
 
-impl Name {
+impl Interned {
     pub const fn new(text: &'static str) -> Self {
-        Self { text, interned: Once::new() }
+        Self { text, interned: Cached::new() }
     }
 }
 
-impl<'a, 'py> IntoPyObject<'py> for &'a Name {
+impl<'a, 'py> IntoPyObject<'py> for &'a Interned {
     type Target = PyString;
     type Output = Borrowed<'a, 'py, PyString>;
     type Error = Infallible;
@@ -60,7 +60,7 @@ impl<'a, 'py> IntoPyObject<'py> for &'a Name {
 }
 
 /// A module, if the program has imported it.
-pub fn imported<'py>(py: Python<'py>, name: &'static Name) -> PyResult<Option<Bound<'py, PyAny>>> {
-    static MODULES: Once<PyDict> = Once::new();
+pub fn imported<'py>(py: Python<'py>, name: &'static Interned) -> PyResult<Option<Bound<'py, PyAny>>> {
+    static MODULES: Cached<PyDict> = Cached::new();
     MODULES.or_try_make(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into()?))?.get_item(name)
 }

@@ -10,19 +10,18 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use super::answer::Status;
-use super::exchange::{Connections, Server};
-use super::failure::{Cause, Failure};
-use super::operation::Operation;
+use super::status::{self, Status};
+use crate::core::failure::{Cause, Failure};
+use crate::core::segment::PathSegment;
+use crate::core::transport::exchange::{Asked, Server, Transport};
 
 /// Each pause is this many times the one before.
 const GROWTH: f64 = 1.5;
 
-/// Each pause is changed at random by up to this part, or many waits would ask in step.
+/// Each pause is changed at random by up to this part, so that many waits do not ask in step.
 const JITTER: f64 = 0.1;
 
-/// What a poll may take although the deadline comes sooner, as the last one begins at the deadline; nothing goes on for
-/// longer than this after it.
+/// How far the last poll may run past the deadline.
 const OVERRUN: Duration = Duration::from_secs(1);
 
 /// How to wait.
@@ -40,25 +39,30 @@ pub struct Plan {
     pub concurrency: usize,
 }
 
-/// What happened to one operation, or at the end to all that are left.
+/// What happened in a wait.
 #[derive(Debug)]
 pub enum Event {
-    /// A good answer, `elapsed` after the start; the wait for this operation is over if it says finished.
-    Polled { operation: Arc<Operation>, status: Status, elapsed: Duration, took: Duration },
-    /// A failure after which polling goes on.
-    Tolerated { operation: Arc<Operation>, failure: Failure, took: Duration },
-    /// A failure that ends the wait for this operation.
-    Failed { operation: Arc<Operation>, failure: Failure, took: Duration },
-    /// A poll that the deadline cut off.
-    Cut { operation: Arc<Operation>, failure: Failure, took: Duration },
+    /// One operation was asked for, `elapsed` after the start.
+    Polled { asked: Asked<Status>, elapsed: Duration, then: Then },
     /// The deadline passed; the last event.
     TimedOut { pending: Vec<Pending>, elapsed: Duration },
+}
+
+/// What a poll means for its operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The wait is over: the operation has finished, or the failure is not tolerated.
+    Over,
+    /// Polling goes on.
+    PollAgain,
+    /// The deadline cut the poll off.
+    CutOff,
 }
 
 /// An operation that had not finished by the deadline.
 #[derive(Debug)]
 pub struct Pending {
-    pub operation: Arc<Operation>,
+    pub operation: PathSegment,
     /// The last good answer.
     pub status: Option<Status>,
     /// The failure that was tolerated last.
@@ -68,14 +72,15 @@ pub struct Pending {
 /// Waits for operations, all on one schedule's rules and under one deadline.
 pub struct Waits {
     shared: Arc<Shared>,
-    turns: FuturesUnordered<Taking>,
+    turns: FuturesUnordered<Turn>,
     late: Vec<Pending>,
 }
 
-type Taking = Pin<Box<dyn Future<Output = (Wait, Turn)> + Send>>;
+/// A pause and a poll. The result is None if the deadline passed before the poll.
+type Turn = Pin<Box<dyn Future<Output = (Wait, Option<(Asked<Status>, Then)>)> + Send>>;
 
 struct Shared {
-    connections: Connections,
+    transport: Transport,
     server: Arc<Server>,
     plan: Plan,
     started: Instant,
@@ -83,9 +88,9 @@ struct Shared {
 }
 
 impl Waits {
-    pub fn new(connections: Connections, server: Arc<Server>, operations: Vec<Operation>, plan: Plan) -> Self {
+    pub fn new(transport: Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> Self {
         let polls = Semaphore::new(plan.concurrency.min(Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared { connections, server, plan, started: Instant::now(), polls });
+        let shared = Arc::new(Shared { transport, server, plan, started: Instant::now(), polls });
         let turns = FuturesUnordered::new();
         for operation in operations {
             turns.push(Wait::new(operation, &shared).turn(shared.clone()));
@@ -93,34 +98,22 @@ impl Waits {
         Self { shared, turns, late: Vec::new() }
     }
 
-    /// The next event; None when every operation has ended. Safe to drop and call again.
+    /// The next event; None when every wait is over. Safe to drop and call again.
     pub async fn next(&mut self) -> Option<Event> {
         loop {
-            let Some((wait, turn)) = self.turns.next().await else {
+            let Some((wait, polled)) = self.turns.next().await else {
                 let pending = std::mem::take(&mut self.late);
                 let elapsed = self.shared.started.elapsed();
                 return (!pending.is_empty()).then_some(Event::TimedOut { pending, elapsed });
             };
-            let operation = wait.pending.operation.clone();
-            match turn {
-                Turn::Good { status, took } => {
-                    if !status.finished {
-                        self.turns.push(wait.turn(self.shared.clone()));
-                    }
-                    let elapsed = self.shared.started.elapsed();
-                    return Some(Event::Polled { operation, status, elapsed, took });
-                }
-                Turn::Tolerated { failure, took } => {
-                    self.turns.push(wait.turn(self.shared.clone()));
-                    return Some(Event::Tolerated { operation, failure, took });
-                }
-                Turn::Cut { failure, took } => {
-                    self.turns.push(wait.turn(self.shared.clone()));
-                    return Some(Event::Cut { operation, failure, took });
-                }
-                Turn::Fatal { failure, took } => return Some(Event::Failed { operation, failure, took }),
-                Turn::Late => self.late.push(wait.pending),
+            let Some((asked, then)) = polled else {
+                self.late.push(wait.pending);
+                continue;
+            };
+            if then != Then::Over {
+                self.turns.push(wait.turn(self.shared.clone()));
             }
+            return Some(Event::Polled { asked, elapsed: self.shared.started.elapsed(), then });
         }
     }
 }
@@ -129,15 +122,6 @@ impl std::fmt::Debug for Waits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Waits").field("running", &self.turns.len()).finish_non_exhaustive()
     }
-}
-
-/// How one turn, a pause and a poll, ended.
-enum Turn {
-    Good { status: Status, took: Duration },
-    Tolerated { failure: Failure, took: Duration },
-    Fatal { failure: Failure, took: Duration },
-    Cut { failure: Failure, took: Duration },
-    Late,
 }
 
 /// The wait for one operation, between two turns.
@@ -150,65 +134,71 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(operation: Operation, shared: &Shared) -> Self {
-        let pending = Pending { operation: Arc::new(operation), status: None, failure: None };
+    fn new(operation: PathSegment, shared: &Shared) -> Self {
+        let pending = Pending { operation, status: None, failure: None };
         Self { pending, pause: shared.plan.interval, due: shared.started, failures: 0, was_last: false }
     }
 
-    fn turn(mut self, shared: Arc<Shared>) -> Taking {
+    fn turn(mut self, shared: Arc<Shared>) -> Turn {
         Box::pin(async move {
-            let turn = self.take_turn(&shared).await;
-            (self, turn)
+            let polled = self.poll(&shared).await;
+            (self, polled)
         })
     }
 
-    async fn take_turn(&mut self, shared: &Shared) -> Turn {
+    async fn poll(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
         if self.was_last {
-            return Turn::Late;
+            return None;
         }
         tokio::time::sleep_until(self.due).await;
         // Never closed, so a permit always comes.
         let permit = shared.polls.acquire().await;
-        let asked = Instant::now();
-        let Some(limit) = shared.limit(asked) else { return Turn::Late };
-        self.was_last = shared.is_over(asked);
-        // Boxed, for an exchange is five times the size of a pause, which is what most operations are in.
-        let exchange = Box::pin(shared.connections.status_within(limit, &shared.server, &self.pending.operation));
-        let outcome = exchange.await;
+        let now = Instant::now();
+        let limit = shared.limit(now)?;
+        self.was_last = shared.is_over(now);
+        let call = status::call(&self.pending.operation);
+        // Boxed: an exchange is five times the size of a pause, and most operations are in a pause.
+        let asked = Box::pin(shared.transport.ask_within(limit, &shared.server, call)).await;
         drop(permit);
-        let took = asked.elapsed();
-        match outcome {
-            Ok(status) => {
-                self.failures = 0;
-                self.pending.failure = None;
-                if !status.finished {
-                    self.pending.status = Some(status.clone());
-                    self.schedule(shared, None);
-                }
-                Turn::Good { status, took }
-            }
-            Err(Failure::Timeout { limit }) if limit < shared.server.request_timeout => {
-                // Cut by the deadline, not by a slow server.
-                self.was_last = true;
-                let failure = Failure::Timeout { limit };
-                self.pending.failure = Some(failure.clone());
-                Turn::Cut { failure, took }
-            }
-            Err(failure) if !is_tolerable(&failure, self.pending.status.is_some()) => Turn::Fatal { failure, took },
-            Err(failure) => {
-                self.failures += 1;
-                if self.failures > shared.plan.retries {
-                    return Turn::Fatal { failure, took };
-                }
-                let retry_after = match &failure {
-                    Failure::Http(failure) => failure.retry_after,
-                    _ => None,
-                };
-                self.schedule(shared, retry_after);
-                self.pending.failure = Some(failure.clone());
-                Turn::Tolerated { failure, took }
-            }
+        let then = match &asked.outcome {
+            Ok(status) => self.answered(shared, status),
+            Err(failure) => self.failed(shared, failure),
+        };
+        Some((asked, then))
+    }
+
+    fn answered(&mut self, shared: &Shared, status: &Status) -> Then {
+        self.failures = 0;
+        self.pending.failure = None;
+        if status.finished {
+            return Then::Over;
         }
+        self.pending.status = Some(status.clone());
+        self.schedule(shared, None);
+        Then::PollAgain
+    }
+
+    fn failed(&mut self, shared: &Shared, failure: &Failure) -> Then {
+        if matches!(failure, Failure::Timeout { limit } if *limit < shared.server.request_timeout) {
+            // The deadline cut the poll off; the server may be well.
+            self.was_last = true;
+            self.pending.failure = Some(failure.clone());
+            return Then::CutOff;
+        }
+        if !is_tolerable(failure, self.pending.status.is_some()) {
+            return Then::Over;
+        }
+        self.failures += 1;
+        if self.failures > shared.plan.retries {
+            return Then::Over;
+        }
+        let retry_after = match failure {
+            Failure::Http(failure) => failure.retry_after,
+            _ => None,
+        };
+        self.schedule(shared, retry_after);
+        self.pending.failure = Some(failure.clone());
+        Then::PollAgain
     }
 
     /// Sets the next poll: after the pause, or when the server asks for it, but not after the deadline.
@@ -245,14 +235,14 @@ impl Shared {
     }
 }
 
-/// Whether polling goes on after a failure. Before the first good answer a name, a port or a protocol is more likely
-/// wrong than down.
+/// Whether polling goes on after a failure. Before the first good answer, a name, a port or a protocol is more likely wrong
+/// than down.
 fn is_tolerable(failure: &Failure, answered: bool) -> bool {
     match failure {
-        Failure::Http(failure) => matches!(failure.status, 408 | 429 | 500 | 502 | 503 | 504),
+        Failure::Http(failure) => matches!(failure.http_status, 408 | 429 | 500 | 502 | 503 | 504),
         Failure::Timeout { .. } | Failure::Transport { cause: Cause::Cut, .. } => true,
         Failure::Transport { cause: Cause::Resolve | Cause::Connect | Cause::Tls, .. } => answered,
-        Failure::Transport { cause: Cause::Certificate, .. } | Failure::Answer { .. } => false,
+        Failure::Transport { cause: Cause::Certificate, .. } | Failure::BadAnswer { .. } => false,
     }
 }
 
@@ -305,7 +295,7 @@ mod tests {
 
     #[test]
     fn tells_the_tolerable_from_the_fatal() {
-        let http = |status| Failure::Http(Box::new(HttpFailure { status, ..HttpFailure::default() }));
+        let http = |http_status| Failure::Http(Box::new(HttpFailure { http_status, ..HttpFailure::default() }));
         for status in [408, 429, 500, 502, 503, 504] {
             assert!(is_tolerable(&http(status), false), "{status}");
         }
@@ -319,6 +309,6 @@ mod tests {
         assert!(is_tolerable(&transport(Cause::Cut), false));
         assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN }, false));
         assert!(!is_tolerable(&transport(Cause::Certificate), true));
-        assert!(!is_tolerable(&Failure::Answer { text: String::new() }, true));
+        assert!(!is_tolerable(&Failure::BadAnswer { text: String::new() }, true));
     }
 }

@@ -1,4 +1,4 @@
-//! asyncio: one background thread drives all exchanges of all event loops and never enters the interpreter.
+//! asyncio: one background thread drives the exchanges of all event loops and never enters the interpreter.
 
 use std::sync::mpsc;
 use std::time::Duration;
@@ -8,53 +8,51 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
-use super::mailbox::Mailboxes;
-use super::terms::Stores;
+use crate::core::transport::pool::Clients;
 
-/// How long the exit waits for the driver, and for a knock at a loop that is under way.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the exit waits for the background thread, and for a wake-up of a loop that is under way.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The asyncio side of an engine.
+/// asyncio's part of an engine.
 #[derive(Default)]
-pub struct Background {
-    driver: Option<Driver>,
-    pub stores: Stores,
-    pub mailboxes: Mailboxes,
+pub struct Asyncio {
+    runtime: Option<BackgroundRuntime>,
+    pub clients: Clients,
     is_shut: bool,
 }
 
-pub struct Driver {
+pub struct BackgroundRuntime {
     pub handle: Handle,
     stop: oneshot::Sender<()>,
     alive: mpsc::SyncSender<()>,
-    /// Disconnected once nothing of it is alive.
+    /// Disconnected when the thread and all its jobs have ended.
     ended: mpsc::Receiver<()>,
 }
 
-impl Background {
-    /// The driver, started at first use; an error once it has been shut.
-    pub fn driver(&mut self) -> PyResult<&Driver> {
+impl Asyncio {
+    /// The runtime, started at first use; an error after the exit has begun.
+    pub fn runtime(&mut self) -> PyResult<&BackgroundRuntime> {
         if self.is_shut {
             return Err(PyRuntimeError::new_err("the interpreter is shutting down"));
         }
-        let driver = match self.driver.take() {
-            Some(driver) => driver,
-            None => Driver::start()?,
+        let runtime = match self.runtime.take() {
+            Some(runtime) => runtime,
+            None => BackgroundRuntime::start()?,
         };
-        Ok(self.driver.insert(driver))
+        Ok(self.runtime.insert(runtime))
     }
 
-    pub fn running(&self) -> Option<&Driver> {
-        self.driver.as_ref()
+    pub fn running(&self) -> Option<&BackgroundRuntime> {
+        self.runtime.as_ref()
     }
 
-    pub fn shut(&mut self) -> Option<Driver> {
+    pub fn shut(&mut self) -> Option<BackgroundRuntime> {
         self.is_shut = true;
-        self.driver.take()
+        self.runtime.take()
     }
 }
 
-impl Driver {
+impl BackgroundRuntime {
     fn start() -> PyResult<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -70,7 +68,7 @@ impl Driver {
     }
 
     /// Runs on another thread what has to wait for the interpreter.
-    pub fn apart(&self, job: impl FnOnce() + Send + 'static) {
+    pub fn spawn_blocking(&self, job: impl FnOnce() + Send + 'static) {
         let running = self.alive.clone();
         self.handle.spawn_blocking(move || {
             job();
@@ -78,11 +76,11 @@ impl Driver {
         });
     }
 
-    /// To be called detached, or what waits for the interpreter could not end.
+    /// To be called detached: a job that waits for the interpreter could not end otherwise.
     pub fn stop(self) {
         let Self { stop, alive, ended, .. } = self;
         let _ = stop.send(());
         drop(alive);
-        let _ = ended.recv_timeout(PATIENCE);
+        let _ = ended.recv_timeout(SHUTDOWN_TIMEOUT);
     }
 }

@@ -1,4 +1,4 @@
-//! verify → whom a TLS connection trusts.
+//! verify → whom a TLS connection trusts, and its TLS configuration.
 
 use std::fmt;
 use std::fs;
@@ -14,21 +14,36 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
-use super::failure::InvalidInput;
-use super::text;
+use crate::core::failure::{InvalidInput, SetupFailure};
+use crate::core::text;
 
-/// Whose certificates are good. Plain data, and the key by which connections are kept apart.
+/// The `verify` argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verify {
+    System,
+    /// The path of a CA file.
+    File(PathBuf),
+    Off,
+}
+
+/// All that TLS connections must have in common to be shared. Plain data.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsOptions {
+    pub trust: Trust,
+}
+
+/// Whose certificates are trusted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Trust {
     /// The system's store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
     System(SystemStore),
     /// The certificates of one file, and no others.
     File(Arc<CaFile>),
-    /// Anyone's: encrypted, but to whom is unknown.
-    Nobody,
+    /// Anyone's: the connection is encrypted, but the server's identity is unknown.
+    Anyone,
 }
 
-/// What the environment says of the system's store.
+/// The system's store, as the environment names it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SystemStore {
     file: Option<PathBuf>,
@@ -45,29 +60,29 @@ impl SystemStore {
 /// A CA file as it was when read.
 #[derive(Debug)]
 pub struct CaFile {
-    stamp: CaStamp,
+    stamp: FileStamp,
     certificates: Vec<CertificateDer<'static>>,
 }
 
-/// Tells without reading it whether a CA file is still the one that was read.
+/// Detects a changed file by path, length and modification time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CaStamp {
+pub struct FileStamp {
     path: PathBuf,
     length: u64,
     modified: Option<SystemTime>,
 }
 
-impl CaStamp {
+impl FileStamp {
     pub fn of(path: &Path) -> Result<Self, InvalidInput> {
         let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        // Relative paths are told apart by the folder that they start from.
+        // A relative path depends on the working directory of this moment.
         let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
         Ok(Self { path, length: meta.len(), modified: meta.modified().ok() })
     }
 }
 
 impl CaFile {
-    pub fn read(stamp: CaStamp) -> Result<Self, InvalidInput> {
+    pub fn read(stamp: FileStamp) -> Result<Self, InvalidInput> {
         let pem = fs::read(&stamp.path).map_err(|error| unreadable(&stamp.path, &error))?;
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
         let certificates = certificates.map_err(|error| unreadable(&stamp.path, &error))?;
@@ -82,7 +97,7 @@ impl CaFile {
         Ok(file)
     }
 
-    pub fn stamp(&self) -> &CaStamp {
+    pub fn stamp(&self) -> &FileStamp {
         &self.stamp
     }
 
@@ -107,48 +122,47 @@ fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
     InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", path.display()))
 }
 
-impl Trust {
-    /// The TLS side of every connection under this trust: TLS 1.2 and 1.3.
-    pub fn tls(&self) -> Result<ClientConfig, rustls::Error> {
+impl TlsOptions {
+    /// The configuration of all connections with these options: TLS 1.2 and 1.3.
+    pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
         let provider = Arc::new(ring::default_provider());
-        let judge = Judge { trust: self.clone(), provider: provider.clone(), roots: OnceLock::new() };
-        Ok(ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()?
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(judge))
-            .with_no_client_auth())
+        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), roots: OnceLock::new() };
+        let builder = ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
+        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
     }
 }
 
-/// Judges certificates under a [`Trust`]. The trust store is read at the first handshake, not before:
-/// plain http must work on a machine that has none, and reading it takes milliseconds.
+/// Verifies certificates under a [`Trust`]. The trust store is read at the first handshake: plain http must work on a
+/// machine that has none, and reading it takes milliseconds.
 #[derive(Debug)]
-struct Judge {
+struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
     roots: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
 }
 
-impl Judge {
+impl Verifier {
     fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
         let verifier = self.roots.get_or_init(|| match &self.trust {
             Trust::System(store) => system_verifier(store, &self.provider),
             Trust::File(file) => {
                 file.roots().map_err(|error| error.to_string()).and_then(|roots| verifier(roots, &self.provider))
             }
-            Trust::Nobody => Err("certificates are not checked".to_owned()),
+            Trust::Anyone => Err("certificates are not checked".to_owned()),
         });
         verifier.as_ref().map_err(|text| rustls::Error::General(text.clone()))
     }
 
-    /// A certificate that stands itself in the CA file vouches for itself: `openssl req -x509` marks
-    /// self-signed ones as CAs, which RFC 5280 path building does not take at a chain's end.
+    /// Whether the certificate itself stands in the CA file. `openssl req -x509` marks self-signed certificates as CAs, which
+    /// path building refuses at a chain's end (RFC 5280 section 6).
     fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
         matches!(&self.trust, Trust::File(file) if file.certificates.iter().any(|own| own.as_ref() == certificate.as_ref()))
     }
 }
 
-impl ServerCertVerifier for Judge {
+impl ServerCertVerifier for Verifier {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -157,7 +171,7 @@ impl ServerCertVerifier for Judge {
         ocsp_response: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        if self.trust == Trust::Nobody {
+        if self.trust == Trust::Anyone {
             return Ok(ServerCertVerified::assertion());
         }
         let verdict = self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
@@ -165,7 +179,7 @@ impl ServerCertVerifier for Judge {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
                 Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
             }
-            // webpki looks at the dates before it refuses a CA at the chain's end, so only the name is left to check.
+            // webpki checks the dates before it refuses a CA at the chain's end; the name is still unchecked.
             Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
                 if is_ca_at_the_end(&reason) && self.is_pinned(end_entity) =>
             {
@@ -215,7 +229,7 @@ impl ServerCertVerifier for Judge {
 }
 
 /// Why a certificate was refused, in words that can be looked up.
-pub fn in_words(reason: &CertificateError) -> String {
+pub fn describe(reason: &CertificateError) -> String {
     let words = match reason {
         CertificateError::UnknownIssuer => "unknown issuer: no trusted CA has signed it".to_owned(),
         CertificateError::Other(OtherError(reason)) => reason.to_string(),
@@ -250,8 +264,8 @@ fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<
     }
 }
 
-/// The store's one file, or failing that its directories: Debian keeps the same certificates in both,
-/// and parsing them twice would double the time of a first call.
+/// Reads the store's one file, or its directories if there is none. Debian keeps the same certificates in both, and parsing
+/// them twice would double the time of a first call.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let chosen = store.file.is_some() || store.directory.is_some();

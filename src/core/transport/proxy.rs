@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use reqwest::{ClientBuilder, Proxy, Url};
 
-use super::origin::{self, Origin};
+use crate::core::origin::{self, Origin};
 
 /// Lower case goes before upper case, as in curl and in Python's urllib.
 const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];

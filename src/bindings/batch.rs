@@ -1,0 +1,87 @@
+//! Many statuses, blocking and awaited, as a dict in the order of the ids.
+
+use std::sync::Arc;
+use std::thread;
+
+use pyo3::prelude::*;
+use tokio::sync::mpsc;
+
+use crate::core::api::batch::{self, Batch};
+use crate::core::api::status::Status;
+use crate::core::segment::PathSegment;
+use crate::core::transport::exchange::{Asked, Server, Transport};
+
+use super::arguments::Target;
+use super::engine::{Awaitable, Engine, RuntimeGuard};
+use super::{outcome, twin};
+
+/// Asks from several threads where that is quicker; so it is the one verb that does not go through [`twin::block`].
+pub fn block<'py>(
+    py: Python<'py>,
+    target: &Target,
+    operations: &[PathSegment],
+    concurrency: usize,
+    return_exceptions: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let engine = Engine::current();
+    let (mut runtime, transport) = engine.acquire(&target.key)?;
+    let workers = batch::workers(&target.server.origin, operations.len(), concurrency);
+    let helpers = (1..workers).map(|_| engine.acquire(&target.key)).collect::<PyResult<Vec<_>>>()?;
+    let share = concurrency / workers;
+
+    let batch = Batch::new(&target.server, operations, !return_exceptions);
+    thread::scope(|scope| {
+        let (working, mut all_done) = mpsc::channel::<()>(1);
+        for (runtime, transport) in helpers {
+            let (batch, working) = (&batch, working.clone());
+            let help = move || {
+                help(batch, runtime, &transport, share);
+                drop(working);
+            };
+            // If no thread can be started, the other workers do its part.
+            let _ = thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn_scoped(scope, help);
+        }
+        drop(working);
+        let done = runtime.block_on(py, async {
+            batch.work(&transport, concurrency - share * (workers - 1)).await;
+            all_done.recv().await
+        });
+        done.inspect_err(|_| batch.stop())
+    })?;
+    if batch.is_stopped() {
+        runtime.discard();
+    }
+    drop(runtime);
+    outcome::values(py, &target.server, batch.results(), return_exceptions)
+}
+
+fn help(batch: &Batch<'_>, mut runtime: RuntimeGuard, transport: &Transport, concurrency: usize) {
+    let _ = runtime.block_on_detached(batch.work(transport, concurrency));
+    if batch.is_stopped() {
+        // Requests were dropped in flight, and nobody drives their connections.
+        runtime.discard();
+    }
+}
+
+pub fn awaitable(
+    py: Python<'_>,
+    target: &Target,
+    operations: Vec<PathSegment>,
+    concurrency: usize,
+    return_exceptions: bool,
+) -> PyResult<Awaitable> {
+    let ask = |transport, server| ask(transport, server, operations, concurrency, !return_exceptions);
+    twin::awaitable(py, target, ask, move |py, server, results| outcome::values(py, server, results, return_exceptions))
+}
+
+async fn ask(
+    transport: Transport,
+    server: Arc<Server>,
+    operations: Vec<PathSegment>,
+    concurrency: usize,
+    stop_at_failure: bool,
+) -> Vec<Asked<Status>> {
+    let batch = Batch::new(&server, &operations, stop_at_failure);
+    batch.work(&transport, concurrency).await;
+    batch.results().collect()
+}

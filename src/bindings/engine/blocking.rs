@@ -1,0 +1,145 @@
+//! Blocking calls: each acquires a runtime with its connections and drives it on its own thread. A call hops to no other
+//! thread, and as many runtimes exist as calls run at the same time.
+
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures_util::future::{Either, select};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use tokio::runtime::{Builder, Runtime};
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use crate::core::transport::exchange::Transport;
+use crate::core::transport::pool::{Clients, Key, TlsConfigs};
+use crate::core::transport::yields;
+use crate::lock::lock;
+
+use super::process::Process;
+
+/// How often a blocking call looks for signals: Ctrl-C must end it within 0.1 s.
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
+const TIMER_CHECK: u32 = 3;
+
+/// Idle runtimes that are kept; bounds memory, otherwise arbitrary.
+const MAX_IDLE_RUNTIMES: usize = 64;
+
+struct BlockingRuntime {
+    runtime: Runtime,
+    clients: Clients,
+    /// Kept from call to call: a timer that is set wakes the very thread that sets it, by a write and a poll.
+    signal_check: Interval,
+}
+
+impl BlockingRuntime {
+    fn new() -> PyResult<Self> {
+        let runtime = Builder::new_current_thread().enable_all().event_interval(TIMER_CHECK).build()?;
+        let mut signal_check = {
+            let _entered = runtime.enter();
+            interval(SIGNAL_CHECK)
+        };
+        signal_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        Ok(Self { runtime, clients: Clients::default(), signal_check })
+    }
+}
+
+/// Runtimes that no call holds. The last one used is at the end: its connections are the warmest.
+pub struct RuntimePool {
+    process: Process,
+    idle: Mutex<Vec<BlockingRuntime>>,
+}
+
+impl RuntimePool {
+    pub fn of(process: Process) -> Self {
+        Self { process, idle: Mutex::default() }
+    }
+
+    pub fn acquire(&'static self) -> PyResult<RuntimeGuard> {
+        let idle = lock(&self.idle).pop();
+        let runtime = idle.map_or_else(BlockingRuntime::new, Ok)?;
+        Ok(RuntimeGuard { pool: self, runtime: Some(runtime) })
+    }
+}
+
+/// A runtime that one call holds.
+pub struct RuntimeGuard {
+    pool: &'static RuntimePool,
+    runtime: Option<BlockingRuntime>,
+}
+
+impl RuntimeGuard {
+    fn runtime(&mut self) -> PyResult<&mut BlockingRuntime> {
+        self.runtime.as_mut().ok_or_else(|| PyRuntimeError::new_err("the call was interrupted"))
+    }
+
+    pub fn transport(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> PyResult<Transport> {
+        Ok(self.runtime()?.clients.get_or_make(key, configs)?)
+    }
+
+    /// The process whose runtime this is.
+    pub fn process(&self) -> Process {
+        self.pool.process
+    }
+
+    /// Runs a future on this thread, detached. Signals are looked for between its steps: a handler may raise, and it may call
+    /// this package.
+    pub fn block_on<F>(&mut self, py: Python<'_>, future: F) -> PyResult<F::Output>
+    where
+        F: Future + Send,
+        F::Output: Send,
+    {
+        let mut future = pin!(future);
+        loop {
+            let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
+            let step = py.detach(|| {
+                runtime.block_on(yields::flush_wakeups(async {
+                    match select(future.as_mut(), pin!(signal_check.tick())).await {
+                        Either::Left((output, _)) => Some(output),
+                        Either::Right(_) => None,
+                    }
+                }))
+            });
+            if let Some(output) = step {
+                return Ok(output);
+            }
+            if let Err(interrupt) = py.check_signals() {
+                self.discard();
+                return Err(interrupt);
+            }
+        }
+    }
+
+    /// Runs a future on a thread that is not Python's, where no signal arrives.
+    pub fn block_on_detached<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
+        Ok(self.runtime()?.runtime.block_on(yields::flush_wakeups(future)))
+    }
+
+    /// Drops the runtime and its connections. A request in flight would otherwise wait until the runtime is next driven.
+    pub fn discard(&mut self) {
+        let Some(runtime) = self.runtime.take() else { return };
+        if self.process().is_current() {
+            runtime.runtime.shutdown_background();
+        } else {
+            std::mem::forget(runtime);
+        }
+    }
+}
+
+impl Drop for RuntimeGuard {
+    fn drop(&mut self) {
+        if self.process().is_current()
+            && let Some(runtime) = self.runtime.take()
+        {
+            let mut idle = lock(&self.pool.idle);
+            if idle.len() < MAX_IDLE_RUNTIMES {
+                return idle.push(runtime);
+            }
+            drop(idle);
+            self.runtime = Some(runtime);
+        }
+        self.discard();
+    }
+}

@@ -1,0 +1,148 @@
+//! What a process owns: runtimes for blocking calls, a background thread for asyncio, the TLS configurations of both.
+//!
+//! An engine belongs to one process. A forked child finds its parent's engine and leaves it alone, since the sockets, timers
+//! and locks in it are the parent's. The child makes an engine of its own; an inherited one is leaked and never dropped.
+//!
+//! This is the one way in: the files beside it know nothing of the engine and get what they need handed down.
+
+mod awaitable;
+mod background;
+mod blocking;
+mod completions;
+mod process;
+
+use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::{Arc, Mutex};
+
+use pyo3::prelude::*;
+use pyo3_async_runtimes::get_running_loop;
+
+use crate::core::failure::InvalidInput;
+use crate::core::origin::Origin;
+use crate::core::transport::exchange::Transport;
+use crate::core::transport::pool::{Key, TlsConfigs, Verify};
+use crate::lock::lock;
+
+use super::cached::{self, Interned};
+use background::{Asyncio, BackgroundRuntime};
+use blocking::RuntimePool;
+use completions::Queues;
+use process::Process;
+
+pub use awaitable::Awaitable;
+pub use blocking::RuntimeGuard;
+pub use completions::CompletionQueue;
+
+/// All that a process owns.
+pub struct Engine {
+    pub process: Process,
+    tls: TlsConfigs,
+    runtimes: RuntimePool,
+    asyncio: Mutex<Asyncio>,
+    queues: Mutex<Queues>,
+    last_host: Mutex<Option<(String, Origin)>>,
+}
+
+static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
+
+impl Engine {
+    /// This process's engine, made at first use and again after a fork. For the ends of a verb alone: what lies deeper is
+    /// handed its part of the engine.
+    #[allow(unsafe_code)]
+    pub fn current() -> &'static Self {
+        loop {
+            if let Some(engine) = Self::existing() {
+                return engine;
+            }
+            let found = ENGINE.load(Ordering::Acquire);
+            let process = Process::current();
+            let made = Box::into_raw(Box::new(Self {
+                process,
+                tls: TlsConfigs::default(),
+                runtimes: RuntimePool::of(process),
+                asyncio: Mutex::default(),
+                queues: Mutex::default(),
+                last_host: Mutex::default(),
+            }));
+            if ENGINE.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
+                // SAFETY: `made` was not stored, so this function alone owns it.
+                drop(unsafe { Box::from_raw(made) });
+            }
+        }
+    }
+
+    /// This process's engine if it has one.
+    #[allow(unsafe_code)]
+    fn existing() -> Option<&'static Self> {
+        // SAFETY: ENGINE holds null or a pointer from Box::into_raw, and what is stored there is never freed.
+        unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.filter(|engine| engine.process.is_current())
+    }
+
+    /// The key that `verify` and the environment give now.
+    pub fn key(&self, verify: &Verify) -> Result<Arc<Key>, InvalidInput> {
+        self.tls.key(verify)
+    }
+
+    /// Reads a host. A script asks one server again and again, so the last host is kept.
+    pub fn origin(&self, host: &str) -> Result<Origin, InvalidInput> {
+        let mut last = lock(&self.last_host);
+        if let Some((text, origin)) = &*last
+            && text == host
+        {
+            return Ok(origin.clone());
+        }
+        let origin = Origin::parse(host)?;
+        *last = Some((host.to_owned(), origin.clone()));
+        Ok(origin)
+    }
+
+    /// A runtime for one blocking call, and the transport in it.
+    pub fn acquire(&'static self, key: &Arc<Key>) -> PyResult<(RuntimeGuard, Transport)> {
+        let mut runtime = self.runtimes.acquire()?;
+        let transport = runtime.transport(key, &self.tls)?;
+        Ok((runtime, transport))
+    }
+
+    /// The transport of all event loops.
+    pub fn transport(&self, key: &Arc<Key>) -> PyResult<Transport> {
+        Ok(lock(&self.asyncio).clients.get_or_make(key, &self.tls)?)
+    }
+
+    /// Starts a core future in the background. `finish` makes its Python value on the thread of the running loop.
+    pub fn awaitable<F, C>(&'static self, py: Python<'_>, future: F, finish: C) -> PyResult<Awaitable>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send,
+        C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+    {
+        awaitable::start(py, &self.asyncio, &self.queues, future, finish)
+    }
+
+    /// Runs a core future in the background and tells nobody. After the exit has begun there is nothing to run for.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
+        if let Some(runtime) = lock(&self.asyncio).running() {
+            runtime.handle.spawn(future);
+        }
+    }
+}
+
+/// Ends the background thread of this process while Python still works. Idempotent; blocking calls go on.
+#[pyfunction]
+pub fn _shutdown(py: Python<'_>) {
+    let Some(engine) = Engine::existing() else { return };
+    let runtime = lock(&engine.asyncio).shut();
+    py.detach(|| runtime.map(BackgroundRuntime::stop));
+}
+
+/// Called before every fork. The first use of pyo3-async-runtimes must not happen in a child, which could find its set-up
+/// half done by another thread.
+#[pyfunction]
+pub fn _before_fork(py: Python<'_>) -> PyResult<()> {
+    static ASYNCIO: Interned = Interned::new("asyncio");
+    if cached::imported(py, &ASYNCIO)?.is_some() {
+        // Fails outside a loop, after the set-up.
+        let _ = get_running_loop(py);
+    }
+    Ok(())
+}

@@ -1,0 +1,99 @@
+//! What came of a call → a log line, then a dict or an exception.
+
+use std::slice;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList};
+
+use crate::core::api::status::Status;
+use crate::core::api::waiting::{Event, Then};
+use crate::core::transport::exchange::{Asked, Server};
+
+use super::{convert, errors, log};
+
+/// One status: its dict, or an exception.
+pub fn value<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> PyResult<Bound<'py, PyAny>> {
+    log::exchange(py, server, &asked)?;
+    match asked.outcome {
+        Ok(status) => Ok(convert::status(py, &status)?.into_any()),
+        Err(failure) => Err(errors::exception(py, &failure, &server.origin, &asked.about)),
+    }
+}
+
+/// A batch: a dict from id to status, with exceptions among the statuses, or the first exception.
+pub fn values<'py>(
+    py: Python<'py>,
+    server: &Server,
+    results: impl IntoIterator<Item = Asked<Status>>,
+    return_exceptions: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let statuses = PyDict::new(py);
+    let mut first_error = None;
+    for asked in results {
+        let about = asked.about.clone();
+        match value(py, server, asked) {
+            Ok(status) => statuses.set_item(about.id(), status)?,
+            Err(error) if return_exceptions => statuses.set_item(about.id(), error.into_value(py))?,
+            Err(error) => first_error = first_error.or(Some(error)),
+        }
+    }
+    first_error.map_or(Ok(statuses.into_any()), Err)
+}
+
+/// What happened to one operation of a wait.
+#[pyclass(frozen, get_all, module = "saymon_bulk._core")]
+pub struct Step {
+    id: Py<PyAny>,
+    /// The status of a good answer.
+    status: Option<Py<PyDict>>,
+    /// The exception of a failure.
+    error: Option<Py<PyAny>>,
+    /// Seconds since the start of the wait.
+    elapsed: f64,
+    /// Whether the wait for this operation is over.
+    is_over: bool,
+}
+
+/// An event of a wait: a step for each operation that it is about, or an exception that ends the wait.
+pub fn steps<'py>(
+    py: Python<'py>,
+    server: &Server,
+    event: Event,
+    return_exceptions: bool,
+) -> PyResult<Bound<'py, PyAny>> {
+    let steps = PyList::empty(py);
+    match event {
+        Event::Polled { asked, elapsed, then } => {
+            log::exchange(py, server, &asked)?;
+            let step = |status, error| {
+                let id = asked.about.id().into_pyobject(py)?.into_any().unbind();
+                PyResult::Ok(Step { id, status, error, elapsed: elapsed.as_secs_f64(), is_over: then == Then::Over })
+            };
+            match &asked.outcome {
+                Ok(status) => steps.append(step(Some(convert::status(py, status)?.unbind()), None)?)?,
+                Err(_) if then == Then::CutOff => {}
+                Err(failure) => {
+                    let error = errors::exception(py, failure, &server.origin, &asked.about);
+                    if then == Then::Over && !return_exceptions {
+                        return Err(error);
+                    }
+                    let error = error.into_value(py);
+                    if then == Then::PollAgain {
+                        log::tolerated(py, error.bind(py))?;
+                    }
+                    steps.append(step(None, Some(error.into_any()))?)?;
+                }
+            }
+        }
+        Event::TimedOut { pending, elapsed } if return_exceptions => {
+            for one in &pending {
+                let error = errors::timed_out(py, slice::from_ref(one), elapsed, &server.origin)?;
+                let id = one.operation.as_str().into_pyobject(py)?.into_any().unbind();
+                let error = Some(error.into_value(py).into_any());
+                steps.append(Step { id, status: None, error, elapsed: elapsed.as_secs_f64(), is_over: true })?;
+            }
+        }
+        Event::TimedOut { pending, elapsed } => return Err(errors::timed_out(py, &pending, elapsed, &server.origin)?),
+    }
+    Ok(steps.into_any())
+}

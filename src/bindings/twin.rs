@@ -1,0 +1,46 @@
+//! The two ends of a verb: a blocking call, and what its coroutine awaits.
+//!
+//! A verb is `ask`, a core future over a transport, and `finish`, which makes the Python value of the future's output.
+
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::core::transport::exchange::{Server, Transport};
+
+use super::arguments::Target;
+use super::engine::{Awaitable, Engine};
+
+/// Asks on this thread and waits for the answer.
+pub fn block<'py, F>(
+    py: Python<'py>,
+    target: &Target,
+    ask: impl FnOnce(Transport, Arc<Server>) -> F,
+    finish: impl FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>>
+where
+    F: Future + Send,
+    F::Output: Send,
+{
+    let (mut runtime, transport) = Engine::current().acquire(&target.key)?;
+    let output = runtime.block_on(py, ask(transport, target.server.clone()))?;
+    drop(runtime);
+    finish(py, &target.server, output)
+}
+
+/// Asks in the background.
+pub fn awaitable<F>(
+    py: Python<'_>,
+    target: &Target,
+    ask: impl FnOnce(Transport, Arc<Server>) -> F,
+    finish: impl for<'py> FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
+) -> PyResult<Awaitable>
+where
+    F: Future + Send + 'static,
+    F::Output: Send,
+{
+    let engine = Engine::current();
+    let server = target.server.clone();
+    let asked = ask(engine.transport(&target.key)?, server.clone());
+    engine.awaitable(py, asked, move |py, output| finish(py, &server, output).map(Bound::unbind))
+}

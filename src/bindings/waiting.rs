@@ -1,0 +1,140 @@
+//! Waiting, blocking and awaited: iterators over what happens to the operations, a list of [`outcome::Step`]s at a time.
+
+use std::sync::{Arc, Mutex, TryLockError};
+use std::time::{Duration, Instant};
+
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::prelude::*;
+use tokio::sync::Mutex as AsyncMutex;
+
+use crate::core::api::waiting::{self, Plan};
+use crate::core::segment::PathSegment;
+use crate::core::transport::exchange::Server;
+use crate::core::transport::yields;
+
+use super::arguments::Target;
+use super::engine::{Awaitable, Engine, RuntimeGuard};
+use super::outcome;
+
+/// A wait that the iterating thread drives.
+#[pyclass(frozen, module = "saymon_bulk._core")]
+pub struct Waits {
+    server: Arc<Server>,
+    return_exceptions: bool,
+    running: Mutex<Option<Running>>,
+}
+
+struct Running {
+    // Dropped before the runtime in which its exchanges live.
+    waits: waiting::Waits,
+    runtime: RuntimeGuard,
+    concurrency: usize,
+    /// When the caller was given the last steps.
+    left: Instant,
+}
+
+/// After a longer absence of the caller, connections first read what arrived meanwhile. Longer than a quick loop body, and
+/// short beside any request timeout; otherwise arbitrary.
+const ABSENCE: Duration = Duration::from_millis(20);
+
+impl Waits {
+    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
+        let (runtime, transport) = Engine::current().acquire(&target.key)?;
+        let server = target.server.clone();
+        let concurrency = plan.concurrency.min(operations.len());
+        let waits = waiting::Waits::new(transport, server.clone(), operations, plan);
+        let running = Running { waits, runtime, concurrency, left: Instant::now() };
+        Ok(Self { server, return_exceptions, running: Mutex::new(Some(running)) })
+    }
+}
+
+#[pymethods]
+impl Waits {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        let mut running = match self.running.try_lock() {
+            Ok(running) => running,
+            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+            Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
+        };
+        let Some(Running { waits, runtime, concurrency, left }) = running.as_mut() else { return Ok(None) };
+        runtime.process().check()?;
+        if left.elapsed() > ABSENCE {
+            runtime.block_on(py, yields::poll_idle_connections(*concurrency))?;
+        }
+        let event = runtime.block_on(py, waits.next())?;
+        *left = Instant::now();
+        match event {
+            Some(event) => outcome::steps(py, &self.server, event, self.return_exceptions).map(Some),
+            None => {
+                *running = None;
+                Ok(None)
+            }
+        }
+    }
+
+    /// Stops polling and drops what is under way. Idempotent.
+    fn close(&self) {
+        if let Ok(mut running) = self.running.try_lock()
+            && let Some(Running { waits, mut runtime, .. }) = running.take()
+        {
+            drop(waits);
+            runtime.discard();
+        }
+    }
+}
+
+/// A wait that the background thread drives while a step is awaited.
+#[pyclass(frozen, module = "saymon_bulk._core")]
+pub struct AsyncWaits {
+    engine: &'static Engine,
+    server: Arc<Server>,
+    return_exceptions: bool,
+    /// None once it is closed.
+    waits: Arc<AsyncMutex<Option<waiting::Waits>>>,
+}
+
+impl AsyncWaits {
+    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
+        let engine = Engine::current();
+        let server = target.server.clone();
+        let waits = waiting::Waits::new(engine.transport(&target.key)?, server.clone(), operations, plan);
+        Ok(Self { engine, server, return_exceptions, waits: Arc::new(AsyncMutex::new(Some(waits))) })
+    }
+}
+
+#[pymethods]
+impl AsyncWaits {
+    fn __aiter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __anext__(&self, py: Python<'_>) -> PyResult<Awaitable> {
+        self.engine.process.check()?;
+        let waits = self.waits.clone();
+        let (server, return_exceptions) = (self.server.clone(), self.return_exceptions);
+        let next = async move {
+            match waits.lock().await.as_mut() {
+                Some(waits) => waits.next().await,
+                None => None,
+            }
+        };
+        self.engine.awaitable(py, next, move |py, event| match event {
+            Some(event) => outcome::steps(py, &server, event, return_exceptions).map(Bound::unbind),
+            None => Err(PyStopAsyncIteration::new_err(())),
+        })
+    }
+
+    /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
+    fn close(&self) {
+        // The parent's locks may be held for ever in a child.
+        if !self.engine.process.is_current() {
+            return;
+        }
+        let waits = self.waits.clone();
+        self.engine.spawn(async move { drop(waits.lock().await.take()) });
+    }
+}

@@ -1,0 +1,5 @@
+//! What the server can be asked, one file an endpoint; then many at once, and waiting.
+
+pub mod batch;
+pub mod status;
+pub mod waiting;

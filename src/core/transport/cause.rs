@@ -1,0 +1,79 @@
+//! reqwest's chain of causes → a failure, in words.
+
+use std::error::Error as StdError;
+use std::io;
+
+use rustls::Error as TlsError;
+
+use super::tls;
+use crate::core::failure::{Cause, Failure};
+use crate::core::text;
+
+/// The links of an error's chain, with those that `io::Error` hides from `source`.
+fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
+    std::iter::successors(Some(error), |&error: &&'a (dyn StdError + 'static)| {
+        match error.downcast_ref::<io::Error>() {
+            Some(outer) => outer.get_ref().map(|inner| inner as &(dyn StdError + 'static)),
+            None => error.source(),
+        }
+    })
+}
+
+/// Whether the connection ended before an answer began. An idle connection does so when the server has closed it.
+pub fn is_cut(error: &reqwest::Error) -> bool {
+    chain(error).any(|link| {
+        if let Some(error) = link.downcast_ref::<hyper::Error>() {
+            return error.is_incomplete_message() || error.is_canceled() || error.is_closed();
+        }
+        link.downcast_ref::<io::Error>().is_some_and(is_end)
+    })
+}
+
+fn is_end(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)
+}
+
+/// A transport failure with its whole chain of causes, each once.
+pub fn failure(error: &reqwest::Error) -> Failure {
+    let mut words: Vec<String> = Vec::new();
+    // The first link says "error sending request" and the URL; the causes follow.
+    for link in chain(error).skip(1) {
+        // An io::Error around another error repeats what the next link says.
+        if link.downcast_ref::<io::Error>().is_some_and(|outer| outer.get_ref().is_some()) {
+            continue;
+        }
+        let word = match link.downcast_ref() {
+            Some(TlsError::InvalidCertificate(reason)) => tls::describe(reason),
+            _ => text::escape(&link.to_string()),
+        };
+        // hyper-util's own link says the stage; the links below it say why.
+        if !word.starts_with("client error (") && !words.iter().any(|said| said.contains(&word)) {
+            words.push(word);
+        }
+    }
+    if words.is_empty() {
+        words.push(if error.is_body() { "broken body" } else { "broken exchange" }.to_owned());
+    }
+    if chain(error).any(|link| matches!(link.downcast_ref(), Some(TlsError::InvalidMessage(_)))) {
+        words.push("the other side speaks no TLS; is it an http:// host?".to_owned());
+    }
+    Failure::Transport { cause: cause(error), text: words.join(": ") }
+}
+
+fn cause(error: &reqwest::Error) -> Cause {
+    for link in chain(error) {
+        match link.downcast_ref::<TlsError>() {
+            Some(TlsError::InvalidCertificate(_)) => return Cause::Certificate,
+            Some(_) => return Cause::Tls,
+            None => {}
+        }
+    }
+    if error.is_dns() {
+        Cause::Resolve
+    } else if error.is_connect() && !is_cut(error) {
+        Cause::Connect
+    } else {
+        Cause::Cut
+    }
+}

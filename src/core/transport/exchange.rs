@@ -1,0 +1,249 @@
+//! One call sent and its answer read: the exact request, its limits, the silent reconnect.
+
+use std::cell::Cell;
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime};
+
+use reqwest::header::{
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+};
+use reqwest::{Client, Request, Response, StatusCode, Url, redirect};
+use rustls::ClientConfig;
+use tower::util::MapFutureLayer;
+
+use super::answer::{self, BODY_LIMIT};
+use super::call::{About, Call};
+use super::cause;
+use super::proxy::{Proxies, Route, Variables};
+use super::yields;
+use crate::core::credentials::Credentials;
+use crate::core::failure::{Cause, Failure, HttpFailure};
+use crate::core::origin::Origin;
+use crate::core::text;
+
+/// The server, who asks, and how long one exchange may last.
+#[derive(Debug)]
+pub struct Server {
+    pub origin: Origin,
+    pub credentials: Credentials,
+    pub request_timeout: Duration,
+}
+
+/// A call that was made: what it was about, how it ended, how long it took.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Asked<T> {
+    pub about: About,
+    pub outcome: Result<T, Failure>,
+    pub took: Duration,
+}
+
+tokio::task_local! {
+    /// Whether the exchange under way opened a connection of its own.
+    static OPENED: Cell<bool>;
+}
+
+/// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
+#[derive(Debug, Clone)]
+pub struct Transport {
+    client: Client,
+    proxies: Arc<Proxies>,
+}
+
+impl Transport {
+    pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
+        let proxies = Arc::new(Proxies::new(variables));
+        let builder = Client::builder()
+            .tls_backend_preconfigured(tls)
+            .redirect(redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
+            .connector_layer(MapFutureLayer::new(|connecting| async move {
+                let connection = connecting.await;
+                // Not in scope: an idle connection won, and this one goes to the pool.
+                let _ = OPENED.try_with(|opened| opened.set(true));
+                connection
+            }));
+        let client = proxies.apply(builder).build()?;
+        Ok(Self { client, proxies })
+    }
+
+    /// Makes a call within the server's own limit.
+    pub async fn ask<T>(&self, server: &Server, call: Call<T>) -> Asked<T> {
+        self.ask_within(server.request_timeout, server, call).await
+    }
+
+    /// Makes a call within another limit.
+    pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>) -> Asked<T> {
+        let started = Instant::now();
+        let outcome = self.exchange(limit, server, &call).await;
+        Asked { about: call.about, outcome, took: started.elapsed() }
+    }
+
+    async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
+        let route = self.proxies.route(server.origin.url());
+        if let Route::Unusable(variable) = route {
+            let text = format!("the environment variable {variable} names no http, https or socks proxy");
+            return Err(Failure::Transport { cause: Cause::Connect, text });
+        }
+        let outcome = match tokio::time::timeout(limit, send(&self.client, server, call)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::Timeout { limit }),
+        };
+        if outcome.is_err() {
+            yields::let_connections_close().await;
+        }
+        outcome.map_err(|failure| name_proxy(failure, route))
+    }
+}
+
+fn name_proxy(failure: Failure, route: &Route) -> Failure {
+    match (failure, route) {
+        (Failure::Transport { cause, text }, Route::Through(hop)) => {
+            Failure::Transport { cause, text: format!("through the proxy {}: {text}", hop.authority) }
+        }
+        (failure, _) => failure,
+    }
+}
+
+async fn send<T>(client: &Client, server: &Server, call: &Call<T>) -> Result<T, Failure> {
+    loop {
+        let sent = OPENED.scope(Cell::new(false), async {
+            let answer = client.execute(request(server, call)).await;
+            (answer, OPENED.with(Cell::get))
+        });
+        match sent.await {
+            (Ok(response), _) => return read(response, server, call).await,
+            // The server has closed a kept connection. Terminates: each turn consumes one of them, and a failure on a new
+            // one is returned.
+            (Err(error), false) if call.is_repeatable() && cause::is_cut(&error) => {}
+            (Err(error), _) => return Err(cause::failure(&error)),
+        }
+    }
+}
+
+fn request<T>(server: &Server, call: &Call<T>) -> Request {
+    let mut request = Request::new(call.method.clone(), server.origin.join(&call.path));
+    let headers = request.headers_mut();
+    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(AUTHORIZATION, server.credentials.authorization().clone());
+    request
+}
+
+async fn read<T>(mut response: Response, server: &Server, call: &Call<T>) -> Result<T, Failure> {
+    if response.status() != StatusCode::OK {
+        return Err(Failure::Http(Box::new(read_failure(response, server).await)));
+    }
+    if let Some(encoding) =
+        header(&response, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
+    {
+        let reason = format!("Content-Encoding {encoding}, which was not asked for");
+        return Err(undocumented(&response, server, &reason, &Body::default()));
+    }
+    let body = body(&mut response).await;
+    match &body.end {
+        End::Complete => (call.read)(&body.bytes).map_err(|reason| undocumented(&response, server, &reason, &body)),
+        End::TooLong => {
+            let reason = format!("more than {} KiB of body", BODY_LIMIT / 1024);
+            Err(undocumented(&response, server, &reason, &body))
+        }
+        End::Failed(failure) => Err(failure.clone()),
+    }
+}
+
+fn undocumented(response: &Response, server: &Server, reason: &str, body: &Body) -> Failure {
+    let content_type = header(response, CONTENT_TYPE);
+    answer::undocumented(reason, content_type.as_deref(), &body.bytes, body.is_cut(), &server.credentials)
+}
+
+async fn read_failure(mut response: Response, server: &Server) -> HttpFailure {
+    let status = response.status();
+    // A body that breaks off takes nothing from what the status says.
+    let body = body(&mut response).await;
+    let mut failure = answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &server.credentials);
+    failure.retry_after =
+        header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
+    if status.is_redirection() {
+        failure.advice = header(&response, LOCATION)
+            .and_then(|target| redirect_advice(&target, &server.origin))
+            .map(|advice| server.credentials.mask(&advice));
+    }
+    failure
+}
+
+/// Names a redirect's target by its origin alone: the rest may hold anything.
+fn redirect_advice(location: &str, origin: &Origin) -> Option<String> {
+    let target = origin.join("/").join(location).ok()?;
+    if !matches!(target.scheme(), "http" | "https") {
+        return Some(format!("a redirect to another scheme, {}, which is not followed", text::escape(target.scheme())));
+    }
+    let target = target.origin().ascii_serialization();
+    if target == origin.as_str() {
+        return Some(format!("a redirect within {target}, which is not followed"));
+    }
+    let same_name = |url: &Url| url.host_str().map(str::to_owned);
+    let upgraded = target.starts_with("https://") && origin.as_str().starts_with("http://");
+    if upgraded && Url::parse(&target).ok().and_then(|url| same_name(&url)) == same_name(&origin.join("/")) {
+        return Some(format!("a redirect, which is not followed; write {target} as host"));
+    }
+    Some(format!("a redirect to {target}, which is not followed; if that is the server, write it as host"))
+}
+
+fn header(response: &Response, name: HeaderName) -> Option<String> {
+    response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// A body up to its limit.
+#[derive(Default)]
+struct Body {
+    bytes: Vec<u8>,
+    end: End,
+}
+
+impl Body {
+    fn is_cut(&self) -> bool {
+        !matches!(self.end, End::Complete)
+    }
+}
+
+#[derive(Default)]
+enum End {
+    #[default]
+    Complete,
+    TooLong,
+    Failed(Failure),
+}
+
+async fn body(response: &mut Response) -> Body {
+    let mut bytes = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = BODY_LIMIT - bytes.len();
+                bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    return Body { bytes, end: End::TooLong };
+                }
+            }
+            Ok(None) => return Body { bytes, end: End::Complete },
+            Err(error) => return Body { bytes, end: End::Failed(cause::failure(&error)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_where_a_redirect_leads() {
+        let plain = Origin::parse("http://h").unwrap();
+        assert_eq!(
+            redirect_advice("https://h/x?token=1", &plain).unwrap(),
+            "a redirect, which is not followed; write https://h as host"
+        );
+        assert!(redirect_advice("https://u:p@other:1/x", &plain).unwrap().contains(" https://other:1,"));
+        assert!(redirect_advice("/login", &plain).unwrap().contains("within http://h,"));
+        assert!(redirect_advice("javascript:alert(1)", &plain).unwrap().contains("scheme, javascript,"));
+        assert_eq!(redirect_advice("http://[", &plain), None);
+    }
+}

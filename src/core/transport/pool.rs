@@ -1,0 +1,84 @@
+//! Which connections may be shared, and the clients that are kept by that.
+
+use std::sync::{Arc, Mutex};
+
+use rustls::ClientConfig;
+
+use super::exchange::Transport;
+use super::proxy::Variables;
+use super::tls::{CaFile, FileStamp, SystemStore, TlsOptions, Trust};
+use crate::core::failure::{InvalidInput, SetupFailure};
+use crate::lock::lock;
+
+pub use super::tls::Verify;
+
+/// Keys that are kept. A changed CA file and a changed environment make new ones; bounds memory, otherwise arbitrary.
+const MAX_KEYS: usize = 16;
+
+/// What connections must have in common to be shared, from one reading of the environment. Connections under a key are made
+/// from the key alone. Basic credentials go with each request and are no part of it; a scheme that binds credentials to
+/// connections (NTLM) would be.
+#[derive(PartialEq, Eq)]
+pub struct Key {
+    tls: TlsOptions,
+    proxies: Variables,
+}
+
+/// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.
+#[derive(Default)]
+pub struct TlsConfigs(Mutex<Vec<(Arc<Key>, ClientConfig)>>);
+
+impl TlsConfigs {
+    /// The key that `verify` and the environment give now.
+    pub fn key(&self, verify: &Verify) -> Result<Arc<Key>, InvalidInput> {
+        let trust = match verify {
+            Verify::System => Trust::System(SystemStore::from_env()),
+            Verify::Off => Trust::Anyone,
+            Verify::File(path) => Trust::File(self.ca_file(FileStamp::of(path)?)?),
+        };
+        let key = Key { tls: TlsOptions { trust }, proxies: Variables::read() };
+        let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
+        Ok(known.unwrap_or_else(|| Arc::new(key)))
+    }
+
+    fn ca_file(&self, stamp: FileStamp) -> Result<Arc<CaFile>, InvalidInput> {
+        let known = lock(&self.0).iter().find_map(|(key, _)| match &key.tls.trust {
+            Trust::File(file) if *file.stamp() == stamp => Some(file.clone()),
+            _ => None,
+        });
+        known.map_or_else(|| CaFile::read(stamp).map(Arc::new), Ok)
+    }
+
+    fn config(&self, key: &Arc<Key>) -> Result<ClientConfig, SetupFailure> {
+        get_or_make(&mut lock(&self.0), key, || key.tls.config())
+    }
+}
+
+/// The clients of one runtime, with their connections.
+#[derive(Default)]
+pub struct Clients(Vec<(Arc<Key>, Transport)>);
+
+impl Clients {
+    pub fn get_or_make(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> Result<Transport, SetupFailure> {
+        get_or_make(&mut self.0, key, || {
+            Transport::new(configs.config(key)?, &key.proxies)
+                .map_err(|error| SetupFailure(format!("no HTTP client can be made: {error}")))
+        })
+    }
+}
+
+fn get_or_make<T: Clone>(
+    kept: &mut Vec<(Arc<Key>, T)>,
+    key: &Arc<Key>,
+    make: impl FnOnce() -> Result<T, SetupFailure>,
+) -> Result<T, SetupFailure> {
+    if let Some((_, known)) = kept.iter().find(|(known, _)| known == key) {
+        return Ok(known.clone());
+    }
+    let made = make()?;
+    if kept.len() >= MAX_KEYS {
+        kept.remove(0);
+    }
+    kept.push((key.clone(), made.clone()));
+    Ok(made)
+}

@@ -1,0 +1,61 @@
+//! The yields that a runtime owes when it runs only while a call drives it.
+//!
+//! A blocking call drives its runtime in steps and looks for signals between them. Connections are tasks of that runtime,
+//! so they make progress only when the driven future yields to them. Whoever drives a future step by step calls
+//! [`flush_wakeups`] around each step and [`poll_idle_connections`] after an absence.
+
+use std::future::poll_fn;
+use std::task::Poll;
+
+/// Yields until a dropped request has closed its connection: the dispatcher sees the drop, shuts the connection down, and
+/// its task ends. Found by test (a peer counts its open connections).
+const UNTIL_CLOSED: usize = 3;
+
+/// Yields for each idle connection: one for its task, one for the task that its end wakes.
+const FOR_EACH_CONNECTION: usize = 2;
+
+/// Yields for the runtime's own tasks. Found by test.
+const FOR_THE_RUNTIME: usize = 8;
+
+/// Bounds the yields of one call, otherwise arbitrary: a process has fewer connections.
+const AT_MOST: usize = 20_000;
+
+/// Lets the connection of an abandoned request close now, and not when this runtime is next driven.
+pub async fn let_connections_close() {
+    for _ in 0..UNTIL_CLOSED {
+        yield_and_wake().await;
+    }
+}
+
+/// Lets connections read what arrived since this runtime was last driven, before any limit is held against them.
+pub async fn poll_idle_connections(connections: usize) {
+    let yields = connections.saturating_mul(FOR_EACH_CONNECTION).saturating_add(FOR_THE_RUNTIME);
+    for _ in 0..yields.min(AT_MOST) {
+        tokio::task::yield_now().await;
+    }
+}
+
+/// Runs one step of a future.
+pub async fn flush_wakeups<F: Future>(step: F) -> F::Output {
+    // Idle connections read what arrived since the last step: an EOF or an unsolicited response.
+    tokio::task::yield_now().await;
+    let output = step.await;
+    // `block_on` loses deferred wake-ups when it returns; one yield delivers them. The yield also lets a connection that has
+    // done its work return to the pool.
+    tokio::task::yield_now().await;
+    output
+}
+
+/// Yields once. `block_on` loses the deferred wake-up of tokio's own `yield_now` if the step ends before.
+async fn yield_and_wake() {
+    let mut yielded = false;
+    poll_fn(|context| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        context.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

@@ -1,0 +1,117 @@
+"""What ARCHITECTURE.md says of the house holds: who may import whom, and where the engine may be reached for."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+SOURCE = ROOT / "src"
+FILES = {path.relative_to(SOURCE).as_posix(): path.read_text(encoding="utf-8") for path in sorted(SOURCE.rglob("*.rs"))}
+
+# The ends of a verb, which fetch the engine and hand its parts down.
+DOORS = {"bindings/arguments.rs", "bindings/batch.rs", "bindings/twin.rs", "bindings/waiting.rs"}
+
+
+def module(path: str) -> str:
+    """core/api/mod.rs is the module core::api."""
+    return re.sub(r"(/mod)?\.rs$", "", path).replace("/", "::")
+
+
+MODULES = {module(path): text.partition("#[cfg(test)]")[0] for path, text in FILES.items() if path != "lib.rs"}
+
+
+def paths(text: str) -> set[str]:
+    """The paths that `use` declarations name, with braces opened one level."""
+    found = set()
+    for start, inner in re.findall(r"^(?:pub )?use ([\w:]+?)(?:::\{([^;]*)\})?;", text, re.MULTILINE):
+        names = re.findall(r"([\w:]+)(?:::\{[^}]*\})?", inner) if inner else [""]
+        found |= {f"{start}::{name}".rstrip(":") for name in names}
+    return found
+
+
+def imported(name: str, text: str) -> set[str]:
+    """The modules of this crate that a module imports."""
+    found = set()
+    for path in paths(text):
+        steps = path.split("::")
+        base = name.split("::")
+        is_package = f"{name.replace('::', '/')}/mod.rs" in FILES
+        if steps[0] == "crate":
+            target = steps[1:]
+        elif steps[0] == "super":
+            target = base[:-1] + steps[1:]
+        elif is_package and f"{name}::{steps[0]}" in MODULES:
+            target = base + steps
+        else:
+            continue
+        while target and "::".join(target) not in MODULES:
+            target = target[:-1]
+        found.add("::".join(target))
+    return found - {name, ""}
+
+
+GRAPH = {name: imported(name, text) for name, text in MODULES.items()}
+
+
+def test_the_graph_is_read() -> None:
+    assert "core::transport::call" in GRAPH["core::api::status"]
+    assert "bindings::engine" in GRAPH["bindings::twin"]
+    assert "bindings::engine::completions" in GRAPH["bindings::engine"]
+    assert sum(map(len, GRAPH.values())) > 80
+
+
+def test_no_circle() -> None:
+    done: set[str] = set()
+
+    def visit(name: str, way: tuple[str, ...]) -> None:
+        assert name not in way, " -> ".join([*way, name])
+        if name not in done:
+            for target in sorted(GRAPH[name]):
+                visit(target, (*way, name))
+            done.add(name)
+
+    for name in GRAPH:
+        visit(name, ())
+
+
+def test_the_core_knows_no_python() -> None:
+    for path, text in FILES.items():
+        if path.startswith("core/"):
+            assert not re.search(r"\bpyo3\b|\bbindings\b", text), path
+
+
+def test_transport_knows_no_endpoint() -> None:
+    for name, targets in GRAPH.items():
+        if name.startswith("core::transport"):
+            assert not [target for target in targets if target.startswith("core::api")], name
+
+
+def test_the_engine_is_fetched_at_the_ends_of_a_verb_alone() -> None:
+    assert {path for path, text in FILES.items() if "Engine::current()" in text} == DOORS
+    for path, text in FILES.items():
+        if path.startswith("bindings/engine/") and path != "bindings/engine/mod.rs":
+            assert not re.search(r"\bEngine\b", text), path
+
+
+def test_yields_stand_in_one_file() -> None:
+    files = {path for path, text in FILES.items() if re.search(r"yield_now|wake_by_ref", text)}
+    assert files == {"core/transport/yields.rs"}
+
+
+def test_the_process_is_asked_for_in_one_file() -> None:
+    files = {path for path, text in FILES.items() if re.search(r"process::id\(|getpid", text)}
+    assert files == {"bindings/engine/process.rs"}
+
+
+def test_every_file_says_first_what_it_is() -> None:
+    for path, text in FILES.items():
+        assert text.startswith("//! "), path
+
+
+def test_the_map_names_every_file() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    for path in FILES:
+        assert Path(path).name.removesuffix(".rs") in text, path
+    for python in (ROOT / "python" / "saymon_bulk").glob("*.py*"):
+        assert python.name in text, python
