@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Callable
 
 import pytest
+import saymon_bulk
 from peer import ID, LOGIN, PASSWORD, Peer, ask
 from saymon_bulk import Client
+from servers import Certificates, Nginx
 
 VARIABLES = ("HTTP_PROXY", "http_proxy")
 PLACES = ("directly", "by A", "by B")
@@ -21,9 +24,8 @@ def in_this_thread(client: Client) -> None:
 
 
 def in_another_thread(client: Client) -> None:
-    thread = threading.Thread(target=client.get_bulk_status, args=(ID,))
-    thread.start()
-    thread.join(10)
+    with ThreadPoolExecutor(1) as threads:
+        threads.submit(client.get_bulk_status, ID).result(10)
 
 
 def by_asyncio(client: Client) -> None:
@@ -118,3 +120,38 @@ def test_no_proxy_is_part_of_the_reading(site: Site, monkeypatch: pytest.MonkeyP
     monkeypatch.delenv("NO_PROXY")
     assert site.goes(lambda: way(exempt)) == ["directly"]
     assert site.goes(lambda: way(proxied)) == ["by A"]
+
+
+# The trust store
+
+
+def refuses(client: Client, way: Callable[[Client], None]) -> bool:
+    try:
+        way(client)
+    except saymon_bulk.TransportError as error:
+        return "unknown issuer" in str(error)
+    return False
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("variable", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_the_store_of_the_moment_stays(
+    front: Nginx,
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+    way: Callable[[Client], None],
+) -> None:
+    (tmp_path / "ca.pem").write_bytes(certificates.ca.read_bytes())
+    store = str(tmp_path / "ca.pem" if variable == "SSL_CERT_FILE" else tmp_path)
+    # A proxy that nobody uses, so that no other test has made these connections.
+    monkeypatch.setenv("http_proxy", f"http://{way.__name__}.{variable}.invalid")
+    host = front.url("good")
+    without = Client(host, LOGIN, PASSWORD)
+    monkeypatch.setenv(variable, store)
+    having = Client(host, LOGIN, PASSWORD)
+    assert refuses(without, way)
+    monkeypatch.delenv(variable)
+    assert not refuses(having, way)
+    assert refuses(Client(host, LOGIN, PASSWORD), way)

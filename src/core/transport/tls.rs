@@ -264,16 +264,30 @@ fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<
     }
 }
 
+/// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
+/// beside it, which may have changed since the key of the connections was made.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const SYSTEM_FILES: [&str; 8] = [
+    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch, ALT
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL 7 and later, Fedora
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // RHEL 6
+    "/etc/ssl/ca-bundle.pem",                            // SUSE
+    "/etc/ssl/cert.pem",                                 // Alpine, OpenBSD
+    "/usr/local/etc/ssl/cert.pem",                       // FreeBSD
+    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD, DragonFly
+    "/etc/openssl/certs/ca-certificates.crt",            // NetBSD
+];
+
 /// Reads the store's one file, or its directories if there is none. Debian keeps the same certificates in both, and parsing
 /// them twice would double the time of a first call.
 #[cfg(all(unix, not(target_vendor = "apple")))]
 fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
     let chosen = store.file.is_some() || store.directory.is_some();
-    let (file, directories) = if chosen {
+    let (file, directories): (_, Vec<_>) = if chosen {
         (store.file.clone(), store.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
     } else {
-        let found = openssl_probe::probe();
-        (found.cert_file, found.cert_dir)
+        let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+        (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
     };
     let mut roots = RootCertStore::empty();
     if let Some(file) = &file {
