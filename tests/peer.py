@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Callable, Union
+from typing import Any, Callable, TypeVar, Union
 
 import pytest
 import saymon_bulk
@@ -89,8 +89,11 @@ def closing(data: bytes) -> Act:
     return lambda wire: wire.send(data)
 
 
+P = TypeVar("P", bound="Peer")
+
+
 class Peer:
-    """The listening side; `wait_for` blocks until something about it has come true."""
+    """The listening side, until the end of its `with`; `wait_for` blocks until something about it has come true."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -107,6 +110,12 @@ class Peer:
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
+
+    def __enter__(self: P) -> P:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def answer(self, *script: Answer) -> None:
         """Each request takes the next answer; the last one stands for all the rest."""
@@ -238,25 +247,16 @@ def run_script(
     )
 
 
-@contextlib.contextmanager
-def _running(address: str) -> Iterator[Peer]:
-    peer = Peer(address)
-    try:
-        yield peer
-    finally:
-        peer.stop()
-
-
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with _running("127.0.0.1") as one:
+    with Peer() as one:
         yield one
 
 
 @pytest.fixture
 def other() -> Iterator[Peer]:
     """A second peer, for a request that must not go there."""
-    with _running("127.0.0.1") as one:
+    with Peer() as one:
         yield one
 
 
@@ -266,5 +266,5 @@ def peer6() -> Iterator[Peer]:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as reason:
         pytest.skip(f"no IPv6 loopback on this machine: {reason}")
-    with _running("::1") as one:
+    with Peer("::1") as one:
         yield one

@@ -57,11 +57,8 @@ class Desk(Peer):
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+    with Desk() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 def at(peer: Peer, **more: Any) -> Client:

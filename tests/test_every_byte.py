@@ -38,9 +38,7 @@ def peers() -> Iterator[queue.Queue[Peer]]:
     with contextlib.ExitStack() as stack:
         free: queue.Queue[Peer] = queue.Queue()
         for _ in range(PEERS):
-            peer = Peer()
-            stack.callback(peer.stop)
-            free.put(peer)
+            free.put(stack.enter_context(Peer()))
         yield free
 
 

@@ -50,11 +50,8 @@ class Desk(Peer):
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+    with Desk() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 def end_of(code: str, host: str) -> tuple[int, str, str]:

@@ -72,11 +72,8 @@ class Desk(Peer):
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+    with Desk() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 def grown(code: str, host: str, memory: float = 2 * MEBIBYTE) -> None:

@@ -65,11 +65,8 @@ class Desk(Peer):
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+    with Desk() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 @pytest.fixture(params=["blocking", "awaited"])

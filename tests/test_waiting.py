@@ -100,11 +100,8 @@ class Clock(Peer):
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    clock = Clock()
-    try:
+    with Clock() as clock:
         yield clock
-    finally:
-        clock.stop()
 
 
 def client_of(host: str, more: dict[str, Any]) -> Client:
@@ -857,14 +854,11 @@ class Counting(Clock):
 
 
 def test_the_bound_of_polls_under_way(waits: Wait) -> None:
-    counting = Counting()
-    try:
+    with Counting() as counting:
         ids = [f"op-{n}" for n in range(30)]
         counting.of = {id: [RUN, RUN, END] for id in ids}
         assert len(waits(counting.host, ids, concurrency=3, interval=0.01, max_interval=0.01)) == 30
         assert counting.most == 3
-    finally:
-        counting.stop()
 
 
 def test_a_hung_one_does_not_hold_the_others(clock: Clock, waits: Wait) -> None:
