@@ -191,7 +191,23 @@ class Peer:
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
-            return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+            script = self._script_for(request)
+            return script.pop(0) if len(script) > 1 else script[0]
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        return self._script
+
+
+class Desk(Peer):
+    """A peer that may have an answer or a script for each id; the others share the script of `answer`."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Answer | list[Answer]] = {}
+        super().__init__()
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        found = self.of.get(id_of(request), self._script)
+        return found if isinstance(found, list) else [found]
 
 
 def _is_whole(received: bytes) -> bool:
@@ -226,6 +242,11 @@ def failure(host: Any, **changes: Any) -> saymon_bulk.SaymonError:
     return caught.value
 
 
+def id_of(request: bytes) -> str:
+    """The id that a request asks for, still as the path spells it."""
+    return request.split(b"/")[4].decode()
+
+
 def headers(request: bytes) -> list[tuple[str, str]]:
     """A request's header fields in order, names in lower case."""
     lines = request.decode("latin-1").split("\r\n")[1:-2]
@@ -257,6 +278,12 @@ def peer() -> Iterator[Peer]:
 def other() -> Iterator[Peer]:
     """A second peer, for a request that must not go there."""
     with Peer() as one:
+        yield one
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with Desk() as one:
         yield one
 
 

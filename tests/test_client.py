@@ -15,7 +15,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, Wire, headers, response
+from peer import ID, LOGIN, PASSWORD, Peer, Wire, headers, id_of, response
 from saymon_bulk import Client, RequestTimeoutError
 
 FINISHED = {"finished": True}
@@ -56,7 +56,7 @@ def argument(use: Callable[..., Any]) -> Any:
 
 
 def asked_for(peer: Peer) -> list[str]:
-    return [request.split(b"/")[4].decode() for request in peer.requests]
+    return [id_of(request) for request in peer.requests]
 
 
 # What it shows

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response
+from peer import ID, LOGIN, PASSWORD, Desk, Peer, Wire, response
 
 # Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
 AT_ONCE = 0.5
@@ -33,25 +33,14 @@ client = saymon_bulk.Client(sys.argv[1], {LOGIN!r}, {PASSWORD!r}, request_timeou
 """
 
 
-class Desk(Peer):
-    """A peer that may have an answer for each id."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, Answer] = {"running": RUN, "hung": Wire.hold, "unknown": response("{}", 404)}
-        super().__init__()
-
-    def _next_answer(self, request: bytes) -> Answer:
-        answer = super()._next_answer(request)
-        return self.of.get(request.split(b"/")[4].decode(), answer)
-
-    def asked(self, count: int) -> None:
-        self.wait_for(lambda: len(self.requests) >= count, 20)
-
-
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    with Desk() as desk:
-        yield desk
+def desk(desk: Desk) -> Desk:
+    desk.of.update({"running": RUN, "hung": Wire.hold, "unknown": response("{}", 404)})
+    return desk
+
+
+def asked(peer: Peer, count: int) -> None:
+    peer.wait_for(lambda: len(peer.requests) >= count, 20)
 
 
 def end_of(code: str, host: str) -> tuple[int, str, str]:
@@ -554,7 +543,7 @@ MID_REQUEST = {
 def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) -> None:
     desk.of["hung-too"] = Wire.hold
     script = start(INTERRUPTED.format(call), desk.host)
-    desk.asked(call.count("hung"))
+    asked(desk, call.count("hung"))
     sent = script.interrupt()
     assert float(script.line()) - sent < AT_ONCE
     # The request is dropped; what was answered may be kept.
@@ -574,7 +563,7 @@ def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
     desk.of.update({"hung": hold, "hung-too": hold})
     call = "client.get_bulk_statuses(['hung', *(f'op-{n}' for n in range(300)), 'hung-too'])"
     script = start(INTERRUPTED.format(call), desk.host)
-    desk.asked(302)
+    asked(desk, 302)
     desk.wait_for(lambda: len(held) == 2)
     sent = script.interrupt()
     assert float(script.line()) - sent < AT_ONCE
@@ -611,7 +600,7 @@ for id in ["running", "hung"] * 3:
     script = start(code, desk.host)
     for turn in range(6):
         if turn % 2:
-            desk.asked(turn + 1)
+            asked(desk, turn + 1)
         else:
             assert script.line() == "polled"
         sent = script.interrupt()

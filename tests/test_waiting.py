@@ -17,7 +17,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Act, Answer, Peer, Wire, response
+from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, id_of, response
 from saymon_bulk import (
     Client,
     HTTPStatusError,
@@ -61,29 +61,19 @@ def _no_hanging() -> Iterator[None]:
     signal.signal(signal.SIGALRM, before)
 
 
-class Clock(Peer):
-    """A peer that notes when it was asked, and may have a script for each id."""
+class Clock(Desk):
+    """A desk that notes when it was asked, and for what."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.asked: list[str] = []
-        self.of: dict[str, list[Answer]] = {}
-        self.in_hand = 0
-        self.most = 0
         super().__init__()
 
     def _next_answer(self, request: bytes) -> Answer:
-        id = request.split(b"/")[4].decode()
         with self._changed:
             self.times.append(time.monotonic())
-            self.asked.append(id)
-        script = self.of.get(id)
-        if script is None:
-            return super()._next_answer(request)
-        with self._changed:
-            self.requests.append(request)
-            self._changed.notify_all()
-            return script.pop(0) if len(script) > 1 else script[0]
+            self.asked.append(id_of(request))
+        return super()._next_answer(request)
 
     @property
     def pauses(self) -> list[float]:
@@ -842,6 +832,11 @@ def test_on_poll_for_many(clock: Clock, waits: Wait) -> None:
 
 class Counting(Clock):
     """It holds each request for a moment and counts how many it has."""
+
+    def __init__(self) -> None:
+        self.in_hand = 0
+        self.most = 0
+        super().__init__()
 
     def _next_answer(self, request: bytes) -> Answer:
         with self._changed:
