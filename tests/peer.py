@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import socket
 import struct
 import subprocess
@@ -266,6 +267,23 @@ def run_script(
         timeout=60,
         check=False,
     )
+
+
+def no_hanging(seconds: int) -> object:
+    """A fixture for every test of a module: what hangs for so long fails, and the other tests go on."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("it hangs")
+
+    @pytest.fixture(autouse=True)
+    def alarm() -> Iterator[None]:
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(seconds)
+        yield
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+    return alarm
 
 
 @pytest.fixture

@@ -6,17 +6,16 @@ import asyncio
 import contextvars
 import gc
 import inspect
-import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
 import uvloop
-from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, response, run_script
+from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, no_hanging, response, run_script
 from saymon_bulk import Client, NotFoundError, SaymonError
 
 FINISHED = {"finished": True}
@@ -25,19 +24,7 @@ END = response()
 BUSY = response("{}", 503)
 QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(30)
 
 
 def at(peer: Peer, **more: Any) -> Client:

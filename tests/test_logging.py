@@ -7,14 +7,13 @@ import base64
 import contextlib
 import logging
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
+from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, no_hanging, response, run_script
 from saymon_bulk import Client, SaymonError, WaitTimeoutError
 
 RUN = response('{"finished": false}')
@@ -23,19 +22,7 @@ BUSY = response('{"code": "Busy", "message": "later"}', 503)
 QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
 class Records(logging.Handler):

@@ -5,33 +5,20 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, id_of, response
+from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, id_of, no_hanging, response
 from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
 
 FINISHED = {"finished": True}
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
 Ask = Callable[..., dict[str, Any]]
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
 class HoldingDesk(Desk):

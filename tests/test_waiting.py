@@ -7,7 +7,6 @@ import copy
 import email.utils
 import math
 import pickle
-import signal
 import socket
 import ssl
 import threading
@@ -17,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, id_of, response
+from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, id_of, no_hanging, response
 from saymon_bulk import (
     Client,
     HTTPStatusError,
@@ -46,19 +45,7 @@ QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
 Wait = Callable[..., Any]
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
 class Clock(Desk):
