@@ -20,6 +20,7 @@ from typing import Any, Callable, TypeVar, Union
 
 import pytest
 import saymon_bulk
+from saymon_bulk import Client
 
 LOGIN = "operator@example.com"
 PASSWORD = "correct-Horse-battery-9"
@@ -234,6 +235,16 @@ def ask(host: Any, **changes: Any) -> dict[str, Any]:
     }
     arguments.update(changes)
     return {**saymon_bulk.get_bulk_status(host, **arguments)}
+
+
+def at(peer: Peer, **more: Any) -> Client:
+    """A client of the peer."""
+    return Client(peer.host, LOGIN, PASSWORD, **more)
+
+
+async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
+    """All that `wait_for_bulks_async` yields, by id."""
+    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
 def failure(host: Any, **changes: Any) -> saymon_bulk.SaymonError:

@@ -15,7 +15,7 @@ from typing import Any, Callable
 import pytest
 import saymon_bulk
 import uvloop
-from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, no_hanging, response, run_script
+from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, at, collected, no_hanging, response, run_script
 from saymon_bulk import Client, NotFoundError, SaymonError
 
 FINISHED = {"finished": True}
@@ -27,19 +27,11 @@ QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 _no_hanging = no_hanging(30)
 
 
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
-
-
 async def until(true: Callable[[], bool], within: float = 10.0) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
-
-
-async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
-    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
 Use = Callable[..., Coroutine[Any, Any, Any]]

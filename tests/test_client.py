@@ -9,25 +9,17 @@ import inspect
 import pickle
 import threading
 import traceback
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, Wire, headers, id_of, response
+from peer import ID, LOGIN, PASSWORD, Peer, Wire, at, collected, headers, id_of, response
 from saymon_bulk import Client, RequestTimeoutError
 
 FINISHED = {"finished": True}
 BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
-
-
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
-
-
-async def collected(items: AsyncIterator[Any]) -> dict[str, Any]:
-    return {id: status async for id, status in items}
 
 
 # Every way to use a client: those for one id, those for many.
@@ -41,7 +33,7 @@ MANY: dict[str, Callable[..., Any]] = {
     "get_bulk_statuses": lambda client, ids, **more: client.get_bulk_statuses(ids, **more),
     "get_bulk_statuses_async": lambda client, ids, **more: asyncio.run(client.get_bulk_statuses_async(ids, **more)),
     "wait_for_bulks": lambda client, ids, **more: dict(client.wait_for_bulks(ids, **more)),
-    "wait_for_bulks_async": lambda client, ids, **more: asyncio.run(collected(client.wait_for_bulks_async(ids, **more))),
+    "wait_for_bulks_async": lambda client, ids, **more: asyncio.run(collected(client, ids, **more)),
 }
 ALL: dict[str, Callable[..., Any]] = {**ONE, **MANY}
 WAITS = {name: use for name, use in ALL.items() if name.startswith("wait")}

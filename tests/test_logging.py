@@ -13,8 +13,8 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, no_hanging, response, run_script
-from saymon_bulk import Client, SaymonError, WaitTimeoutError
+from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, at, collected, no_hanging, response, run_script
+from saymon_bulk import SaymonError, WaitTimeoutError
 
 RUN = response('{"finished": false}')
 END = response()
@@ -62,14 +62,6 @@ def records() -> Iterator[Records]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logging.disable(disabled)
-
-
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
-
-
-async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
-    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
 ONE: dict[str, Callable[..., Any]] = {

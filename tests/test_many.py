@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, id_of, no_hanging, response
-from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
+from peer import ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
+from saymon_bulk import AuthError, HTTPStatusError, NotFoundError, SaymonError, TransportError
 
 FINISHED = {"finished": True}
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
@@ -63,12 +63,12 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """get_bulk_statuses, and its twin."""
 
     def blocking(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
-        with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+        with at(peer, request_timeout=request_timeout) as client:
             return {**client.get_bulk_statuses(ids, **more)}
 
     def awaited(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
         async def main() -> dict[str, Any]:
-            async with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+            async with at(peer, request_timeout=request_timeout) as client:
                 return {**await client.get_bulk_statuses_async(ids, **more)}
 
         return asyncio.run(main())
@@ -82,7 +82,7 @@ def names(count: int) -> list[str]:
 
 def test_a_plain_dict_of_plain_dicts(peer: Peer, ask: Ask) -> None:
     peer.answer(response('{"z": 1, "finished": false, "a": [null]}'))
-    with Client(peer.host, LOGIN, PASSWORD) as client:
+    with at(peer) as client:
         found = client.get_bulk_statuses([ID])
     assert type(found) is dict
     assert type(found[ID]) is dict

@@ -16,7 +16,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, id_of, no_hanging, response
+from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
 from saymon_bulk import (
     Client,
     HTTPStatusError,
@@ -691,7 +691,7 @@ def test_an_error_of_on_poll_ends_the_wait_for_many(clock: Clock, waits: Wait) -
 def test_on_poll_may_use_the_package(clock: Clock, other: Peer, wait: Wait) -> None:
     other.answer(RUN, END)
     inner: list[object] = []
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
     clock.of = {"inner": [END]}
     clock.answer(RUN, END)
 
@@ -764,7 +764,7 @@ def test_the_error_travels(clock: Clock) -> None:
 
 def test_each_comes_as_it_finishes(clock: Clock) -> None:
     clock.of = {"slow": [RUN], "quick": [RUN, END], "quickest": [END]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["slow", "quick", "quickest"], **QUICK)
+    statuses = at(clock).wait_for_bulks(["slow", "quick", "quickest"], **QUICK)
     assert iter(statuses) is statuses
     assert next(statuses) == ("quickest", FINISHED)
     assert next(statuses) == ("quick", FINISHED)
@@ -777,7 +777,7 @@ def test_each_comes_as_it_finishes(clock: Clock) -> None:
 
 def test_each_comes_as_it_finishes_awaited(clock: Clock) -> None:
     clock.of = {"slow": [RUN], "quick": [RUN, END], "quickest": [END]}
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
 
     async def main() -> None:
         statuses = client.wait_for_bulks_async(["slow", "quick", "quickest"], **QUICK)
@@ -863,7 +863,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END], "c": [BUSY]}
     came: list[Any] = []
     with pytest.raises(WaitTimeoutError) as caught:
-        came.extend(Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(clock.of, timeout=0.4, retries=100, **QUICK))
+        came.extend(at(clock).wait_for_bulks(clock.of, timeout=0.4, retries=100, **QUICK))
     error = caught.value
     assert error.pending == {"a": RUNNING, "c": None}
     assert error.id in error.pending
@@ -875,7 +875,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
 
 def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["a", "b"], timeout=0.4, **QUICK)
+    statuses = at(clock).wait_for_bulks(["a", "b"], timeout=0.4, **QUICK)
     assert next(statuses) == ("b", FINISHED)
     with pytest.raises(WaitTimeoutError) as caught:
         next(statuses)
@@ -934,16 +934,16 @@ def leave_by_an_error(statuses: Iterator[Any]) -> None:
 @pytest.mark.parametrize("leave", [leave_by_break, leave_by_close, leave_by_an_error])
 def test_leaving_early_stops_the_polling(clock: Clock, leave: Callable[[Any], None]) -> None:
     clock.of = {"first": [END], "held": [Wire.hold], **{f"op-{n}": [RUN] for n in range(5)}}
-    leave(Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(clock.of, **QUICK))
+    leave(at(clock).wait_for_bulks(clock.of, **QUICK))
     # Not only no further polls: what was under way is dropped.
     clock.wait_for(lambda: clock.open == 0)
     count = clock.settled()
-    assert Client(clock.host, LOGIN, PASSWORD).get_bulk_status("first") == FINISHED
+    assert at(clock).get_bulk_status("first") == FINISHED
     assert len(clock.requests) == count + 1
 
 
 def test_an_iterator_that_nobody_asks_does_nothing(clock: Clock) -> None:
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
     statuses = [client.wait_for_bulks([ID]) for _ in range(20)]
     awaited = [client.wait_for_bulks_async([ID]) for _ in range(20)]
     assert clock.settled() == 0
@@ -953,7 +953,7 @@ def test_an_iterator_that_nobody_asks_does_nothing(clock: Clock) -> None:
 
 def test_between_two_items_nothing_is_polled_for_long(clock: Clock) -> None:
     clock.of = {"a": [END], "b": [RUN]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["a", "b"], **QUICK)
+    statuses = at(clock).wait_for_bulks(["a", "b"], **QUICK)
     next(statuses)
     clock.settled()
     clock.of["b"] = [END]
@@ -970,7 +970,7 @@ def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
 
     ids = ["a", "b"]
     clock.of = {"first": [END], **{id: [soon] for id in ids}}
-    client = Client(clock.host, LOGIN, PASSWORD, request_timeout=0.4)
+    client = at(clock, request_timeout=0.4)
     found = {}
     for id, status in client.wait_for_bulks(["first", *ids], retries=0):
         found[id] = status
