@@ -25,6 +25,10 @@ from saymon_bulk import Client
 LOGIN = "operator@example.com"
 PASSWORD = "correct-Horse-battery-9"
 ID = "079b3102-c326-4dd7-bf48-a945232b32d6"
+FINISHED, RUNNING = {"finished": True}, {"finished": False}
+
+# The pauses of a wait whose schedule is not what is tested.
+QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
 
 class Wire:
@@ -77,6 +81,11 @@ def response(
     if content_type is not None:
         lines.append(f"Content-Type: {content_type}")
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + payload
+
+
+# What the peer says of an operation that still runs, and of one at its end.
+RUN = response('{"finished": false}')
+END = response()
 
 
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:

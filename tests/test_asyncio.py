@@ -15,14 +15,27 @@ from typing import Any, Callable
 import pytest
 import saymon_bulk
 import uvloop
-from peer import ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, at, collected, no_hanging, response, run_script
+from peer import (
+    END,
+    FINISHED,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    Answer,
+    Desk,
+    Peer,
+    Wire,
+    at,
+    collected,
+    no_hanging,
+    response,
+    run_script,
+)
 from saymon_bulk import Client, NotFoundError, SaymonError
 
-FINISHED = {"finished": True}
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response("{}", 503)
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
 _no_hanging = no_hanging(30)
 

@@ -15,12 +15,10 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, Wire, at, collected, headers, id_of, response
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, Wire, at, collected, headers, id_of, response
 from saymon_bulk import Client, RequestTimeoutError
 
-FINISHED = {"finished": True}
 BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
-
 
 # Every way to use a client: those for one id, those for many.
 ONE: dict[str, Callable[..., Any]] = {

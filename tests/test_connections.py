@@ -11,10 +11,7 @@ from typing import Callable
 
 import pytest
 import saymon_bulk
-from peer import Act, Peer, Wire, ask, chunked, failure, response
-
-FINISHED = {"finished": True}
-RUNNING = {"finished": False}
+from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, failure, response
 
 
 def answering(after: Act) -> Act:

@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, TypeVar
 
 import pytest
-from peer import Act, Peer, Wire, ask, chunked, response
+from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, response
 from saymon_bulk import AuthError, HTTPStatusError, RequestTimeoutError, SaymonError, TransportError
 
-FINISHED, RUNNING = {"finished": True}, {"finished": False}
 BODY = b'{"finished": true}'
 NEXT = response('{"finished": false}')
 VALID = {

@@ -14,14 +14,12 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Desk, Peer, Wire, response
+from peer import ID, LOGIN, PASSWORD, RUN, Desk, Peer, Wire, response
 
 # Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
 AT_ONCE = 0.5
 
 FINISHED = "{'finished': True}"
-RUN = response('{"finished": false}')
-END = response()
 
 # Python 3.12 and later warn at a fork with threads about; here it is on purpose.
 FLAGS = ["-W", "ignore::DeprecationWarning"]

@@ -13,13 +13,10 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, at, collected, no_hanging, response, run_script
+from peer import END, ID, LOGIN, PASSWORD, QUICK, RUN, Answer, Peer, Wire, at, collected, no_hanging, response, run_script
 from saymon_bulk import SaymonError, WaitTimeoutError
 
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response('{"code": "Busy", "message": "later"}', 503)
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
 
 _no_hanging = no_hanging(20)

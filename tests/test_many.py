@@ -11,10 +11,9 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
+from peer import FINISHED, ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
 from saymon_bulk import AuthError, HTTPStatusError, NotFoundError, SaymonError, TransportError
 
-FINISHED = {"finished": True}
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
 Ask = Callable[..., dict[str, Any]]
 

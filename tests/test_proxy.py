@@ -6,7 +6,7 @@ import os
 
 import pytest
 import saymon_bulk
-from peer import ID, PASSWORD, Peer, ask, failure, headers
+from peer import FINISHED, ID, PASSWORD, Peer, ask, failure, headers
 from servers import (
     PROXY_LOGIN,
     PROXY_PASSWORD,
@@ -16,7 +16,6 @@ from servers import (
     wait_until,
 )
 
-FINISHED = {"finished": True}
 WRONG_PASSWORD = "proxy-Mistake-7"
 
 

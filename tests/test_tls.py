@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask, failure, run_script
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure, run_script
 from servers import Certificates, Nginx, Site, StartNginx
 
-FINISHED = {"finished": True}
 ANSWER = """return 200 '{"finished": true}';"""
 
 # What a certificate is refused for, and the words that say so.

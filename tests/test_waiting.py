@@ -16,7 +16,25 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Act, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
+from peer import (
+    END,
+    FINISHED,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    RUNNING,
+    Act,
+    Answer,
+    Desk,
+    Peer,
+    Wire,
+    at,
+    id_of,
+    no_hanging,
+    response,
+)
 from saymon_bulk import (
     Client,
     HTTPStatusError,
@@ -30,18 +48,12 @@ from saymon_bulk import (
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates
 
-FINISHED = {"finished": True}
-RUNNING = {"finished": False}
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response("{}", 503)
 NOT_FOUND = response("{}", 404)
 
 # What a busy machine may add to a pause; pauses are never shorter than they should be.
 SLACK = 0.5
 LATEST = 1.0 + SLACK
-
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
 Wait = Callable[..., Any]
 
