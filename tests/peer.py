@@ -256,6 +256,15 @@ async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
     return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
+def shape(value: Any) -> Any:
+    """The value with its order and types: 1, 1.0 and True are three things here."""
+    if isinstance(value, dict):
+        return [(key, shape(inner)) for key, inner in value.items()]
+    if isinstance(value, list):
+        return [shape(inner) for inner in value]
+    return type(value), repr(value)
+
+
 def failure(host: Any, **changes: Any) -> saymon_bulk.SaymonError:
     """The error that such a call ends with."""
     with pytest.raises(saymon_bulk.SaymonError) as caught:
