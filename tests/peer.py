@@ -7,6 +7,7 @@ when it returns).
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import signal
@@ -282,6 +283,20 @@ def headers(request: bytes) -> list[tuple[str, str]]:
     lines = request.decode("latin-1").split("\r\n")[1:-2]
     pairs = [line.partition(":") for line in lines]
     return [(name.lower(), value.strip()) for name, _, value in pairs]
+
+
+def token(login: str = LOGIN, password: str = PASSWORD) -> str:
+    """What HTTP Basic makes of them."""
+    return base64.b64encode(f"{login}:{password}".encode()).decode()
+
+
+def authorization(request: bytes) -> str:
+    return dict(headers(request))["authorization"]
+
+
+def credentials(request: bytes) -> str:
+    """As a server sees them, login:password."""
+    return base64.b64decode(authorization(request)[len("Basic ") :]).decode()
 
 
 def run_script(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import inspect
 import pickle
@@ -15,10 +14,8 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, Wire, at, collected, headers, id_of, response
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, Wire, at, authorization, collected, credentials, id_of, response, token
 from saymon_bulk import Client, RequestTimeoutError
-
-BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
 
 # Every way to use a client: those for one id, those for many.
 ONE: dict[str, Callable[..., Any]] = {
@@ -83,7 +80,7 @@ def test_it_says_host_and_login_and_no_password(peer: Peer) -> None:
     seen += [f"{getattr(client, name)!r}" for name in dir(client) if name != "__doc__"]
     for text in seen:
         assert PASSWORD not in text
-        assert BASIC not in text
+        assert token() not in text
 
 
 def test_a_hostile_login_does_not_break_its_repr() -> None:
@@ -214,7 +211,7 @@ def test_a_thousand_clients_share_one_connection(peer: Peer) -> None:
     assert saymon_bulk.get_bulk_status(peer.host, ID, LOGIN, PASSWORD) == FINISHED
     assert saymon_bulk.wait_for_bulk(peer.host, ID, LOGIN, PASSWORD) == FINISHED
     assert (peer.connections, len(peer.requests)) == (1, 1002)
-    tokens = [dict(headers(request))["authorization"] for request in peer.requests]
+    tokens = [authorization(request) for request in peer.requests]
     assert len(set(tokens)) == 1001
 
 
@@ -446,8 +443,7 @@ Netrc = Callable[..., str]
 
 def sent(peer: Peer) -> str:
     """login:password as they were sent last."""
-    field = dict(headers(peer.requests[-1]))["authorization"]
-    return base64.b64decode(field[len("Basic ") :]).decode()
+    return credentials(peer.requests[-1])
 
 
 def test_three_variables(peer: Peer, environment: Environment, netrc: Netrc) -> None:

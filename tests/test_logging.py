@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import re
@@ -13,11 +12,27 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import END, ID, LOGIN, PASSWORD, QUICK, RUN, Answer, Peer, Wire, at, collected, no_hanging, response, run_script
+from peer import (
+    END,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    Answer,
+    Peer,
+    Wire,
+    at,
+    collected,
+    no_hanging,
+    response,
+    run_script,
+    token,
+)
 from saymon_bulk import SaymonError, WaitTimeoutError
 
 BUSY = response('{"code": "Busy", "message": "later"}', 503)
-BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
+BASIC = token()
 
 _no_hanging = no_hanging(20)
 
