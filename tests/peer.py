@@ -96,9 +96,35 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return head + b"".join(parts) + end
 
 
+def end(wire: Wire) -> None:
+    """Nothing more: the peer closes the connection in good order."""
+
+
+def saying(data: bytes, then: Act = end) -> Act:
+    """Send the bytes, then this."""
+
+    def act(wire: Wire) -> None:
+        wire.send(data)
+        then(wire)
+
+    return act
+
+
 def closing(data: bytes) -> Act:
     """Send the bytes, then end the connection."""
-    return lambda wire: wire.send(data)
+    return saying(data)
+
+
+def when(told: threading.Event, then: Act) -> Act:
+    """Hold the answer back until the test sets the event, then this."""
+
+    def act(wire: Wire) -> None:
+        while not told.wait(0.01):
+            if wire.stopping.is_set():
+                return
+        then(wire)
+
+    return act
 
 
 P = TypeVar("P", bound="Peer")

@@ -28,10 +28,12 @@ from peer import (
     Peer,
     Wire,
     at,
+    closing,
     collected,
     no_hanging,
     response,
     run_script,
+    when,
 )
 from saymon_bulk import Client, NotFoundError, SaymonError
 
@@ -529,17 +531,12 @@ print(asyncio.run(client.get_bulk_status_async("op")))
 """
     answer = threading.Event()
 
-    def later(wire: Wire) -> None:
-        while not answer.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
     def release(wire: Wire) -> None:
         assert desk.open == 4
         answer.set()
         wire.send(END)
 
-    desk.of = {"late": later, "release": release}
+    desk.of = {"late": when(answer, closing(END)), "release": release}
     done = run_script(code, desk.host)
     assert (done.returncode, done.stdout) == (0, "{'finished': True}\n")
     assert done.stderr == ""
@@ -644,13 +641,7 @@ def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) 
 def test_other_loops_at_the_end(desk: Desk, make: str) -> None:
     """Closed in the middle of a request whose answer comes too late, and then no word at the exit."""
     waited = threading.Event()
-
-    def later(wire: Wire) -> None:
-        while not waited.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
-    desk.of = {"late": later}
+    desk.of = {"late": when(waited, closing(END))}
     code = f"""
 import asyncio, sys, uvloop
 from saymon_bulk import Client
@@ -683,13 +674,7 @@ print("done")
 
 def test_the_loop_goes_on_meanwhile(peer: Peer) -> None:
     release = threading.Event()
-
-    def later(wire: Wire) -> None:
-        while not release.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
-    peer.answer(later)
+    peer.answer(when(release, closing(END)))
 
     async def main() -> int:
         turns = 0

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Act, Peer, Wire, response
+from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates, Site, StartNginx, wait_until
 
@@ -124,26 +124,6 @@ def start() -> Iterator[StartScript]:
             return script
 
         yield start
-
-
-class Gate:
-    """An answer that is held back until the test opens the gate."""
-
-    def __init__(self) -> None:
-        self._open = threading.Event()
-
-    def open(self) -> None:
-        self._open.set()
-
-    def then(self, data: bytes) -> Act:
-        def act(wire: Wire) -> None:
-            while not self._open.wait(0.01):
-                if wire.stopping.is_set():
-                    return
-            wire.send(data)
-            wire.hold()
-
-        return act
 
 
 def asked(peer: Peer, count: int) -> None:
@@ -275,8 +255,8 @@ for _ in range(2):
 
 
 def test_ctrl_c_while_a_worker_thread_asks(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 answered = threading.Event()
 
@@ -298,7 +278,7 @@ answered.wait()
     sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
     assert peer.open == 1
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
@@ -306,8 +286,8 @@ answered.wait()
 
 
 def test_a_handler_that_asks_itself(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()), response('{"finished": false}'))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = """
 signal.signal(signal.SIGUSR1, lambda *_: say("handler", ask(request_timeout=60)))
 say(ask(request_timeout=60))
@@ -317,7 +297,7 @@ say(ask(request_timeout=60))
         asked(peer, count)
         script.signal(signal.SIGUSR1)
         assert script.line() == f"handler {RUNNING}"
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
     assert len(peer.requests) == 3
 
@@ -350,8 +330,8 @@ sys.stdin.read()
 
 
 def test_a_handler_that_only_looks(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 signal.signal(signal.SIGUSR1, lambda *_: say("seen"))
 say(ask(request_timeout=60))
@@ -362,7 +342,7 @@ say(ask(request_timeout=60))
         sent = script.signal(signal.SIGUSR1)
         assert script.line() == "seen"
         assert time.monotonic() - sent < AT_ONCE
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
     assert (peer.connections, len(peer.requests)) == (1, 1)
 
@@ -371,8 +351,8 @@ say(ask(request_timeout=60))
 
 
 def test_the_other_threads_run_on(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 def ticking():
     while True:
@@ -390,7 +370,7 @@ os._exit(0)
     asked(peer, 1)
     script.go_on()
     assert [script.line() for _ in range(10)] == ["tick"] * 10
-    gate.open()
+    told.set()
     assert FINISHED in script.finish()
 
 
@@ -498,8 +478,8 @@ say(failures)
 
 @pytest.mark.parametrize("leave", LEAVES)
 def test_a_child_forked_in_the_middle_of_a_call(start: StartScript, peer: Peer, leave: str) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()), response('{"finished": false}'))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = f"""{FORKED}
 worker = threading.Thread(target=lambda: say(ask(request_timeout=60)))
 worker.start()
@@ -513,7 +493,7 @@ worker.join()
     script.go_on()
     assert [script.line() for _ in range(3)] == ["child 0", RUNNING, "child 0"]
     assert peer.open >= 1
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
@@ -647,11 +627,11 @@ def front_host(request: pytest.FixtureRequest, start_nginx: StartNginx) -> str:
 
 
 def test_the_end_with_threads_still_to_be_joined(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     script = start("threading.Thread(target=lambda: say(ask(request_timeout=60))).start()", peer.host)
     asked(peer, 1)
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
