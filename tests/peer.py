@@ -9,12 +9,9 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
 from typing import Any, Callable, TypeVar, Union
@@ -323,20 +320,6 @@ def authorization(request: bytes) -> str:
 def credentials(request: bytes) -> str:
     """As a server sees them, login:password."""
     return base64.b64decode(authorization(request)[len("Basic ") :]).decode()
-
-
-def run_script(
-    code: str, *arguments: str, flags: Iterable[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own, with more in its environment."""
-    return subprocess.run(
-        [sys.executable, *flags, "-c", code, *arguments],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
 
 
 def no_hanging(seconds: int) -> object:

@@ -32,9 +32,9 @@ from peer import (
     collected,
     no_hanging,
     response,
-    run_script,
     when,
 )
+from processes import run_script
 from saymon_bulk import Client, NotFoundError, SaymonError
 
 BUSY = response("{}", 503)

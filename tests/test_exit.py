@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, RUN, Desk, Peer, Wire, response
-
-# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
-AT_ONCE = 0.5
-
-FINISHED = "{'finished': True}"
+from peer import ID, LOGIN, PASSWORD, RUN, Desk, Wire, response
+from processes import AT_ONCE, FINISHED, Start, asked, run_script
 
 # Python 3.12 and later warn at a fork with threads about; here it is on purpose.
 FLAGS = ["-W", "ignore::DeprecationWarning"]
@@ -37,20 +25,9 @@ def desk(desk: Desk) -> Desk:
     return desk
 
 
-def asked(peer: Peer, count: int) -> None:
-    peer.wait_for(lambda: len(peer.requests) >= count, 20)
-
-
 def end_of(code: str, host: str) -> tuple[int, str, str]:
     """How a script ends: its code, and what it leaves on stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, *FLAGS, "-c", BEGINNING + code, host],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    done = run_script(BEGINNING + code, host, flags=FLAGS)
     return done.returncode, done.stdout.strip(), done.stderr
 
 
@@ -444,53 +421,6 @@ with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as p
 # Ctrl-C
 
 
-class Script:
-    """A running script that says when it is ready; its time is limited."""
-
-    def __init__(self, code: str, host: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, *FLAGS, "-u", "-c", SIGNALLED + code, host],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self._watchdog = threading.Timer(30, self._kill)
-        self._watchdog.start()
-
-    def line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def interrupt(self) -> float:
-        sent = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
-        return sent
-
-    def outcome(self) -> tuple[int, str]:
-        assert self._process.stdin is not None
-        assert self._process.stderr is not None
-        self._process.stdin.close()
-        err = self._process.stderr.read()
-        return self._process.wait(), err
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        self._watchdog.cancel()
-        self._kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-Start = Callable[[str, str], Script]
-
 # Started in the background, Python would leave SIGINT ignored.
 SIGNALLED = f"""{BEGINNING}
 import signal, time
@@ -514,15 +444,8 @@ print(client.get_bulk_status("op"))
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
-
-        def start(code: str, host: str) -> Script:
-            script = Script(code, host)
-            stack.callback(script.end)
-            return script
-
-        yield start
+def start(start: Start) -> Start:
+    return lambda code, host: start(SIGNALLED + code, host)
 
 
 MID_REQUEST = {
@@ -542,11 +465,11 @@ def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) 
     desk.of["hung-too"] = Wire.hold
     script = start(INTERRUPTED.format(call), desk.host)
     asked(desk, call.count("hung"))
-    sent = script.interrupt()
+    sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
     # The request is dropped; what was answered may be kept.
     desk.wait_for(lambda: desk.open <= call.count("'op'"))
-    assert script.outcome() == (0, "")
+    script.finish()
 
 
 def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
@@ -563,10 +486,10 @@ def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
     script = start(INTERRUPTED.format(call), desk.host)
     asked(desk, 302)
     desk.wait_for(lambda: len(held) == 2)
-    sent = script.interrupt()
+    sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
     desk.wait_for(lambda: not held)
-    assert script.outcome() == (0, "")
+    script.finish()
 
 
 MID_SLEEP = {
@@ -581,9 +504,9 @@ MID_SLEEP = {
 def test_ctrl_c_in_the_middle_of_a_pause(desk: Desk, start: Start, call: str) -> None:
     script = start(INTERRUPTED.format(call), desk.host)
     assert script.line() == "polled"
-    sent = script.interrupt()
+    sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+    script.finish()
     assert len(desk.requests) == 2
 
 
@@ -601,17 +524,17 @@ for id in ["running", "hung"] * 3:
             asked(desk, turn + 1)
         else:
             assert script.line() == "polled"
-        sent = script.interrupt()
+        sent = script.signal()
         assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+    script.finish()
 
 
 @pytest.mark.parametrize("call", [MID_SLEEP["wait_for_bulk"], MID_SLEEP["wait_for_bulk_async"]], ids=["blocking", "awaited"])
 def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None:
     script = start(call, desk.host)
     assert script.line() == "polled"
-    script.interrupt()
-    code, err = script.outcome()
+    script.signal()
+    code, _, err = script.outcome()
     assert code == -signal.SIGINT
     assert err.splitlines()[-1].startswith("KeyboardInterrupt")
     assert "panicked" not in err
@@ -626,6 +549,6 @@ def on_poll(*_):
 """
     script = start(code + INTERRUPTED.format("client.wait_for_bulk('running', on_poll=on_poll)"), desk.host)
     assert script.line() == "polled"
-    sent = script.interrupt()
+    sent = script.signal()
     assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+    script.finish()

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer import LOGIN, PASSWORD, Answer, Desk, Wire, id_of, response, run_script
+from peer import LOGIN, PASSWORD, Answer, Desk, Wire, id_of, response
+from processes import run_script
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists() or not Path("/proc/self/fd").exists(),

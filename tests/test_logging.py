@@ -26,9 +26,9 @@ from peer import (
     collected,
     no_hanging,
     response,
-    run_script,
     token,
 )
+from processes import run_script
 from saymon_bulk import SaymonError, WaitTimeoutError
 
 BUSY = response('{"code": "Busy", "message": "later"}', 503)

@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
 from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
+from processes import AT_ONCE, FINISHED, RUNNING, Start, asked
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates, Site, StartNginx, wait_until
-
-# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
-AT_ONCE = 0.5
-
-FINISHED = "{'finished': True}"
-RUNNING = "{'finished': False}"
 
 # Every script begins so. Started in the background, Python would leave SIGINT ignored.
 BEGINNING = f"""
@@ -46,88 +37,9 @@ warnings.simplefilter("ignore", DeprecationWarning)
 """
 
 
-class Script:
-    """A running Python script; its time is limited, and its children end with it."""
-
-    def __init__(self, code: str, host: str, ca: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BEGINNING + code, host, ca],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self._watchdog = threading.Timer(30, self.kill)
-        self._watchdog.start()
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            pytest.fail(f"the script has ended, or was ended: {self.outcome()}")
-        return line.rstrip("\n")
-
-    def signal(self, number: signal.Signals = signal.SIGINT) -> float:
-        """Send it a signal; returns when."""
-        sent = time.monotonic()
-        self._process.send_signal(number)
-        return sent
-
-    def go_on(self) -> None:
-        """Let it read a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def outcome(self) -> tuple[int, str, str]:
-        """How it ends, the rest of what it prints, and what is on stderr."""
-        # Not communicate: it would miss what `line` has read ahead.
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._process.stdin.close()
-        out, err = self._process.stdout.read(), self._process.stderr.read()
-        return self._process.wait(), out, err
-
-    def finish(self) -> list[str]:
-        """The rest of what it prints; it must end well, and without a word on stderr."""
-        code, out, err = self.outcome()
-        assert (code, err) == (0, ""), out
-        return out.splitlines()
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        self._watchdog.cancel()
-        self.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-StartScript = Callable[..., Script]
-
-
 @pytest.fixture
-def start() -> Iterator[StartScript]:
-    with contextlib.ExitStack() as stack:
-
-        def start(code: str, host: str, ca: object = "") -> Script:
-            script = Script(code, host, str(ca))
-            stack.callback(script.end)
-            return script
-
-        yield start
-
-
-def asked(peer: Peer, count: int) -> None:
-    peer.wait_for(lambda: len(peer.requests) >= count, 20)
+def start(start: Start) -> Start:
+    return lambda code, host, ca="": start(BEGINNING + code, host, str(ca))
 
 
 # Ctrl-C
@@ -142,7 +54,7 @@ sys.stdin.read()  # alive until the test is done with it
 """
 
 
-def test_ctrl_c_before_the_answer(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_before_the_answer(start: Start, peer: Peer) -> None:
     peer.answer(Wire.hold)
     script = start(INTERRUPTED, peer.host)
     assert script.line() == "calling"
@@ -154,7 +66,7 @@ def test_ctrl_c_before_the_answer(start: StartScript, peer: Peer) -> None:
     assert len(peer.requests) == 1
 
 
-def test_ctrl_c_in_the_middle_of_the_body(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_in_the_middle_of_the_body(start: Start, peer: Peer) -> None:
     several = threading.Event()
 
     def drip(wire: Wire) -> None:
@@ -204,7 +116,7 @@ def connecting(port: int) -> bool:
     return [f"0100007F:{port:04X}", "02"] in ends
 
 
-def test_ctrl_c_while_connecting(start: StartScript, full: int) -> None:
+def test_ctrl_c_while_connecting(start: Start, full: int) -> None:
     script = start(INTERRUPTED, f"http://127.0.0.1:{full}")
     assert script.line() == "calling"
     wait_until(lambda: connecting(full), "a connection in the making")
@@ -214,7 +126,7 @@ def test_ctrl_c_while_connecting(start: StartScript, full: int) -> None:
     assert script.finish() == []
 
 
-def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: Start, peer: Peer) -> None:
     greeted = threading.Event()
 
     def mute(wire: Wire) -> None:
@@ -233,7 +145,7 @@ def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: StartScript, peer: Pee
     assert script.finish() == []
 
 
-def test_after_ctrl_c_calls_go_on(start: StartScript, peer: Peer) -> None:
+def test_after_ctrl_c_calls_go_on(start: Start, peer: Peer) -> None:
     peer.answer(response(), Wire.hold, response('{"finished": false}'), Wire.hold, response())
     code = """
 say(ask())
@@ -254,7 +166,7 @@ for _ in range(2):
     assert len(peer.requests) == 5
 
 
-def test_ctrl_c_while_a_worker_thread_asks(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_while_a_worker_thread_asks(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
@@ -285,7 +197,7 @@ answered.wait()
 # Other signals
 
 
-def test_a_handler_that_asks_itself(start: StartScript, peer: Peer) -> None:
+def test_a_handler_that_asks_itself(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = """
@@ -302,7 +214,7 @@ say(ask(request_timeout=60))
     assert len(peer.requests) == 3
 
 
-def test_a_handler_that_raises(start: StartScript, peer: Peer) -> None:
+def test_a_handler_that_raises(start: Start, peer: Peer) -> None:
     peer.answer(Wire.hold, response())
     code = """
 class Enough(Exception):
@@ -329,7 +241,7 @@ sys.stdin.read()
     assert script.finish() == []
 
 
-def test_a_handler_that_only_looks(start: StartScript, peer: Peer) -> None:
+def test_a_handler_that_only_looks(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
@@ -350,7 +262,7 @@ say(ask(request_timeout=60))
 # Threads
 
 
-def test_the_other_threads_run_on(start: StartScript, peer: Peer) -> None:
+def test_the_other_threads_run_on(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
@@ -394,7 +306,7 @@ LEAVES = ["os._exit", "sys.exit"]
 @pytest.mark.parametrize("work", ["lambda: say(ask())", "lambda: None"], ids=["asks", "idles"])
 @pytest.mark.parametrize("certificate", [None, "good"], ids=["http", "https"])
 def test_a_fork_after_use(
-    start: StartScript,
+    start: Start,
     start_nginx: StartNginx,
     certificates: Certificates,
     certificate: str | None,
@@ -423,7 +335,7 @@ say(ask())
         assert len(set(used)) == 1
 
 
-def test_a_fork_of_a_fork(start: StartScript, peer: Peer) -> None:
+def test_a_fork_of_a_fork(start: Start, peer: Peer) -> None:
     code = f"""{FORKED}
 def child():
     say(ask())
@@ -442,7 +354,7 @@ say(ask())
 @pytest.mark.parametrize("site", ["http", "https"])
 @pytest.mark.parametrize("leave", LEAVES)
 def test_forks_while_threads_are_asking(
-    start: StartScript,
+    start: Start,
     start_nginx: StartNginx,
     certificates: Certificates,
     site: str,
@@ -477,7 +389,7 @@ say(failures)
 
 
 @pytest.mark.parametrize("leave", LEAVES)
-def test_a_child_forked_in_the_middle_of_a_call(start: StartScript, peer: Peer, leave: str) -> None:
+def test_a_child_forked_in_the_middle_of_a_call(start: Start, peer: Peer, leave: str) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = f"""{FORKED}
@@ -513,7 +425,7 @@ def arguments(host=HOST, id={ID!r}, password={PASSWORD!r}):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("used_before", [False, True])
-def test_multiprocessing(start: StartScript, practice: PracticeServer, method: str, used_before: bool) -> None:
+def test_multiprocessing(start: Start, practice: PracticeServer, method: str, used_before: bool) -> None:
     code = f"""{POOLED}
 if {used_before}:
     say(ask())
@@ -528,7 +440,7 @@ say(ask())
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_concurrent_futures(start: StartScript, practice: PracticeServer, method: str) -> None:
+def test_concurrent_futures(start: Start, practice: PracticeServer, method: str) -> None:
     code = f"""{POOLED}
 say(ask())
 context = multiprocessing.get_context({method!r})
@@ -541,9 +453,7 @@ say(ask())
     assert lines == [FINISHED, f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
-def test_errors_come_back_from_a_pool(
-    start: StartScript, practice: PracticeServer, nobody: str, peer: Peer, other: Peer
-) -> None:
+def test_errors_come_back_from_a_pool(start: Start, practice: PracticeServer, nobody: str, peer: Peer, other: Peer) -> None:
     peer.answer(response("[true]"))
     other.answer(Wire.hold)
     code = f"""{POOLED}
@@ -584,7 +494,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 
 
 @pytest.mark.parametrize("attempt", range(4))
-def test_the_end_with_daemon_threads_in_the_middle_of_calls(start: StartScript, peer: Peer, attempt: int) -> None:
+def test_the_end_with_daemon_threads_in_the_middle_of_calls(start: Start, peer: Peer, attempt: int) -> None:
     peer.answer(response(), Wire.hold)
     code = """
 say(ask())
@@ -601,7 +511,7 @@ sys.stdin.readline()
 
 @pytest.mark.parametrize("attempt", range(4))
 def test_the_end_with_daemon_threads_that_ask_and_ask(
-    start: StartScript, front_host: str, certificates: Certificates, attempt: int
+    start: Start, front_host: str, certificates: Certificates, attempt: int
 ) -> None:
     code = """
 many = threading.Event()
@@ -626,7 +536,7 @@ def front_host(request: pytest.FixtureRequest, start_nginx: StartNginx) -> str:
     return start_nginx({"shop": Site(answer, certificate)}).url("shop")
 
 
-def test_the_end_with_threads_still_to_be_joined(start: StartScript, peer: Peer) -> None:
+def test_the_end_with_threads_still_to_be_joined(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)))
     script = start("threading.Thread(target=lambda: say(ask(request_timeout=60))).start()", peer.host)
@@ -635,7 +545,7 @@ def test_the_end_with_threads_still_to_be_joined(start: StartScript, peer: Peer)
     assert script.finish() == [FINISHED]
 
 
-def test_a_call_at_the_very_end(start: StartScript, peer: Peer) -> None:
+def test_a_call_at_the_very_end(start: Start, peer: Peer) -> None:
     code = """
 import atexit
 atexit.register(lambda: say(ask()))
@@ -644,7 +554,7 @@ say(ask())
     assert start(code, peer.host).finish() == [FINISHED, FINISHED]
 
 
-def test_an_end_by_an_unhandled_error(start: StartScript, peer: Peer) -> None:
+def test_an_end_by_an_unhandled_error(start: Start, peer: Peer) -> None:
     peer.answer(response("{}", 404))
     script = start("ask()", peer.host)
     code, out, err = script.outcome()

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure, run_script
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure
+from processes import run_script
 from servers import Certificates, Nginx, Site, StartNginx
 
 ANSWER = """return 200 '{"finished": true}';"""
