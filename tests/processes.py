@@ -79,6 +79,11 @@ class Script:
         self._process.send_signal(number)
         return sent
 
+    def seconds_to_interrupt(self) -> float:
+        """Send it Ctrl-C; returns how long its call went on, of which it prints the end."""
+        sent = self.signal()
+        return float(self.line()) - sent
+
     def go_on(self) -> None:
         """Let it read a line."""
         assert self._process.stdin is not None
