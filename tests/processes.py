@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Callable
 
 import pytest
@@ -36,6 +37,16 @@ def run_script(
         timeout=60,
         check=False,
     )
+
+
+def output_of(*command: str | Path, timeout: float, **environment: str) -> str:
+    """What a command prints that must succeed; no Python settings of the caller's reach it."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
+    done = subprocess.run(
+        [str(word) for word in command], capture_output=True, text=True, timeout=timeout, env=clean | environment
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 class Script:
