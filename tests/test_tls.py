@@ -60,6 +60,14 @@ def asked(*hosts: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+def only_good_is_trusted(front: Nginx, **environment: str) -> None:
+    """A process with this environment trusts what the CA has signed, and nobody else."""
+    good, bad = asked(*(front.url(site, "localhost") for site in ("good", "unknown-ca")), **environment)
+    assert good == str(FINISHED)
+    assert bad.startswith("TransportError")
+    assert "issuer" in bad
+
+
 # A CA file
 
 
@@ -157,12 +165,7 @@ def test_an_ipv6_address(front: Nginx, certificates: Certificates) -> None:
 
 
 def test_the_store_by_ssl_cert_file(front: Nginx, certificates: Certificates) -> None:
-    sites = ["good", "unknown-ca"]
-    hosts = [front.url(site, "localhost") for site in sites]
-    good, bad = asked(*hosts, SSL_CERT_FILE=str(certificates.ca))
-    assert good == str(FINISHED)
-    assert bad.startswith("TransportError")
-    assert "issuer" in bad
+    only_good_is_trusted(front, SSL_CERT_FILE=str(certificates.ca))
 
 
 def test_the_store_by_ssl_cert_dir(front: Nginx, certificates: Certificates, tmp_path: Path) -> None:
@@ -171,11 +174,7 @@ def test_the_store_by_ssl_cert_dir(front: Nginx, certificates: Certificates, tmp
         pytest.skip("there is no openssl to make the folder with")
     shutil.copy(certificates.ca, tmp_path)
     subprocess.run([openssl, "rehash", str(tmp_path)], check=True)
-    hosts = [front.url(site, "localhost") for site in ("good", "unknown-ca")]
-    good, bad = asked(*hosts, SSL_CERT_DIR=str(tmp_path))
-    assert good == str(FINISHED)
-    assert bad.startswith("TransportError")
-    assert "issuer" in bad
+    only_good_is_trusted(front, SSL_CERT_DIR=str(tmp_path))
 
 
 @pytest.mark.parametrize(("site", "reason"), REASONS)
