@@ -14,7 +14,7 @@ import pytest
 from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
 from processes import AT_ONCE, FINISHED, RUNNING, Start, asked
 from saymon_bulk.testing import PracticeServer
-from servers import Certificates, Site, StartNginx, wait_until
+from servers import ANSWER, Certificates, Site, StartNginx, wait_until
 
 # Every script begins so. Started in the background, Python would leave SIGINT ignored.
 BEGINNING = f"""
@@ -308,8 +308,7 @@ def test_a_fork_after_use(
     work: str,
     leave: str,
 ) -> None:
-    answer = """location / { return 200 '{"finished": true}'; }"""
-    nginx = start_nginx({"shop": Site(answer, certificate)})
+    nginx = start_nginx({"shop": Site(ANSWER, certificate)})
     code = f"""{FORKED}
 say(ask())
 forked({work}, {leave})
@@ -355,7 +354,7 @@ def test_forks_while_threads_are_asking(
     site: str,
     leave: str,
 ) -> None:
-    answer = """keepalive_requests 5; location / { return 200 '{"finished": true}'; }"""
+    answer = f"keepalive_requests 5; {ANSWER}"
     nginx = start_nginx({"http": Site(answer), "https": Site(answer, "good")})
     code = f"""{FORKED}
 done, failures = threading.Event(), []
@@ -526,9 +525,8 @@ many.wait()
 
 @pytest.fixture(params=["http", "https"])
 def front_host(request: pytest.FixtureRequest, start_nginx: StartNginx) -> str:
-    answer = """location / { return 200 '{"finished": true}'; }"""
     certificate = "good" if request.param == "https" else None
-    return start_nginx({"shop": Site(answer, certificate)}).url("shop")
+    return start_nginx({"shop": Site(ANSWER, certificate)}).url("shop")
 
 
 def test_the_end_with_threads_still_to_be_joined(start: Start, peer: Peer) -> None:

@@ -14,9 +14,7 @@ import pytest
 import saymon_bulk
 from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure
 from processes import run_script
-from servers import Certificates, Nginx, Site, StartNginx
-
-ANSWER = """return 200 '{"finished": true}';"""
+from servers import ANSWER, Certificates, Nginx, Site, StartNginx
 
 # What a certificate is refused for, and the words that say so.
 REASONS = [
