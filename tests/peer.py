@@ -7,22 +7,26 @@ when it returns).
 
 from __future__ import annotations
 
+import base64
 import contextlib
-import os
+import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 from collections.abc import Iterable, Iterator
-from typing import Any, Callable, Union
+from typing import Any, Callable, TypeVar, Union
 
 import pytest
 import saymon_bulk
+from saymon_bulk import Client
 
 LOGIN = "operator@example.com"
 PASSWORD = "correct-Horse-battery-9"
 ID = "079b3102-c326-4dd7-bf48-a945232b32d6"
+FINISHED, RUNNING = {"finished": True}, {"finished": False}
+
+# The pauses of a wait whose schedule is not what is tested.
+QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
 
 class Wire:
@@ -77,6 +81,11 @@ def response(
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + payload
 
 
+# What the peer says of an operation that still runs, and of one at its end.
+RUN = response('{"finished": false}')
+END = response()
+
+
 def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     """An HTTP/1.1 200 answer in chunked transfer coding."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -84,13 +93,42 @@ def chunked(*chunks: bytes, end: bytes = b"0\r\n\r\n") -> bytes:
     return head + b"".join(parts) + end
 
 
+def end(wire: Wire) -> None:
+    """Nothing more: the peer closes the connection in good order."""
+
+
+def saying(data: bytes, then: Act = end) -> Act:
+    """Send the bytes, then this."""
+
+    def act(wire: Wire) -> None:
+        wire.send(data)
+        then(wire)
+
+    return act
+
+
 def closing(data: bytes) -> Act:
     """Send the bytes, then end the connection."""
-    return lambda wire: wire.send(data)
+    return saying(data)
+
+
+def when(told: threading.Event, then: Act) -> Act:
+    """Hold the answer back until the test sets the event, then this."""
+
+    def act(wire: Wire) -> None:
+        while not told.wait(0.01):
+            if wire.stopping.is_set():
+                return
+        then(wire)
+
+    return act
+
+
+P = TypeVar("P", bound="Peer")
 
 
 class Peer:
-    """The listening side; `wait_for` blocks until something about it has come true."""
+    """The listening side, until the end of its `with`; `wait_for` blocks until something about it has come true."""
 
     def __init__(self, address: str = "127.0.0.1") -> None:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
@@ -107,6 +145,12 @@ class Peer:
         self._open: set[socket.socket] = set()
         self._threads = [threading.Thread(target=self._accept, daemon=True)]
         self._threads[0].start()
+
+    def __enter__(self: P) -> P:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
 
     def answer(self, *script: Answer) -> None:
         """Each request takes the next answer; the last one stands for all the rest."""
@@ -182,7 +226,23 @@ class Peer:
         with self._changed:
             self.requests.append(request)
             self._changed.notify_all()
-            return self._script.pop(0) if len(self._script) > 1 else self._script[0]
+            script = self._script_for(request)
+            return script.pop(0) if len(script) > 1 else script[0]
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        return self._script
+
+
+class Desk(Peer):
+    """A peer that may have an answer or a script for each id; the others share the script of `answer`."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, Answer | list[Answer]] = {}
+        super().__init__()
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        found = self.of.get(id_of(request), self._script)
+        return found if isinstance(found, list) else [found]
 
 
 def _is_whole(received: bytes) -> bool:
@@ -210,11 +270,35 @@ def ask(host: Any, **changes: Any) -> dict[str, Any]:
     return {**saymon_bulk.get_bulk_status(host, **arguments)}
 
 
+def at(peer: Peer, **more: Any) -> Client:
+    """A client of the peer."""
+    return Client(peer.host, LOGIN, PASSWORD, **more)
+
+
+async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
+    """All that `wait_for_bulks_async` yields, by id."""
+    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
+
+
+def shape(value: Any) -> Any:
+    """The value with its order and types: 1, 1.0 and True are three things here."""
+    if isinstance(value, dict):
+        return [(key, shape(inner)) for key, inner in value.items()]
+    if isinstance(value, list):
+        return [shape(inner) for inner in value]
+    return type(value), repr(value)
+
+
 def failure(host: Any, **changes: Any) -> saymon_bulk.SaymonError:
     """The error that such a call ends with."""
     with pytest.raises(saymon_bulk.SaymonError) as caught:
         ask(host, **changes)
     return caught.value
+
+
+def id_of(request: bytes) -> str:
+    """The id that a request asks for, still as the path spells it."""
+    return request.split(b"/")[4].decode()
 
 
 def headers(request: bytes) -> list[tuple[str, str]]:
@@ -224,39 +308,53 @@ def headers(request: bytes) -> list[tuple[str, str]]:
     return [(name.lower(), value.strip()) for name, _, value in pairs]
 
 
-def run_script(
-    code: str, *arguments: str, flags: Iterable[str] = (), **environment: str
-) -> subprocess.CompletedProcess[str]:
-    """Run Python code in a process of its own, with more in its environment."""
-    return subprocess.run(
-        [sys.executable, *flags, "-c", code, *arguments],
-        env={**os.environ, "PYTHONIOENCODING": "utf-8", **environment},
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+def token(login: str = LOGIN, password: str = PASSWORD) -> str:
+    """What HTTP Basic makes of them."""
+    return base64.b64encode(f"{login}:{password}".encode()).decode()
 
 
-@contextlib.contextmanager
-def _running(address: str) -> Iterator[Peer]:
-    peer = Peer(address)
-    try:
-        yield peer
-    finally:
-        peer.stop()
+def authorization(request: bytes) -> str:
+    return dict(headers(request))["authorization"]
+
+
+def credentials(request: bytes) -> str:
+    """As a server sees them, login:password."""
+    return base64.b64decode(authorization(request)[len("Basic ") :]).decode()
+
+
+def no_hanging(seconds: int) -> object:
+    """A fixture for every test of a module: what hangs for so long fails, and the other tests go on."""
+
+    def hangs(*_: object) -> None:
+        pytest.fail("it hangs")
+
+    @pytest.fixture(autouse=True)
+    def alarm() -> Iterator[None]:
+        before = signal.signal(signal.SIGALRM, hangs)
+        signal.alarm(seconds)
+        yield
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, before)
+
+    return alarm
 
 
 @pytest.fixture
 def peer() -> Iterator[Peer]:
-    with _running("127.0.0.1") as one:
+    with Peer() as one:
         yield one
 
 
 @pytest.fixture
 def other() -> Iterator[Peer]:
     """A second peer, for a request that must not go there."""
-    with _running("127.0.0.1") as one:
+    with Peer() as one:
+        yield one
+
+
+@pytest.fixture
+def desk() -> Iterator[Desk]:
+    with Desk() as one:
         yield one
 
 
@@ -266,5 +364,5 @@ def peer6() -> Iterator[Peer]:
         socket.create_server(("::1", 0), family=socket.AF_INET6).close()
     except OSError as reason:
         pytest.skip(f"no IPv6 loopback on this machine: {reason}")
-    with _running("::1") as one:
+    with Peer("::1") as one:
         yield one

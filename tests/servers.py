@@ -147,6 +147,10 @@ class Site:
     address: str = "127.0.0.1"
 
 
+# The directives of a site that answers everybody.
+ANSWER = """location / { return 200 '{"finished": true}'; }"""
+
+
 class Request(NamedTuple):
     """A line of nginx's access log."""
 

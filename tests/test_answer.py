@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask, chunked, failure, response
+from peer import ID, LOGIN, PASSWORD, Peer, ask, chunked, failure, response, shape
 
 
 def beside(value: str) -> str:
@@ -141,15 +141,6 @@ NOT_TEXT = [
 
 def short(value: Any) -> str:
     return ascii(value)[:50]
-
-
-def shape(value: Any) -> Any:
-    """The value with its order and types: 1, 1.0 and True are three things here."""
-    if isinstance(value, dict):
-        return [(key, shape(inner)) for key, inner in value.items()]
-    if isinstance(value, list):
-        return [shape(inner) for inner in value]
-    return type(value), repr(value)
 
 
 @pytest.mark.parametrize("body", PASSED_THROUGH, ids=short)

@@ -6,66 +6,40 @@ import asyncio
 import contextvars
 import gc
 import inspect
-import signal
 import sys
 import threading
 import time
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
 import uvloop
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
+from peer import (
+    END,
+    FINISHED,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    Answer,
+    Desk,
+    Peer,
+    Wire,
+    at,
+    closing,
+    collected,
+    no_hanging,
+    response,
+    when,
+)
+from processes import run_script
 from saymon_bulk import Client, NotFoundError, SaymonError
 
-FINISHED = {"finished": True}
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response("{}", 503)
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(30)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
-
-
-class Desk(Peer):
-    """A peer that may have an answer for each id."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, Answer] = {}
-        super().__init__()
-
-    def _next_answer(self, request: bytes) -> Answer:
-        answer = super()._next_answer(request)
-        return self.of.get(request.split(b"/")[4].decode(), answer)
-
-    def __len__(self) -> int:
-        return len(self.requests)
-
-
-@pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
-        yield desk
-    finally:
-        desk.stop()
-
-
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
+_no_hanging = no_hanging(30)
 
 
 async def until(true: Callable[[], bool], within: float = 10.0) -> None:
@@ -73,10 +47,6 @@ async def until(true: Callable[[], bool], within: float = 10.0) -> None:
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
         await asyncio.sleep(0.01)
-
-
-async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
-    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
 Use = Callable[..., Coroutine[Any, Any, Any]]
@@ -171,7 +141,7 @@ def test_a_task_group(desk: Desk, use: Use) -> None:
         try:
             async with group() as tasks:
                 hung = [tasks.create_task(use(at(desk), "hung")) for _ in range(3)]
-                await until(lambda: len(desk) == 13)
+                await until(lambda: len(desk.requests) == 13)
                 tasks.create_task(use(at(desk), "bad"))
         except BaseException as error:
             errors.extend(error.exceptions)  # type: ignore[attr-defined, unused-ignore]
@@ -211,7 +181,7 @@ def test_a_thousand_waits(desk: Desk) -> None:
     desk.answer(*[RUN] * 500, END)
     found = asyncio.run(collected(at(desk), ids, on_poll=on_poll, **QUICK))
     assert found == dict.fromkeys(ids, FINISHED)
-    assert sum(polled.values()) == len(desk) == 1500
+    assert sum(polled.values()) == len(desk.requests) == 1500
 
 
 def test_gather_with_errors(desk: Desk) -> None:
@@ -328,7 +298,7 @@ def test_an_error_of_on_poll_drops_the_requests_though_it_is_kept(desk: Desk) ->
     desk.answer(RUN)
 
     def on_poll(*_: object) -> None:
-        if len(desk) >= 2:
+        if len(desk.requests) >= 2:
             raise LookupError("enough")
 
     async def main() -> BaseException:
@@ -420,8 +390,8 @@ def test_after_cancelling_calls_go_on(desk: Desk) -> None:
         for n in range(20):
             task = asyncio.create_task(at(desk).get_bulk_status_async("hung"))
             if n % 2:
-                asked = len(desk)
-                await until(lambda asked=asked: len(desk) > asked)  # type: ignore[misc]
+                asked = len(desk.requests)
+                await until(lambda asked=asked: len(desk.requests) > asked)  # type: ignore[misc]
             task.cancel()
             assert await at(desk).get_bulk_status_async(ID) == FINISHED
 
@@ -469,13 +439,13 @@ def test_break_stops_the_polling(desk: Desk) -> None:
         # All but the answered ones are gone, and then nobody asks any more.
         await until(lambda: desk.open <= 3)
         await asyncio.sleep(0.1)
-        count = len(desk)
+        count = len(desk.requests)
         await asyncio.sleep(0.3)
-        assert len(desk) == count
+        assert len(desk.requests) == count
         return count
 
     count = asyncio.run(main())
-    assert len(desk) == count
+    assert len(desk.requests) == count
 
 
 def test_aclose_drops_what_is_under_way(desk: Desk) -> None:
@@ -485,7 +455,7 @@ def test_aclose_drops_what_is_under_way(desk: Desk) -> None:
         statuses: Any = at(desk).wait_for_bulks_async(["first", "held"], **QUICK)
         await until(lambda: True)
         assert (await statuses.__anext__())[0] == "first"
-        await until(lambda: len(desk) == 2)
+        await until(lambda: len(desk.requests) == 2)
         await statuses.aclose()
         await until(lambda: desk.open <= 1)
         with pytest.raises(StopAsyncIteration):
@@ -561,17 +531,12 @@ print(asyncio.run(client.get_bulk_status_async("op")))
 """
     answer = threading.Event()
 
-    def later(wire: Wire) -> None:
-        while not answer.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
     def release(wire: Wire) -> None:
         assert desk.open == 4
         answer.set()
         wire.send(END)
 
-    desk.of = {"late": later, "release": release}
+    desk.of = {"late": when(answer, closing(END)), "release": release}
     done = run_script(code, desk.host)
     assert (done.returncode, done.stdout) == (0, "{'finished': True}\n")
     assert done.stderr == ""
@@ -656,9 +621,9 @@ def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) 
         for use in USES.values():
             results = await asyncio.gather(*(use(client) for _ in range(50)))
             assert [status_in(result) for result in results] == [FINISHED] * 50
-            asked = len(desk)
+            asked = len(desk.requests)
             task = asyncio.create_task(use(client, "hung"))
-            await until(lambda asked=asked: len(desk) > asked)  # type: ignore[misc]
+            await until(lambda asked=asked: len(desk.requests) > asked)  # type: ignore[misc]
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task
@@ -676,13 +641,7 @@ def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) 
 def test_other_loops_at_the_end(desk: Desk, make: str) -> None:
     """Closed in the middle of a request whose answer comes too late, and then no word at the exit."""
     waited = threading.Event()
-
-    def later(wire: Wire) -> None:
-        while not waited.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
-    desk.of = {"late": later}
+    desk.of = {"late": when(waited, closing(END))}
     code = f"""
 import asyncio, sys, uvloop
 from saymon_bulk import Client
@@ -715,13 +674,7 @@ print("done")
 
 def test_the_loop_goes_on_meanwhile(peer: Peer) -> None:
     release = threading.Event()
-
-    def later(wire: Wire) -> None:
-        while not release.wait(0.01) and not wire.stopping.is_set():
-            pass
-        wire.send(END)
-
-    peer.answer(later)
+    peer.answer(when(release, closing(END)))
 
     async def main() -> int:
         turns = 0

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import copy
 import inspect
 import pickle
 import threading
 import traceback
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, Wire, headers, response
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, Wire, at, authorization, collected, credentials, id_of, response, token
 from saymon_bulk import Client, RequestTimeoutError
-
-FINISHED = {"finished": True}
-BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
-
-
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
-
-
-async def collected(items: AsyncIterator[Any]) -> dict[str, Any]:
-    return {id: status async for id, status in items}
-
 
 # Every way to use a client: those for one id, those for many.
 ONE: dict[str, Callable[..., Any]] = {
@@ -41,7 +28,7 @@ MANY: dict[str, Callable[..., Any]] = {
     "get_bulk_statuses": lambda client, ids, **more: client.get_bulk_statuses(ids, **more),
     "get_bulk_statuses_async": lambda client, ids, **more: asyncio.run(client.get_bulk_statuses_async(ids, **more)),
     "wait_for_bulks": lambda client, ids, **more: dict(client.wait_for_bulks(ids, **more)),
-    "wait_for_bulks_async": lambda client, ids, **more: asyncio.run(collected(client.wait_for_bulks_async(ids, **more))),
+    "wait_for_bulks_async": lambda client, ids, **more: asyncio.run(collected(client, ids, **more)),
 }
 ALL: dict[str, Callable[..., Any]] = {**ONE, **MANY}
 WAITS = {name: use for name, use in ALL.items() if name.startswith("wait")}
@@ -56,7 +43,7 @@ def argument(use: Callable[..., Any]) -> Any:
 
 
 def asked_for(peer: Peer) -> list[str]:
-    return [request.split(b"/")[4].decode() for request in peer.requests]
+    return [id_of(request) for request in peer.requests]
 
 
 # What it shows
@@ -93,7 +80,7 @@ def test_it_says_host_and_login_and_no_password(peer: Peer) -> None:
     seen += [f"{getattr(client, name)!r}" for name in dir(client) if name != "__doc__"]
     for text in seen:
         assert PASSWORD not in text
-        assert BASIC not in text
+        assert token() not in text
 
 
 def test_a_hostile_login_does_not_break_its_repr() -> None:
@@ -224,7 +211,7 @@ def test_a_thousand_clients_share_one_connection(peer: Peer) -> None:
     assert saymon_bulk.get_bulk_status(peer.host, ID, LOGIN, PASSWORD) == FINISHED
     assert saymon_bulk.wait_for_bulk(peer.host, ID, LOGIN, PASSWORD) == FINISHED
     assert (peer.connections, len(peer.requests)) == (1, 1002)
-    tokens = [dict(headers(request))["authorization"] for request in peer.requests]
+    tokens = [authorization(request) for request in peer.requests]
     assert len(set(tokens)) == 1001
 
 
@@ -456,8 +443,7 @@ Netrc = Callable[..., str]
 
 def sent(peer: Peer) -> str:
     """login:password as they were sent last."""
-    field = dict(headers(peer.requests[-1]))["authorization"]
-    return base64.b64decode(field[len("Basic ") :]).decode()
+    return credentials(peer.requests[-1])
 
 
 def test_three_variables(peer: Peer, environment: Environment, netrc: Netrc) -> None:

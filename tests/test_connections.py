@@ -11,20 +11,13 @@ from typing import Callable
 
 import pytest
 import saymon_bulk
-from peer import Act, Peer, Wire, ask, chunked, failure, response
-
-FINISHED = {"finished": True}
-RUNNING = {"finished": False}
+from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, end, failure, response, saying, when
 
 
 def answering(after: Act) -> Act:
     """Answer one request properly, then this."""
 
-    def act(wire: Wire) -> None:
-        wire.send(response())
-        after(wire)
-
-    return act
+    return saying(response(), after)
 
 
 def unheard(after: Act) -> Act:
@@ -35,28 +28,6 @@ def unheard(after: Act) -> Act:
             after(wire)
 
     return act
-
-
-def when(told: threading.Event, after: Act) -> Act:
-    def act(wire: Wire) -> None:
-        while not told.wait(0.01):
-            if wire.stopping.is_set():
-                return
-        after(wire)
-
-    return act
-
-
-def saying(data: bytes, after: Act) -> Act:
-    def act(wire: Wire) -> None:
-        wire.send(data)
-        after(wire)
-
-    return act
-
-
-def end(wire: Wire) -> None:
-    """Nothing more: the peer closes the connection in good order."""
 
 
 def at_once(calls: Iterable[Callable[[], object]]) -> list[object]:

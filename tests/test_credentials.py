@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import LOGIN, PASSWORD, Peer, ask, headers
+from peer import LOGIN, PASSWORD, Peer, ask, credentials, headers, token
 
 PAIRS = [
     (LOGIN, PASSWORD),
@@ -41,15 +40,13 @@ def refused(peer: Peer, name: str, value: Any, kind: type[Exception]) -> None:
 def test_basic_in_utf_8(peer: Peer, login: str, password: str) -> None:
     assert ask(peer.host, login=login, password=password) == {"finished": True}
     sent = [v for n, v in headers(peer.requests[0]) if n == "authorization"]
-    token = base64.b64encode(f"{login}:{password}".encode()).decode()
-    assert sent == [f"Basic {token}"]
+    assert sent == [f"Basic {token(login, password)}"]
 
 
 def test_each_call_sends_its_own(peer: Peer) -> None:
     for login, password in PAIRS:
         ask(peer.host, login=login, password=password)
-    sent = [dict(headers(request))["authorization"] for request in peer.requests]
-    assert [base64.b64decode(field[6:]).decode() for field in sent] == [f"{login}:{password}" for login, password in PAIRS]
+    assert list(map(credentials, peer.requests)) == [f"{login}:{password}" for login, password in PAIRS]
 
 
 @pytest.mark.parametrize("login", [":", "a:b", "login:", ":login"])

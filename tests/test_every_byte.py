@@ -14,10 +14,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, TypeVar
 
 import pytest
-from peer import Act, Peer, Wire, ask, chunked, response
+from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, end, response, saying
 from saymon_bulk import AuthError, HTTPStatusError, RequestTimeoutError, SaymonError, TransportError
 
-FINISHED, RUNNING = {"finished": True}, {"finished": False}
 BODY = b'{"finished": true}'
 NEXT = response('{"finished": false}')
 VALID = {
@@ -38,9 +37,7 @@ def peers() -> Iterator[queue.Queue[Peer]]:
     with contextlib.ExitStack() as stack:
         free: queue.Queue[Peer] = queue.Queue()
         for _ in range(PEERS):
-            peer = Peer()
-            stack.callback(peer.stop)
-            free.put(peer)
+            free.put(stack.enter_context(Peer()))
         yield free
 
 
@@ -80,18 +77,10 @@ def outcome(peer: Peer, limit: float = 5.0) -> Any:
         assert time.monotonic() - started < limit + 1.0
 
 
-def saying(data: bytes, how: Callable[[Wire], None] = lambda wire: None) -> Act:
-    def act(wire: Wire) -> None:
-        wire.send(data)
-        how(wire)
-
-    return act
-
-
 @kept_or_fresh
-@pytest.mark.parametrize("how", [lambda wire: None, Wire.reset], ids=["end", "reset"])
+@pytest.mark.parametrize("how", [end, Wire.reset], ids=["end", "reset"])
 @whole_answers
-def test_cut(peers: queue.Queue[Peer], whole: bytes, how: Callable[[Wire], None], kept: bool) -> None:
+def test_cut(peers: queue.Queue[Peer], whole: bytes, how: Act, kept: bool) -> None:
     by_length = b"HTTP/1.1" in whole
 
     def check(peer: Peer, at: int) -> None:

@@ -2,26 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response
-
-# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
-AT_ONCE = 0.5
-
-FINISHED = "{'finished': True}"
-RUN = response('{"finished": false}')
-END = response()
+from peer import ID, LOGIN, PASSWORD, RUN, Desk, Wire, response
+from processes import AT_ONCE, FINISHED, Start, asked, run_script
 
 # Python 3.12 and later warn at a fork with threads about; here it is on purpose.
 FLAGS = ["-W", "ignore::DeprecationWarning"]
@@ -33,40 +19,15 @@ client = saymon_bulk.Client(sys.argv[1], {LOGIN!r}, {PASSWORD!r}, request_timeou
 """
 
 
-class Desk(Peer):
-    """A peer that may have an answer for each id."""
-
-    def __init__(self) -> None:
-        self.of: dict[str, Answer] = {"running": RUN, "hung": Wire.hold, "unknown": response("{}", 404)}
-        super().__init__()
-
-    def _next_answer(self, request: bytes) -> Answer:
-        answer = super()._next_answer(request)
-        return self.of.get(request.split(b"/")[4].decode(), answer)
-
-    def asked(self, count: int) -> None:
-        self.wait_for(lambda: len(self.requests) >= count, 20)
-
-
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
-        yield desk
-    finally:
-        desk.stop()
+def desk(desk: Desk) -> Desk:
+    desk.of.update({"running": RUN, "hung": Wire.hold, "unknown": response("{}", 404)})
+    return desk
 
 
 def end_of(code: str, host: str) -> tuple[int, str, str]:
     """How a script ends: its code, and what it leaves on stdout and stderr."""
-    done = subprocess.run(
-        [sys.executable, *FLAGS, "-c", BEGINNING + code, host],
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        encoding="utf-8",
-        timeout=60,
-        check=False,
-    )
+    done = run_script(BEGINNING + code, host, flags=FLAGS)
     return done.returncode, done.stdout.strip(), done.stderr
 
 
@@ -460,53 +421,6 @@ with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as p
 # Ctrl-C
 
 
-class Script:
-    """A running script that says when it is ready; its time is limited."""
-
-    def __init__(self, code: str, host: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, *FLAGS, "-u", "-c", SIGNALLED + code, host],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self._watchdog = threading.Timer(30, self._kill)
-        self._watchdog.start()
-
-    def line(self) -> str:
-        assert self._process.stdout is not None
-        return self._process.stdout.readline().strip()
-
-    def interrupt(self) -> float:
-        sent = time.monotonic()
-        self._process.send_signal(signal.SIGINT)
-        return sent
-
-    def outcome(self) -> tuple[int, str]:
-        assert self._process.stdin is not None
-        assert self._process.stderr is not None
-        self._process.stdin.close()
-        err = self._process.stderr.read()
-        return self._process.wait(), err
-
-    def _kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        self._watchdog.cancel()
-        self._kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-Start = Callable[[str, str], Script]
-
 # Started in the background, Python would leave SIGINT ignored.
 SIGNALLED = f"""{BEGINNING}
 import signal, time
@@ -530,15 +444,8 @@ print(client.get_bulk_status("op"))
 
 
 @pytest.fixture
-def start() -> Iterator[Start]:
-    with contextlib.ExitStack() as stack:
-
-        def start(code: str, host: str) -> Script:
-            script = Script(code, host)
-            stack.callback(script.end)
-            return script
-
-        yield start
+def start(start: Start) -> Start:
+    return lambda code, host: start(SIGNALLED + code, host)
 
 
 MID_REQUEST = {
@@ -557,12 +464,11 @@ MID_REQUEST = {
 def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) -> None:
     desk.of["hung-too"] = Wire.hold
     script = start(INTERRUPTED.format(call), desk.host)
-    desk.asked(call.count("hung"))
-    sent = script.interrupt()
-    assert float(script.line()) - sent < AT_ONCE
+    asked(desk, call.count("hung"))
+    assert script.seconds_to_interrupt() < AT_ONCE
     # The request is dropped; what was answered may be kept.
     desk.wait_for(lambda: desk.open <= call.count("'op'"))
-    assert script.outcome() == (0, "")
+    script.finish()
 
 
 def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
@@ -577,12 +483,11 @@ def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
     desk.of.update({"hung": hold, "hung-too": hold})
     call = "client.get_bulk_statuses(['hung', *(f'op-{n}' for n in range(300)), 'hung-too'])"
     script = start(INTERRUPTED.format(call), desk.host)
-    desk.asked(302)
+    asked(desk, 302)
     desk.wait_for(lambda: len(held) == 2)
-    sent = script.interrupt()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     desk.wait_for(lambda: not held)
-    assert script.outcome() == (0, "")
+    script.finish()
 
 
 MID_SLEEP = {
@@ -597,9 +502,8 @@ MID_SLEEP = {
 def test_ctrl_c_in_the_middle_of_a_pause(desk: Desk, start: Start, call: str) -> None:
     script = start(INTERRUPTED.format(call), desk.host)
     assert script.line() == "polled"
-    sent = script.interrupt()
-    assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+    assert script.seconds_to_interrupt() < AT_ONCE
+    script.finish()
     assert len(desk.requests) == 2
 
 
@@ -614,20 +518,19 @@ for id in ["running", "hung"] * 3:
     script = start(code, desk.host)
     for turn in range(6):
         if turn % 2:
-            desk.asked(turn + 1)
+            asked(desk, turn + 1)
         else:
             assert script.line() == "polled"
-        sent = script.interrupt()
-        assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+        assert script.seconds_to_interrupt() < AT_ONCE
+    script.finish()
 
 
 @pytest.mark.parametrize("call", [MID_SLEEP["wait_for_bulk"], MID_SLEEP["wait_for_bulk_async"]], ids=["blocking", "awaited"])
 def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None:
     script = start(call, desk.host)
     assert script.line() == "polled"
-    script.interrupt()
-    code, err = script.outcome()
+    script.signal()
+    code, _, err = script.outcome()
     assert code == -signal.SIGINT
     assert err.splitlines()[-1].startswith("KeyboardInterrupt")
     assert "panicked" not in err
@@ -642,6 +545,5 @@ def on_poll(*_):
 """
     script = start(code + INTERRUPTED.format("client.wait_for_bulk('running', on_poll=on_poll)"), desk.host)
     assert script.line() == "polled"
-    sent = script.interrupt()
-    assert float(script.line()) - sent < AT_ONCE
-    assert script.outcome() == (0, "")
+    assert script.seconds_to_interrupt() < AT_ONCE
+    script.finish()

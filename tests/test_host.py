@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import ID, PASSWORD, Peer, ask, failure, headers, run_script
+from peer import ID, PASSWORD, Peer, ask, failure, headers
+from processes import run_script
 
 # Asks each host of argv[1]; prints a JSON list of [outcome, host of the error].
 ASK_ALL = """

@@ -10,7 +10,7 @@ import zlib
 from typing import Any
 
 import pytest
-from peer import ID, Act, Peer, Wire, ask, chunked, closing, failure, response
+from peer import ID, Act, Peer, Wire, ask, chunked, closing, failure, response, saying
 from saymon_bulk import (
     HTTPStatusError,
     RequestTimeoutError,
@@ -41,39 +41,21 @@ def timed(peer: Peer, seconds: float, within: float, **changes: Any) -> SaymonEr
 
 
 def flooding(first: bytes, then: bytes) -> Act:
-    def act(wire: Wire) -> None:
-        wire.send(first)
-        wire.flood(then)
-
-    return act
+    return saying(first, lambda wire: wire.flood(then))
 
 
 def dripping(first: bytes, then: bytes, every: float = 0.05) -> Act:
     """Send the first bytes at once, then the others one by one, over and over."""
-
-    def act(wire: Wire) -> None:
-        wire.send(first)
-        wire.drip((bytes([byte]) for byte in itertools.cycle(then)), every)
-
-    return act
+    return saying(first, lambda wire: wire.drip((bytes([byte]) for byte in itertools.cycle(then)), every))
 
 
 def holding(data: bytes) -> Act:
-    def act(wire: Wire) -> None:
-        wire.send(data)
-        wire.hold()
-
-    return act
+    return saying(data, Wire.hold)
 
 
 def cut(data: bytes) -> Act:
     """Send the bytes, then a TCP reset."""
-
-    def act(wire: Wire) -> None:
-        wire.send(data)
-        wire.reset()
-
-    return act
+    return saying(data, Wire.reset)
 
 
 # --- size ---------------------------------------------------------------------------

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peer import LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
+from peer import LOGIN, PASSWORD, Answer, Desk, Wire, id_of, response
+from processes import run_script
 
 pytestmark = pytest.mark.skipif(
     not Path("/proc/self/statm").exists() or not Path("/proc/self/fd").exists(),
@@ -55,28 +56,26 @@ def main(turn, warming, times):
 """
 
 
-class Desk(Peer):
-    """A peer that may have an answer for each id, and keeps no requests."""
+class Gathering(Desk):
+    """A desk that keeps no requests; those for `together` wait until all 25 are there."""
 
     def __init__(self) -> None:
-        self.of: dict[str, Answer] = {"hung": Wire.hold, "running": response('{"finished": false}'), "cut": Wire.reset}
         self.together = threading.Barrier(25, timeout=10)
         super().__init__()
+        self.of.update({"hung": Wire.hold, "running": response('{"finished": false}'), "cut": Wire.reset})
 
     def _next_answer(self, request: bytes) -> Answer:
-        id = request.split(b"/")[4].decode()
-        if id == "together":
+        if id_of(request) == "together":
             self.together.wait()
-        return self.of.get(id, response())
+        answer = super()._next_answer(request)
+        self.requests.clear()
+        return answer
 
 
 @pytest.fixture
 def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+    with Gathering() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 def grown(code: str, host: str, memory: float = 2 * MEBIBYTE) -> None:

@@ -3,39 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 import re
-import signal
 import sys
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response, run_script
-from saymon_bulk import Client, SaymonError, WaitTimeoutError
+from peer import (
+    END,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    Answer,
+    Peer,
+    Wire,
+    at,
+    collected,
+    no_hanging,
+    response,
+    token,
+)
+from processes import run_script
+from saymon_bulk import SaymonError, WaitTimeoutError
 
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response('{"code": "Busy", "message": "later"}', 503)
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
-BASIC = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
+BASIC = token()
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
 class Records(logging.Handler):
@@ -75,14 +74,6 @@ def records() -> Iterator[Records]:
         logger.removeHandler(handler)
         logger.setLevel(level)
         logging.disable(disabled)
-
-
-def at(peer: Peer, **more: Any) -> Client:
-    return Client(peer.host, LOGIN, PASSWORD, **more)
-
-
-async def collected(client: Client, ids: Any, **more: Any) -> dict[str, Any]:
-    return {id: status async for id, status in client.wait_for_bulks_async(ids, **more)}
 
 
 ONE: dict[str, Callable[..., Any]] = {

@@ -5,44 +5,29 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import signal
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Answer, Peer, Wire, response
-from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
+from peer import FINISHED, ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
+from saymon_bulk import AuthError, HTTPStatusError, NotFoundError, SaymonError, TransportError
 
-FINISHED = {"finished": True}
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
 Ask = Callable[..., dict[str, Any]]
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
-class Desk(Peer):
-    """A peer that answers by id, and counts the requests it has in hand at the same time."""
+class HoldingDesk(Desk):
+    """It holds each request until `before` lets it go on, and counts those it has in hand at the same time."""
 
     def __init__(self) -> None:
         self.asked: list[str] = []
         self.answered: list[str] = []
         self.most = 0
         self.before: Callable[[str], bool] = lambda id: True
-        self.answers: dict[str, Answer] = {}
         super().__init__()
 
     @property
@@ -50,9 +35,8 @@ class Desk(Peer):
         return len(self.asked) - len(self.answered)
 
     def _next_answer(self, request: bytes) -> Answer:
-        id = request.split(b"/")[4].decode()
+        id = id_of(request)
         with self._changed:
-            self.requests.append(request)
             self.asked.append(id)
             self.most = max(self.most, self.in_hand)
             self._changed.notify_all()
@@ -60,16 +44,17 @@ class Desk(Peer):
                 self._changed.wait(0.02)
             self.answered.append(id)
             self._changed.notify_all()
-        return self.answers.get(id, response(f'{{"finished": true, "about": "{id}"}}'))
+        return super()._next_answer(request)
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        id = id_of(request)
+        return super()._script_for(request) if id in self.of else [response(f'{{"finished": true, "about": "{id}"}}')]
 
 
 @pytest.fixture
-def desk() -> Iterator[Desk]:
-    desk = Desk()
-    try:
+def desk() -> Iterator[HoldingDesk]:
+    with HoldingDesk() as desk:
         yield desk
-    finally:
-        desk.stop()
 
 
 @pytest.fixture(params=["blocking", "awaited"])
@@ -77,12 +62,12 @@ def ask(request: pytest.FixtureRequest) -> Ask:
     """get_bulk_statuses, and its twin."""
 
     def blocking(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
-        with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+        with at(peer, request_timeout=request_timeout) as client:
             return {**client.get_bulk_statuses(ids, **more)}
 
     def awaited(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
         async def main() -> dict[str, Any]:
-            async with Client(peer.host, LOGIN, PASSWORD, request_timeout=request_timeout) as client:
+            async with at(peer, request_timeout=request_timeout) as client:
                 return {**await client.get_bulk_statuses_async(ids, **more)}
 
         return asyncio.run(main())
@@ -96,7 +81,7 @@ def names(count: int) -> list[str]:
 
 def test_a_plain_dict_of_plain_dicts(peer: Peer, ask: Ask) -> None:
     peer.answer(response('{"z": 1, "finished": false, "a": [null]}'))
-    with Client(peer.host, LOGIN, PASSWORD) as client:
+    with at(peer) as client:
         found = client.get_bulk_statuses([ID])
     assert type(found) is dict
     assert type(found[ID]) is dict
@@ -104,7 +89,7 @@ def test_a_plain_dict_of_plain_dicts(peer: Peer, ask: Ask) -> None:
     assert list(found[ID]) == ["z", "finished", "a"]
 
 
-def test_input_order_although_the_last_is_answered_first(desk: Desk, ask: Ask) -> None:
+def test_input_order_although_the_last_is_answered_first(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(8)
     desk.before = lambda id: set(ids[ids.index(id) + 1 :]) <= set(desk.answered)
     found = ask(desk, ids, concurrency=8)
@@ -113,15 +98,15 @@ def test_input_order_although_the_last_is_answered_first(desk: Desk, ask: Ask) -
     assert {id: status["about"] for id, status in found.items()} == {id: id for id in ids}
 
 
-def test_input_order_with_errors_among_them(desk: Desk, ask: Ask) -> None:
+def test_input_order_with_errors_among_them(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(12)
     random.Random(5).shuffle(ids)
-    desk.answers = dict.fromkeys(ids[::3], NOT_FOUND)
+    desk.of = dict.fromkeys(ids[::3], NOT_FOUND)
     desk.before = lambda id: len(desk.asked) >= 4
     found = ask(desk, ids, concurrency=4, return_exceptions=True)
     assert list(found) == ids
     for id, outcome in found.items():
-        if id in desk.answers:
+        if id in desk.of:
             assert isinstance(outcome, NotFoundError)
             assert outcome.id == id
         else:
@@ -130,7 +115,7 @@ def test_input_order_with_errors_among_them(desk: Desk, ask: Ask) -> None:
 
 # The larger ones are shared by several threads, where there are cores for them.
 @pytest.mark.parametrize("limit", [1, 2, 5, 16, 33, 50])
-def test_the_bound_is_reached_and_kept(desk: Desk, ask: Ask, limit: int) -> None:
+def test_the_bound_is_reached_and_kept(desk: HoldingDesk, ask: Ask, limit: int) -> None:
     ids = names(4 * limit)
     full: list[float] = []
 
@@ -146,26 +131,26 @@ def test_the_bound_is_reached_and_kept(desk: Desk, ask: Ask, limit: int) -> None
     assert Counter(desk.asked) == Counter(ids)
 
 
-def test_the_bound_is_16_if_nothing_is_said(desk: Desk, ask: Ask) -> None:
+def test_the_bound_is_16_if_nothing_is_said(desk: HoldingDesk, ask: Ask) -> None:
     desk.before = lambda id: len(desk.asked) >= 16
     ask(desk, names(48))
     assert desk.most == 16
 
 
 @pytest.mark.parametrize("concurrency", [100, 10**30])
-def test_a_bound_that_is_none(desk: Desk, ask: Ask, concurrency: int) -> None:
+def test_a_bound_that_is_none(desk: HoldingDesk, ask: Ask, concurrency: int) -> None:
     desk.before = lambda id: len(desk.asked) == 20
     assert list(ask(desk, names(20), concurrency=concurrency)) == names(20)
 
 
-def test_one_after_the_other(desk: Desk, ask: Ask) -> None:
+def test_one_after_the_other(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(20)
     ask(desk, ids, concurrency=1)
     assert desk.asked == ids
     assert (desk.most, desk.connections) == (1, 1)
 
 
-def test_five_thousand(desk: Desk, ask: Ask) -> None:
+def test_five_thousand(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(5000)
     random.Random(7).shuffle(ids)
     found = ask(desk, (id for id in ids))
@@ -180,7 +165,7 @@ def test_five_thousand(desk: Desk, ask: Ask) -> None:
     assert desk.connections <= before + 16
 
 
-def test_a_second_call_takes_the_kept_connections(desk: Desk, ask: Ask) -> None:
+def test_a_second_call_takes_the_kept_connections(desk: HoldingDesk, ask: Ask) -> None:
     desk.before = lambda id: len(desk.asked) >= 8
     ask(desk, names(8), concurrency=8)
     assert desk.connections == 8
@@ -189,9 +174,9 @@ def test_a_second_call_takes_the_kept_connections(desk: Desk, ask: Ask) -> None:
     assert desk.connections == 8
 
 
-def test_the_first_error_says_whose_it_is(desk: Desk, ask: Ask) -> None:
+def test_the_first_error_says_whose_it_is(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(10)
-    desk.answers = {ids[3]: response("{}", 401), ids[5]: NOT_FOUND}
+    desk.of = {ids[3]: response("{}", 401), ids[5]: NOT_FOUND}
     with pytest.raises(AuthError) as caught:
         ask(desk, ids, concurrency=1)
     assert (caught.value.id, caught.value.host) == (ids[3], desk.host)
@@ -199,9 +184,9 @@ def test_the_first_error_says_whose_it_is(desk: Desk, ask: Ask) -> None:
     assert desk.asked == ids[:4]
 
 
-def test_the_first_error_is_the_one_that_came_first(desk: Desk, ask: Ask) -> None:
+def test_the_first_error_is_the_one_that_came_first(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(4)
-    desk.answers = {ids[0]: response("{}", 401), ids[2]: NOT_FOUND}
+    desk.of = {ids[0]: response("{}", 401), ids[2]: NOT_FOUND}
     desk.before = lambda id: id == ids[2]
     with pytest.raises(NotFoundError) as caught:
         ask(desk, ids, concurrency=4)
@@ -209,10 +194,10 @@ def test_the_first_error_is_the_one_that_came_first(desk: Desk, ask: Ask) -> Non
 
 
 @pytest.mark.parametrize("count", [6, 150])
-def test_the_first_error_drops_what_is_under_way(desk: Desk, ask: Ask, count: int) -> None:
+def test_the_first_error_drops_what_is_under_way(desk: HoldingDesk, ask: Ask, count: int) -> None:
     ids = names(count)
-    desk.answers = dict.fromkeys(ids, Wire.hold)
-    desk.answers[ids[2]] = NOT_FOUND
+    desk.of = dict.fromkeys(ids, Wire.hold)
+    desk.of[ids[2]] = NOT_FOUND
     desk.before = lambda id: len(desk.asked) == count
     with pytest.raises(NotFoundError):
         ask(desk, ids, concurrency=count)
@@ -220,16 +205,16 @@ def test_the_first_error_drops_what_is_under_way(desk: Desk, ask: Ask, count: in
     desk.wait_for(lambda: desk.open <= 1)
 
 
-def test_no_retry(desk: Desk, ask: Ask) -> None:
-    desk.answers = {ID: response("{}", 503, "Retry-After: 0")}
+def test_no_retry(desk: HoldingDesk, ask: Ask) -> None:
+    desk.of = {ID: response("{}", 503, "Retry-After: 0")}
     with pytest.raises(HTTPStatusError) as caught:
         ask(desk, [ID])
     assert (caught.value.status_code, desk.asked) == (503, [ID])
 
 
-def test_exceptions_as_results(desk: Desk, ask: Ask) -> None:
+def test_exceptions_as_results(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(6)
-    desk.answers = {
+    desk.of = {
         ids[1]: response("{}", 401),
         ids[2]: NOT_FOUND,
         ids[3]: response("[]"),
@@ -246,7 +231,7 @@ def test_exceptions_as_results(desk: Desk, ask: Ask) -> None:
         assert (found[id].id, found[id].host) == (id, desk.host)
 
 
-def test_nobody_there(desk: Desk, ask: Ask) -> None:
+def test_nobody_there(desk: HoldingDesk, ask: Ask) -> None:
     desk.stop()
     ids = names(40)
     found = ask(desk, ids, return_exceptions=True)
@@ -257,7 +242,7 @@ def test_nobody_there(desk: Desk, ask: Ask) -> None:
     assert caught.value.id in ids
 
 
-def test_each_request_has_its_own_time(desk: Desk, ask: Ask) -> None:
+def test_each_request_has_its_own_time(desk: HoldingDesk, ask: Ask) -> None:
     """What waits for its turn uses up no request_timeout."""
 
     def slowly(wire: Wire) -> None:
@@ -266,5 +251,5 @@ def test_each_request_has_its_own_time(desk: Desk, ask: Ask) -> None:
             wire.send(response())
 
     ids = names(6)
-    desk.answers = dict.fromkeys(ids, slowly)
+    desk.of = dict.fromkeys(ids, slowly)
     assert ask(desk, ids, concurrency=1, request_timeout=0.9) == dict.fromkeys(ids, FINISHED)

@@ -10,12 +10,9 @@ from pathlib import Path
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, ask, failure
+from peer import FINISHED, ID, LOGIN, PASSWORD, ask, failure
 from saymon_bulk.testing import PracticeServer
-from servers import Certificates, Nginx, Request, Site, StartNginx, guarded, wait_until
-
-FINISHED = {"finished": True}
-ANSWER = """location / { return 200 '{"finished": true}'; }"""
+from servers import ANSWER, Certificates, Nginx, Request, Site, StartNginx, guarded, wait_until
 
 
 def connections(requests: list[Request]) -> list[int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
@@ -17,17 +16,17 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+from peer import LOGIN, PASSWORD, token
 from saymon_bulk.testing import PracticeServer
+from servers import wait_until
 
-LOGIN = "operator@example.com"
-PASSWORD = "correct-Horse-battery-9"
 CLONE = "/node/api/objects/5e3d/clone-bulk"
 OBJECTS = "/node/api/bulk/objects"
 NOT_LOGGED_IN = b'{"code":"Unauthorized","message":"{\\"errorCode\\":3,\\"message\\":\\"Not logged in.\\"}"}'
@@ -38,8 +37,7 @@ CUT = (http.client.HTTPException, OSError)
 
 
 def basic(login: str = LOGIN, password: str = PASSWORD) -> dict[str, str]:
-    token = base64.b64encode(f"{login}:{password}".encode()).decode()
-    return {"Authorization": f"Basic {token}"}
+    return {"Authorization": f"Basic {token(login, password)}"}
 
 
 def status_path(id: str) -> str:
@@ -77,13 +75,6 @@ def finished(server: PracticeServer, id: str) -> bool:
     return answer
 
 
-def until(true: Callable[[], bool], within: float = 10.0) -> None:
-    deadline = time.monotonic() + within
-    while not true():
-        assert time.monotonic() < deadline, "it never came true"
-        time.sleep(0.01)
-
-
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD, math.inf) as practice:
@@ -108,7 +99,7 @@ def test_status_of_a_finished_operation(server: PracticeServer) -> None:
 def test_an_operation_finishes_after_its_time(server: PracticeServer) -> None:
     began = time.monotonic()
     id = server.start_bulk(0.2)
-    until(lambda: finished(server, id))
+    wait_until(lambda: finished(server, id), "the end of the operation")
     assert time.monotonic() - began >= 0.2
     assert finished(server, id)
 
@@ -356,7 +347,7 @@ def test_clients_that_hang_up_are_not_mentioned(server: PracticeServer, capfd: p
                     linger = b"\1\0\0\0\0\0\0\0"
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
     assert not finished(server, server.start_bulk())
-    until(lambda: threading.active_count() <= threads)
+    wait_until(lambda: threading.active_count() <= threads, "the end of the threads")
     assert capfd.readouterr() == ("", "")
 
 
@@ -409,13 +400,13 @@ def test_stop_cuts_an_answer_that_is_delayed(server: PracticeServer) -> None:
     threads = threading.active_count()
     with contextlib.closing(connect(server.host)) as connection:
         connection.request("GET", "/")
-        until(lambda: threading.active_count() > threads)  # somebody attends to it
+        wait_until(lambda: threading.active_count() > threads, "somebody to attend to it")
         began = time.monotonic()
         server.stop()
         with pytest.raises(CUT):
             connection.getresponse()
         assert time.monotonic() - began < 5
-    until(lambda: threading.active_count() < threads)  # the listener's has gone too
+    wait_until(lambda: threading.active_count() < threads, "the end of the listener's thread too")
     assert server.requests == []
 
 
@@ -499,7 +490,7 @@ def test_restarts_under_load(server: PracticeServer) -> None:
             for _ in range(20):
                 before = len(server.requests)
                 server.restart()
-                until(lambda before=before: len(server.requests) > before)  # type: ignore[misc]
+                wait_until(lambda before=before: len(server.requests) > before, "a request")  # type: ignore[misc]
         finally:
             done.set()
         for future in clients:

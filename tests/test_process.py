@@ -3,27 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import socket
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Callable
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Act, Peer, Wire, response
+from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
+from processes import AT_ONCE, FINISHED, RUNNING, Start, asked
 from saymon_bulk.testing import PracticeServer
-from servers import Certificates, Site, StartNginx, wait_until
-
-# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
-AT_ONCE = 0.5
-
-FINISHED = "{'finished': True}"
-RUNNING = "{'finished': False}"
+from servers import ANSWER, Certificates, Site, StartNginx, wait_until
 
 # Every script begins so. Started in the background, Python would leave SIGINT ignored.
 BEGINNING = f"""
@@ -46,108 +37,9 @@ warnings.simplefilter("ignore", DeprecationWarning)
 """
 
 
-class Script:
-    """A running Python script; its time is limited, and its children end with it."""
-
-    def __init__(self, code: str, host: str, ca: str) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", BEGINNING + code, host, ca],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            encoding="utf-8",
-            start_new_session=True,
-        )
-        self._watchdog = threading.Timer(30, self.kill)
-        self._watchdog.start()
-
-    def line(self) -> str:
-        """The next line that it prints."""
-        assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
-            pytest.fail(f"the script has ended, or was ended: {self.outcome()}")
-        return line.rstrip("\n")
-
-    def signal(self, number: signal.Signals = signal.SIGINT) -> float:
-        """Send it a signal; returns when."""
-        sent = time.monotonic()
-        self._process.send_signal(number)
-        return sent
-
-    def go_on(self) -> None:
-        """Let it read a line."""
-        assert self._process.stdin is not None
-        self._process.stdin.write("\n")
-        self._process.stdin.flush()
-
-    def outcome(self) -> tuple[int, str, str]:
-        """How it ends, the rest of what it prints, and what is on stderr."""
-        # Not communicate: it would miss what `line` has read ahead.
-        assert self._process.stdin is not None
-        assert self._process.stdout is not None
-        assert self._process.stderr is not None
-        self._process.stdin.close()
-        out, err = self._process.stdout.read(), self._process.stderr.read()
-        return self._process.wait(), out, err
-
-    def finish(self) -> list[str]:
-        """The rest of what it prints; it must end well, and without a word on stderr."""
-        code, out, err = self.outcome()
-        assert (code, err) == (0, ""), out
-        return out.splitlines()
-
-    def kill(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
-
-    def end(self) -> None:
-        self._watchdog.cancel()
-        self.kill()
-        self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout, self._process.stderr):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
-
-
-StartScript = Callable[..., Script]
-
-
 @pytest.fixture
-def start() -> Iterator[StartScript]:
-    with contextlib.ExitStack() as stack:
-
-        def start(code: str, host: str, ca: object = "") -> Script:
-            script = Script(code, host, str(ca))
-            stack.callback(script.end)
-            return script
-
-        yield start
-
-
-class Gate:
-    """An answer that is held back until the test opens the gate."""
-
-    def __init__(self) -> None:
-        self._open = threading.Event()
-
-    def open(self) -> None:
-        self._open.set()
-
-    def then(self, data: bytes) -> Act:
-        def act(wire: Wire) -> None:
-            while not self._open.wait(0.01):
-                if wire.stopping.is_set():
-                    return
-            wire.send(data)
-            wire.hold()
-
-        return act
-
-
-def asked(peer: Peer, count: int) -> None:
-    peer.wait_for(lambda: len(peer.requests) >= count, 20)
+def start(start: Start) -> Start:
+    return lambda code, host, ca="": start(BEGINNING + code, host, str(ca))
 
 
 # Ctrl-C
@@ -162,19 +54,18 @@ sys.stdin.read()  # alive until the test is done with it
 """
 
 
-def test_ctrl_c_before_the_answer(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_before_the_answer(start: Start, peer: Peer) -> None:
     peer.answer(Wire.hold)
     script = start(INTERRUPTED, peer.host)
     assert script.line() == "calling"
     asked(peer, 1)
-    sent = script.signal()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     peer.wait_for(lambda: peer.open == 0)
     assert script.finish() == []
     assert len(peer.requests) == 1
 
 
-def test_ctrl_c_in_the_middle_of_the_body(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_in_the_middle_of_the_body(start: Start, peer: Peer) -> None:
     several = threading.Event()
 
     def drip(wire: Wire) -> None:
@@ -187,8 +78,7 @@ def test_ctrl_c_in_the_middle_of_the_body(start: StartScript, peer: Peer) -> Non
     script = start(INTERRUPTED, peer.host)
     assert script.line() == "calling"
     assert several.wait(20)
-    sent = script.signal()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     peer.wait_for(lambda: peer.open == 0)
     assert script.finish() == []
 
@@ -224,17 +114,16 @@ def connecting(port: int) -> bool:
     return [f"0100007F:{port:04X}", "02"] in ends
 
 
-def test_ctrl_c_while_connecting(start: StartScript, full: int) -> None:
+def test_ctrl_c_while_connecting(start: Start, full: int) -> None:
     script = start(INTERRUPTED, f"http://127.0.0.1:{full}")
     assert script.line() == "calling"
     wait_until(lambda: connecting(full), "a connection in the making")
-    sent = script.signal()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     wait_until(lambda: not connecting(full), "its end", 5)
     assert script.finish() == []
 
 
-def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: StartScript, peer: Peer) -> None:
+def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: Start, peer: Peer) -> None:
     greeted = threading.Event()
 
     def mute(wire: Wire) -> None:
@@ -247,13 +136,12 @@ def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: StartScript, peer: Pee
     script = start("warnings.simplefilter('ignore')" + code, f"https://{peer.authority}")
     assert script.line() == "calling"
     assert greeted.wait(20)
-    sent = script.signal()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     peer.wait_for(lambda: peer.open == 0)
     assert script.finish() == []
 
 
-def test_after_ctrl_c_calls_go_on(start: StartScript, peer: Peer) -> None:
+def test_after_ctrl_c_calls_go_on(start: Start, peer: Peer) -> None:
     peer.answer(response(), Wire.hold, response('{"finished": false}'), Wire.hold, response())
     code = """
 say(ask())
@@ -274,9 +162,9 @@ for _ in range(2):
     assert len(peer.requests) == 5
 
 
-def test_ctrl_c_while_a_worker_thread_asks(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+def test_ctrl_c_while_a_worker_thread_asks(start: Start, peer: Peer) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 answered = threading.Event()
 
@@ -295,19 +183,18 @@ answered.wait()
     script = start(code, peer.host)
     assert script.line() == "started"
     asked(peer, 1)
-    sent = script.signal()
-    assert float(script.line()) - sent < AT_ONCE
+    assert script.seconds_to_interrupt() < AT_ONCE
     assert peer.open == 1
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
 # Other signals
 
 
-def test_a_handler_that_asks_itself(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()), response('{"finished": false}'))
+def test_a_handler_that_asks_itself(start: Start, peer: Peer) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = """
 signal.signal(signal.SIGUSR1, lambda *_: say("handler", ask(request_timeout=60)))
 say(ask(request_timeout=60))
@@ -317,12 +204,12 @@ say(ask(request_timeout=60))
         asked(peer, count)
         script.signal(signal.SIGUSR1)
         assert script.line() == f"handler {RUNNING}"
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
     assert len(peer.requests) == 3
 
 
-def test_a_handler_that_raises(start: StartScript, peer: Peer) -> None:
+def test_a_handler_that_raises(start: Start, peer: Peer) -> None:
     peer.answer(Wire.hold, response())
     code = """
 class Enough(Exception):
@@ -349,9 +236,9 @@ sys.stdin.read()
     assert script.finish() == []
 
 
-def test_a_handler_that_only_looks(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+def test_a_handler_that_only_looks(start: Start, peer: Peer) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 signal.signal(signal.SIGUSR1, lambda *_: say("seen"))
 say(ask(request_timeout=60))
@@ -362,7 +249,7 @@ say(ask(request_timeout=60))
         sent = script.signal(signal.SIGUSR1)
         assert script.line() == "seen"
         assert time.monotonic() - sent < AT_ONCE
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
     assert (peer.connections, len(peer.requests)) == (1, 1)
 
@@ -370,9 +257,9 @@ say(ask(request_timeout=60))
 # Threads
 
 
-def test_the_other_threads_run_on(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+def test_the_other_threads_run_on(start: Start, peer: Peer) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     code = """
 def ticking():
     while True:
@@ -390,7 +277,7 @@ os._exit(0)
     asked(peer, 1)
     script.go_on()
     assert [script.line() for _ in range(10)] == ["tick"] * 10
-    gate.open()
+    told.set()
     assert FINISHED in script.finish()
 
 
@@ -414,15 +301,14 @@ LEAVES = ["os._exit", "sys.exit"]
 @pytest.mark.parametrize("work", ["lambda: say(ask())", "lambda: None"], ids=["asks", "idles"])
 @pytest.mark.parametrize("certificate", [None, "good"], ids=["http", "https"])
 def test_a_fork_after_use(
-    start: StartScript,
+    start: Start,
     start_nginx: StartNginx,
     certificates: Certificates,
     certificate: str | None,
     work: str,
     leave: str,
 ) -> None:
-    answer = """location / { return 200 '{"finished": true}'; }"""
-    nginx = start_nginx({"shop": Site(answer, certificate)})
+    nginx = start_nginx({"shop": Site(ANSWER, certificate)})
     code = f"""{FORKED}
 say(ask())
 forked({work}, {leave})
@@ -443,7 +329,7 @@ say(ask())
         assert len(set(used)) == 1
 
 
-def test_a_fork_of_a_fork(start: StartScript, peer: Peer) -> None:
+def test_a_fork_of_a_fork(start: Start, peer: Peer) -> None:
     code = f"""{FORKED}
 def child():
     say(ask())
@@ -462,13 +348,13 @@ say(ask())
 @pytest.mark.parametrize("site", ["http", "https"])
 @pytest.mark.parametrize("leave", LEAVES)
 def test_forks_while_threads_are_asking(
-    start: StartScript,
+    start: Start,
     start_nginx: StartNginx,
     certificates: Certificates,
     site: str,
     leave: str,
 ) -> None:
-    answer = """keepalive_requests 5; location / { return 200 '{"finished": true}'; }"""
+    answer = f"keepalive_requests 5; {ANSWER}"
     nginx = start_nginx({"http": Site(answer), "https": Site(answer, "good")})
     code = f"""{FORKED}
 done, failures = threading.Event(), []
@@ -497,9 +383,9 @@ say(failures)
 
 
 @pytest.mark.parametrize("leave", LEAVES)
-def test_a_child_forked_in_the_middle_of_a_call(start: StartScript, peer: Peer, leave: str) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()), response('{"finished": false}'))
+def test_a_child_forked_in_the_middle_of_a_call(start: Start, peer: Peer, leave: str) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
     code = f"""{FORKED}
 worker = threading.Thread(target=lambda: say(ask(request_timeout=60)))
 worker.start()
@@ -513,7 +399,7 @@ worker.join()
     script.go_on()
     assert [script.line() for _ in range(3)] == ["child 0", RUNNING, "child 0"]
     assert peer.open >= 1
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
@@ -533,7 +419,7 @@ def arguments(host=HOST, id={ID!r}, password={PASSWORD!r}):
 
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("used_before", [False, True])
-def test_multiprocessing(start: StartScript, practice: PracticeServer, method: str, used_before: bool) -> None:
+def test_multiprocessing(start: Start, practice: PracticeServer, method: str, used_before: bool) -> None:
     code = f"""{POOLED}
 if {used_before}:
     say(ask())
@@ -548,7 +434,7 @@ say(ask())
 
 
 @pytest.mark.parametrize("method", ["fork", "spawn"])
-def test_concurrent_futures(start: StartScript, practice: PracticeServer, method: str) -> None:
+def test_concurrent_futures(start: Start, practice: PracticeServer, method: str) -> None:
     code = f"""{POOLED}
 say(ask())
 context = multiprocessing.get_context({method!r})
@@ -561,9 +447,7 @@ say(ask())
     assert lines == [FINISHED, f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
-def test_errors_come_back_from_a_pool(
-    start: StartScript, practice: PracticeServer, nobody: str, peer: Peer, other: Peer
-) -> None:
+def test_errors_come_back_from_a_pool(start: Start, practice: PracticeServer, nobody: str, peer: Peer, other: Peer) -> None:
     peer.answer(response("[true]"))
     other.answer(Wire.hold)
     code = f"""{POOLED}
@@ -604,7 +488,7 @@ with multiprocessing.get_context("fork").Pool(1) as pool:
 
 
 @pytest.mark.parametrize("attempt", range(4))
-def test_the_end_with_daemon_threads_in_the_middle_of_calls(start: StartScript, peer: Peer, attempt: int) -> None:
+def test_the_end_with_daemon_threads_in_the_middle_of_calls(start: Start, peer: Peer, attempt: int) -> None:
     peer.answer(response(), Wire.hold)
     code = """
 say(ask())
@@ -621,7 +505,7 @@ sys.stdin.readline()
 
 @pytest.mark.parametrize("attempt", range(4))
 def test_the_end_with_daemon_threads_that_ask_and_ask(
-    start: StartScript, front_host: str, certificates: Certificates, attempt: int
+    start: Start, front_host: str, certificates: Certificates, attempt: int
 ) -> None:
     code = """
 many = threading.Event()
@@ -641,21 +525,20 @@ many.wait()
 
 @pytest.fixture(params=["http", "https"])
 def front_host(request: pytest.FixtureRequest, start_nginx: StartNginx) -> str:
-    answer = """location / { return 200 '{"finished": true}'; }"""
     certificate = "good" if request.param == "https" else None
-    return start_nginx({"shop": Site(answer, certificate)}).url("shop")
+    return start_nginx({"shop": Site(ANSWER, certificate)}).url("shop")
 
 
-def test_the_end_with_threads_still_to_be_joined(start: StartScript, peer: Peer) -> None:
-    gate = Gate()
-    peer.answer(gate.then(response()))
+def test_the_end_with_threads_still_to_be_joined(start: Start, peer: Peer) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(response(), Wire.hold)))
     script = start("threading.Thread(target=lambda: say(ask(request_timeout=60))).start()", peer.host)
     asked(peer, 1)
-    gate.open()
+    told.set()
     assert script.finish() == [FINISHED]
 
 
-def test_a_call_at_the_very_end(start: StartScript, peer: Peer) -> None:
+def test_a_call_at_the_very_end(start: Start, peer: Peer) -> None:
     code = """
 import atexit
 atexit.register(lambda: say(ask()))
@@ -664,7 +547,7 @@ say(ask())
     assert start(code, peer.host).finish() == [FINISHED, FINISHED]
 
 
-def test_an_end_by_an_unhandled_error(start: StartScript, peer: Peer) -> None:
+def test_an_end_by_an_unhandled_error(start: Start, peer: Peer) -> None:
     peer.answer(response("{}", 404))
     script = start("ask()", peer.host)
     code, out, err = script.outcome()

@@ -16,7 +16,7 @@ import pytest
 import saymon_bulk
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peer import ID, LOGIN, PASSWORD, Peer, ask, headers, response
+from peer import ID, LOGIN, PASSWORD, Peer, ask, at, headers, response, shape
 from saymon_bulk import HTTPStatusError, ResponseError, SaymonError, TransportError
 
 # Plain http to names that are not this machine's: what a proxy sees of it is looked at here.
@@ -94,7 +94,7 @@ def test_any_id(peer: Peer) -> None:
 
 
 def test_any_ids_together(peer: Peer) -> None:
-    client = saymon_bulk.Client(peer.host, LOGIN, PASSWORD)
+    client = at(peer)
 
     @times(60)
     @given(st.lists(TEXT.filter(is_good_id), max_size=8))
@@ -252,15 +252,6 @@ def reference(body: bytes) -> dict[str, Any] | None:
     if not isinstance(read, dict) or [name for name, _ in levels[-1]].count("finished") != 1:
         return None
     return read if isinstance(read["finished"], bool) else None
-
-
-def shape(value: Any) -> Any:
-    """With order and types: 1, 1.0 and True are three things here."""
-    if isinstance(value, dict):
-        return [(key, shape(inner)) for key, inner in value.items()]
-    if isinstance(value, list):
-        return [shape(inner) for inner in value]
-    return type(value), repr(value)
 
 
 VALUES = st.recursive(

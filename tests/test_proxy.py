@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 
 import pytest
 import saymon_bulk
-from peer import ID, PASSWORD, Peer, ask, failure, headers
+from peer import FINISHED, ID, PASSWORD, Peer, ask, failure, headers
 from servers import (
     PROXY_LOGIN,
     PROXY_PASSWORD,
@@ -16,7 +18,6 @@ from servers import (
     wait_until,
 )
 
-FINISHED = {"finished": True}
 WRONG_PASSWORD = "proxy-Mistake-7"
 
 
@@ -26,6 +27,14 @@ def through(proxy: ForwardProxy, credentials: str = "") -> str:
 
 def authority(host: str) -> str:
     return host.rpartition("/")[2]
+
+
+@contextlib.contextmanager
+def going_through(proxy: ForwardProxy, host: str) -> Iterator[None]:
+    """What is asked inside must reach the host by this proxy, whose log says so."""
+    before = proxy.reached(authority(host))
+    yield
+    wait_until(lambda: proxy.reached(authority(host)) > before, "the proxy's log")
 
 
 def assert_keeps_secrets(error: BaseException) -> None:
@@ -59,10 +68,9 @@ def test_the_variable_of_the_scheme(
     monkeypatch: pytest.MonkeyPatch,
     spelling: type[str],
 ) -> None:
-    before = forward_proxy.reached(authority(host))
     monkeypatch.setenv(spelling(variable), forward_proxy.url)
-    assert ask(host, verify=certificates.ca) == FINISHED
-    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+    with going_through(forward_proxy, host):
+        assert ask(host, verify=certificates.ca) == FINISHED
 
 
 @pytest.mark.parametrize("name", ["all_proxy", "ALL_PROXY"])
@@ -73,10 +81,9 @@ def test_the_variable_of_all_schemes(
     monkeypatch: pytest.MonkeyPatch,
     name: str,
 ) -> None:
-    before = forward_proxy.reached(authority(host))
     monkeypatch.setenv(name, forward_proxy.url)
-    assert ask(host, verify=certificates.ca) == FINISHED
-    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+    with going_through(forward_proxy, host):
+        assert ask(host, verify=certificates.ca) == FINISHED
 
 
 def test_a_proxy_without_its_scheme(
@@ -86,10 +93,9 @@ def test_a_proxy_without_its_scheme(
     forward_proxy: ForwardProxy,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = forward_proxy.reached(authority(host))
     monkeypatch.setenv(variable, authority(forward_proxy.url))
-    assert ask(host, verify=certificates.ca) == FINISHED
-    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+    with going_through(forward_proxy, host):
+        assert ask(host, verify=certificates.ca) == FINISHED
 
 
 def test_the_variable_of_the_other_scheme(
@@ -147,16 +153,15 @@ def test_a_variable_set_later_counts_from_the_next_call(
     nobody: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    before = forward_proxy.reached(authority(host))
-    for _ in range(2):
-        assert ask(host, verify=certificates.ca) == FINISHED
-        monkeypatch.setitem(os.environ, variable, f"http://{nobody}")
-        assert nobody in str(failure(host, verify=certificates.ca))
-        monkeypatch.setitem(os.environ, variable, forward_proxy.url)
-        assert ask(host, verify=certificates.ca) == FINISHED
-        del os.environ[variable]
-        assert ask(host, verify=certificates.ca) == FINISHED
-    wait_until(lambda: forward_proxy.reached(authority(host)) > before, "the proxy's log")
+    with going_through(forward_proxy, host):
+        for _ in range(2):
+            assert ask(host, verify=certificates.ca) == FINISHED
+            monkeypatch.setitem(os.environ, variable, f"http://{nobody}")
+            assert nobody in str(failure(host, verify=certificates.ca))
+            monkeypatch.setitem(os.environ, variable, forward_proxy.url)
+            assert ask(host, verify=certificates.ca) == FINISHED
+            del os.environ[variable]
+            assert ask(host, verify=certificates.ca) == FINISHED
 
 
 def test_lower_case_goes_before_upper_case(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,10 +194,9 @@ def test_credentials_in_the_url_of_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = through(guarded_proxy, f"{PROXY_LOGIN}:{PROXY_PASSWORD}")
-    before = guarded_proxy.reached(authority(host))
     monkeypatch.setenv(variable, url)
-    assert ask(host, verify=certificates.ca) == FINISHED
-    wait_until(lambda: guarded_proxy.reached(authority(host)) > before, "the proxy's log")
+    with going_through(guarded_proxy, host):
+        assert ask(host, verify=certificates.ca) == FINISHED
 
 
 @pytest.mark.parametrize("credentials", ["", f"{PROXY_LOGIN}:{WRONG_PASSWORD}"])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask, headers
+from peer import ID, Peer, ask, headers, token
 
 
 def test_the_request_line(peer: Peer) -> None:
@@ -16,10 +14,9 @@ def test_the_request_line(peer: Peer) -> None:
 
 def test_the_header_fields_are_these_four(peer: Peer) -> None:
     ask(peer.host)
-    token = base64.b64encode(f"{LOGIN}:{PASSWORD}".encode()).decode()
     assert sorted(headers(peer.requests[0])) == [
         ("accept", "application/json"),
-        ("authorization", f"Basic {token}"),
+        ("authorization", f"Basic {token()}"),
         ("host", peer.authority),
         ("user-agent", f"saymon-bulk/{saymon_bulk.__version__}"),
     ]

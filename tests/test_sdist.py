@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import os
 import shutil
-import subprocess
 import sys
 import tarfile
 from pathlib import Path
 
 import pytest
+from processes import output_of
 from saymon_bulk.testing import PracticeServer
 
+run = functools.partial(output_of, timeout=600)
 ROOT = Path(__file__).parent.parent
 LABELS = {
     "CHANGELOG.md",
@@ -29,15 +31,6 @@ import sys, saymon_bulk
 print(saymon_bulk._core.__file__)
 print(saymon_bulk.get_bulk_status(*sys.argv[1:], "login", "password"))
 """
-
-
-def run(*command: str | Path, **environment: str) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run(
-        [str(word) for word in command], capture_output=True, text=True, timeout=600, env=clean | environment
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import re
 import sys
@@ -16,17 +15,13 @@ from urllib.parse import quote
 
 import pytest
 import saymon_bulk
-from peer import LOGIN, PASSWORD, Peer, Wire, ask, closing, failure, headers, response
+from peer import LOGIN, PASSWORD, Peer, Wire, ask, authorization, closing, credentials, failure, response, token
 from saymon_bulk import HTTPStatusError, ResponseError, SaymonError
 
 PACKAGE = str(Path(saymon_bulk.__file__).parent)
 CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"
 
 Echo = Callable[[bytes], bytes]
-
-
-def token(login: str, password: str) -> str:
-    return base64.b64encode(f"{login}:{password}".encode()).decode()
 
 
 def spellings(login: str, password: str) -> set[str]:
@@ -84,15 +79,6 @@ def provoke(peer: Peer, echo: Echo, login: str, password: str) -> SaymonError:
 
     peer.answer(act)
     return failure(peer.host, login=login, password=password)
-
-
-def authorization(request: bytes) -> str:
-    return dict(headers(request))["authorization"]
-
-
-def credentials(request: bytes) -> str:
-    """As a server sees them, login:password."""
-    return base64.b64decode(authorization(request)[6:]).decode()
 
 
 def password_of(request: bytes) -> str:

@@ -12,11 +12,9 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask, failure, run_script
-from servers import Certificates, Nginx, Site, StartNginx
-
-FINISHED = {"finished": True}
-ANSWER = """return 200 '{"finished": true}';"""
+from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure
+from processes import run_script
+from servers import ANSWER, Certificates, Nginx, Site, StartNginx
 
 # What a certificate is refused for, and the words that say so.
 REASONS = [
@@ -60,6 +58,20 @@ def asked(*hosts: str, **environment: str) -> list[str]:
     return done.stdout.splitlines()
 
 
+@pytest.fixture
+def store(certificates: Certificates, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's store holds the CA, and nothing else."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+
+
+def only_good_is_trusted(front: Nginx, **environment: str) -> None:
+    """A process with this environment trusts what the CA has signed, and nobody else."""
+    good, bad = asked(*(front.url(site, "localhost") for site in ("good", "unknown-ca")), **environment)
+    assert good == str(FINISHED)
+    assert bad.startswith("TransportError")
+    assert "issuer" in bad
+
+
 # A CA file
 
 
@@ -93,10 +105,8 @@ def test_those_refused_are_asked_nothing(start_nginx: StartNginx, certificates: 
     assert [nginx.requests(site) for site, _ in REASONS] == [[]] * len(REASONS)
 
 
-def test_the_ca_file_is_the_only_one_trusted(
-    front: Nginx, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+@pytest.mark.usefixtures("store")
+def test_the_ca_file_is_the_only_one_trusted(front: Nginx, certificates: Certificates) -> None:
     other = certificates.certificate("self-signed-ca")
     refused(r"unknown ?issuer", front.url("good", "localhost"), verify=other)
 
@@ -157,12 +167,7 @@ def test_an_ipv6_address(front: Nginx, certificates: Certificates) -> None:
 
 
 def test_the_store_by_ssl_cert_file(front: Nginx, certificates: Certificates) -> None:
-    sites = ["good", "unknown-ca"]
-    hosts = [front.url(site, "localhost") for site in sites]
-    good, bad = asked(*hosts, SSL_CERT_FILE=str(certificates.ca))
-    assert good == str(FINISHED)
-    assert bad.startswith("TransportError")
-    assert "issuer" in bad
+    only_good_is_trusted(front, SSL_CERT_FILE=str(certificates.ca))
 
 
 def test_the_store_by_ssl_cert_dir(front: Nginx, certificates: Certificates, tmp_path: Path) -> None:
@@ -171,22 +176,12 @@ def test_the_store_by_ssl_cert_dir(front: Nginx, certificates: Certificates, tmp
         pytest.skip("there is no openssl to make the folder with")
     shutil.copy(certificates.ca, tmp_path)
     subprocess.run([openssl, "rehash", str(tmp_path)], check=True)
-    hosts = [front.url(site, "localhost") for site in ("good", "unknown-ca")]
-    good, bad = asked(*hosts, SSL_CERT_DIR=str(tmp_path))
-    assert good == str(FINISHED)
-    assert bad.startswith("TransportError")
-    assert "issuer" in bad
+    only_good_is_trusted(front, SSL_CERT_DIR=str(tmp_path))
 
 
+@pytest.mark.usefixtures("store")
 @pytest.mark.parametrize(("site", "reason"), REASONS)
-def test_what_the_store_does_not_know_is_refused(
-    front: Nginx,
-    certificates: Certificates,
-    monkeypatch: pytest.MonkeyPatch,
-    site: str,
-    reason: str,
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+def test_what_the_store_does_not_know_is_refused(front: Nginx, site: str, reason: str) -> None:
     refused(reason, front.url(site, "localhost"))
 
 
@@ -221,10 +216,8 @@ def test_verify_false_accepts_them_all_and_warns(start_nginx: StartNginx) -> Non
                 assert ask(nginx.url(site, name), verify=False) == FINISHED
 
 
-def test_a_connection_that_nobody_vouched_for_is_not_used_again(
-    start_nginx: StartNginx, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+@pytest.mark.usefixtures("store")
+def test_a_connection_that_nobody_vouched_for_is_not_used_again(start_nginx: StartNginx, certificates: Certificates) -> None:
     nginx = start_nginx({"shop": Site(ANSWER, "unknown-ca")})
     host = nginx.url("shop", "localhost")
     for _ in range(2):
@@ -235,10 +228,8 @@ def test_a_connection_that_nobody_vouched_for_is_not_used_again(
     assert len(nginx.requests("shop", 2)) == 2
 
 
-def test_each_way_to_verify_has_connections_of_its_own(
-    start_nginx: StartNginx, certificates: Certificates, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("SSL_CERT_FILE", str(certificates.ca))
+@pytest.mark.usefixtures("store")
+def test_each_way_to_verify_has_connections_of_its_own(start_nginx: StartNginx, certificates: Certificates) -> None:
     nginx = start_nginx({"shop": Site(ANSWER, "good")})
     host = nginx.url("shop", "localhost")
     ways = [False, True, certificates.ca] * 3

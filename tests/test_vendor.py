@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, ask, failure, run_script
+from peer import ID, LOGIN, PASSWORD, ask, failure
+from processes import run_script
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates, Nginx, Site, StartNginx
 

@@ -7,7 +7,6 @@ import copy
 import email.utils
 import math
 import pickle
-import signal
 import socket
 import ssl
 import threading
@@ -17,7 +16,25 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Act, Answer, Peer, Wire, response
+from peer import (
+    END,
+    FINISHED,
+    ID,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    RUNNING,
+    Act,
+    Answer,
+    Desk,
+    Peer,
+    Wire,
+    at,
+    id_of,
+    no_hanging,
+    response,
+)
 from saymon_bulk import (
     Client,
     HTTPStatusError,
@@ -31,10 +48,6 @@ from saymon_bulk import (
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates
 
-FINISHED = {"finished": True}
-RUNNING = {"finished": False}
-RUN = response('{"finished": false}')
-END = response()
 BUSY = response("{}", 503)
 NOT_FOUND = response("{}", 404)
 
@@ -42,48 +55,24 @@ NOT_FOUND = response("{}", 404)
 SLACK = 0.5
 LATEST = 1.0 + SLACK
 
-QUICK: dict[str, Any] = {"interval": 0.02, "max_interval": 0.05}
-
 Wait = Callable[..., Any]
 
-
-@pytest.fixture(autouse=True)
-def _no_hanging() -> Iterator[None]:
-    """What hangs fails, and the other tests go on."""
-
-    def hangs(*_: object) -> None:
-        pytest.fail("it hangs")
-
-    before = signal.signal(signal.SIGALRM, hangs)
-    signal.alarm(20)
-    yield
-    signal.alarm(0)
-    signal.signal(signal.SIGALRM, before)
+_no_hanging = no_hanging(20)
 
 
-class Clock(Peer):
-    """A peer that notes when it was asked, and may have a script for each id."""
+class Clock(Desk):
+    """A desk that notes when it was asked, and for what."""
 
     def __init__(self) -> None:
         self.times: list[float] = []
         self.asked: list[str] = []
-        self.of: dict[str, list[Answer]] = {}
-        self.in_hand = 0
-        self.most = 0
         super().__init__()
 
     def _next_answer(self, request: bytes) -> Answer:
-        id = request.split(b"/")[4].decode()
         with self._changed:
             self.times.append(time.monotonic())
-            self.asked.append(id)
-        script = self.of.get(id)
-        if script is None:
-            return super()._next_answer(request)
-        with self._changed:
-            self.requests.append(request)
-            self._changed.notify_all()
-            return script.pop(0) if len(script) > 1 else script[0]
+            self.asked.append(id_of(request))
+        return super()._next_answer(request)
 
     @property
     def pauses(self) -> list[float]:
@@ -100,11 +89,8 @@ class Clock(Peer):
 
 @pytest.fixture
 def clock() -> Iterator[Clock]:
-    clock = Clock()
-    try:
+    with Clock() as clock:
         yield clock
-    finally:
-        clock.stop()
 
 
 def client_of(host: str, more: dict[str, Any]) -> Client:
@@ -717,7 +703,7 @@ def test_an_error_of_on_poll_ends_the_wait_for_many(clock: Clock, waits: Wait) -
 def test_on_poll_may_use_the_package(clock: Clock, other: Peer, wait: Wait) -> None:
     other.answer(RUN, END)
     inner: list[object] = []
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
     clock.of = {"inner": [END]}
     clock.answer(RUN, END)
 
@@ -790,7 +776,7 @@ def test_the_error_travels(clock: Clock) -> None:
 
 def test_each_comes_as_it_finishes(clock: Clock) -> None:
     clock.of = {"slow": [RUN], "quick": [RUN, END], "quickest": [END]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["slow", "quick", "quickest"], **QUICK)
+    statuses = at(clock).wait_for_bulks(["slow", "quick", "quickest"], **QUICK)
     assert iter(statuses) is statuses
     assert next(statuses) == ("quickest", FINISHED)
     assert next(statuses) == ("quick", FINISHED)
@@ -803,7 +789,7 @@ def test_each_comes_as_it_finishes(clock: Clock) -> None:
 
 def test_each_comes_as_it_finishes_awaited(clock: Clock) -> None:
     clock.of = {"slow": [RUN], "quick": [RUN, END], "quickest": [END]}
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
 
     async def main() -> None:
         statuses = client.wait_for_bulks_async(["slow", "quick", "quickest"], **QUICK)
@@ -846,6 +832,11 @@ def test_on_poll_for_many(clock: Clock, waits: Wait) -> None:
 class Counting(Clock):
     """It holds each request for a moment and counts how many it has."""
 
+    def __init__(self) -> None:
+        self.in_hand = 0
+        self.most = 0
+        super().__init__()
+
     def _next_answer(self, request: bytes) -> Answer:
         with self._changed:
             self.in_hand += 1
@@ -857,14 +848,11 @@ class Counting(Clock):
 
 
 def test_the_bound_of_polls_under_way(waits: Wait) -> None:
-    counting = Counting()
-    try:
+    with Counting() as counting:
         ids = [f"op-{n}" for n in range(30)]
         counting.of = {id: [RUN, RUN, END] for id in ids}
         assert len(waits(counting.host, ids, concurrency=3, interval=0.01, max_interval=0.01)) == 30
         assert counting.most == 3
-    finally:
-        counting.stop()
 
 
 def test_a_hung_one_does_not_hold_the_others(clock: Clock, waits: Wait) -> None:
@@ -887,7 +875,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END], "c": [BUSY]}
     came: list[Any] = []
     with pytest.raises(WaitTimeoutError) as caught:
-        came.extend(Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(clock.of, timeout=0.4, retries=100, **QUICK))
+        came.extend(at(clock).wait_for_bulks(clock.of, timeout=0.4, retries=100, **QUICK))
     error = caught.value
     assert error.pending == {"a": RUNNING, "c": None}
     assert error.id in error.pending
@@ -899,7 +887,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
 
 def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["a", "b"], timeout=0.4, **QUICK)
+    statuses = at(clock).wait_for_bulks(["a", "b"], timeout=0.4, **QUICK)
     assert next(statuses) == ("b", FINISHED)
     with pytest.raises(WaitTimeoutError) as caught:
         next(statuses)
@@ -958,16 +946,16 @@ def leave_by_an_error(statuses: Iterator[Any]) -> None:
 @pytest.mark.parametrize("leave", [leave_by_break, leave_by_close, leave_by_an_error])
 def test_leaving_early_stops_the_polling(clock: Clock, leave: Callable[[Any], None]) -> None:
     clock.of = {"first": [END], "held": [Wire.hold], **{f"op-{n}": [RUN] for n in range(5)}}
-    leave(Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(clock.of, **QUICK))
+    leave(at(clock).wait_for_bulks(clock.of, **QUICK))
     # Not only no further polls: what was under way is dropped.
     clock.wait_for(lambda: clock.open == 0)
     count = clock.settled()
-    assert Client(clock.host, LOGIN, PASSWORD).get_bulk_status("first") == FINISHED
+    assert at(clock).get_bulk_status("first") == FINISHED
     assert len(clock.requests) == count + 1
 
 
 def test_an_iterator_that_nobody_asks_does_nothing(clock: Clock) -> None:
-    client = Client(clock.host, LOGIN, PASSWORD)
+    client = at(clock)
     statuses = [client.wait_for_bulks([ID]) for _ in range(20)]
     awaited = [client.wait_for_bulks_async([ID]) for _ in range(20)]
     assert clock.settled() == 0
@@ -977,7 +965,7 @@ def test_an_iterator_that_nobody_asks_does_nothing(clock: Clock) -> None:
 
 def test_between_two_items_nothing_is_polled_for_long(clock: Clock) -> None:
     clock.of = {"a": [END], "b": [RUN]}
-    statuses = Client(clock.host, LOGIN, PASSWORD).wait_for_bulks(["a", "b"], **QUICK)
+    statuses = at(clock).wait_for_bulks(["a", "b"], **QUICK)
     next(statuses)
     clock.settled()
     clock.of["b"] = [END]
@@ -994,7 +982,7 @@ def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
 
     ids = ["a", "b"]
     clock.of = {"first": [END], **{id: [soon] for id in ids}}
-    client = Client(clock.host, LOGIN, PASSWORD, request_timeout=0.4)
+    client = at(clock, request_timeout=0.4)
     found = {}
     for id, status in client.wait_for_bulks(["first", *ids], retries=0):
         found[id] = status

@@ -8,7 +8,8 @@ import warnings
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask, run_script
+from peer import ID, LOGIN, PASSWORD, Peer, ask
+from processes import run_script
 from saymon_bulk import InsecureConnectionWarning, SaymonError
 
 # Asks each host of argv[1]; prints, for each, the categories of its warnings.

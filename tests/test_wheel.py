@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+from processes import output_of
 from saymon_bulk.testing import PracticeServer
 
+run = functools.partial(output_of, timeout=120)
 WHEELS = Path(__file__).parent.parent / "target" / "wheels"
 CALL = """
 import sys, saymon_bulk
@@ -47,13 +49,6 @@ def pythons() -> dict[str, str]:
                 found.setdefault(match[1], str(path))
     found.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)
     return found
-
-
-def run(*command: str | Path) -> str:
-    clean = {name: value for name, value in os.environ.items() if not name.startswith(("PYTHON", "VIRTUAL_ENV"))}
-    done = subprocess.run([str(word) for word in command], capture_output=True, text=True, timeout=120, env=clean)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def test_other_pythons_are_at_hand() -> None:
