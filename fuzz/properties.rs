@@ -100,7 +100,8 @@ pub fn answer(data: &[u8]) {
             assert!(!good || strict, "refused for no reason: {reason}");
             let body = with_secrets(data);
             let content_type = String::from_utf8_lossy(body.get(..body.len().min(40)).unwrap_or_default());
-            let failure = answer::undocumented(&reason, Some(&content_type), &body, body.len() % 2 == 0, &someone());
+            let failure =
+                answer::undocumented(&reason, Some(&content_type), &body, body.len().is_multiple_of(2), &someone());
             let Failure::BadAnswer { text } = failure else { unreachable!() };
             assert_one_line(&text, 9000);
             assert_clean(&text);
@@ -112,7 +113,7 @@ pub fn answer(data: &[u8]) {
 pub fn error_body(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
     let status = 100 + 2 * u16::from(first);
-    let failure = answer::read_error(status, &with_secrets(rest), rest.len() % 2 == 0, &someone());
+    let failure = answer::read_error(status, &with_secrets(rest), rest.len().is_multiple_of(2), &someone());
     assert_eq!(failure.http_status, status);
     assert!(failure.body.len() <= 4096);
     assert_clean(&failure.body);

@@ -210,12 +210,12 @@ class Peer:
             return
         received = b""
         while True:
-            while not _is_whole(received):
+            while (first := _first_request(received)) is None:
                 data = wire.socket.recv(65536)
                 if not data:
                     return
                 received += data
-            wire.request, received = _first_request(received)
+            wire.request, received = first
             answer = self._next_answer(wire.request)
             if not isinstance(answer, bytes):
                 answer(wire)
@@ -245,17 +245,15 @@ class Desk(Peer):
         return found if isinstance(found, list) else [found]
 
 
-def _is_whole(received: bytes) -> bool:
-    # A TLS ClientHello (0x16) has no blank line; taken as it comes.
-    return received.startswith(b"\x16") or b"\r\n\r\n" in received
-
-
-def _first_request(received: bytes) -> tuple[bytes, bytes]:
-    if received.startswith(b"\x16"):
+def _first_request(received: bytes) -> tuple[bytes, bytes] | None:
+    """The first request with its body, and what follows; None while the request is not whole."""
+    if received.startswith(b"\x16"):  # a TLS ClientHello has no blank line; taken as it comes
         return received, b""
-    # No request here has a body: whatever follows the head counts to the next one.
     head, end, rest = received.partition(b"\r\n\r\n")
-    return head + end, rest
+    length = int(dict(headers(head + end)).get("content-length", 0)) if end else 0
+    if not end or len(rest) < length:
+        return None
+    return head + end + rest[:length], rest[length:]
 
 
 def ask(host: Any, **changes: Any) -> dict[str, Any]:
@@ -303,7 +301,7 @@ def id_of(request: bytes) -> str:
 
 def headers(request: bytes) -> list[tuple[str, str]]:
     """A request's header fields in order, names in lower case."""
-    lines = request.decode("latin-1").split("\r\n")[1:-2]
+    lines = request.partition(b"\r\n\r\n")[0].decode("latin-1").split("\r\n")[1:]
     pairs = [line.partition(":") for line in lines]
     return [(name.lower(), value.strip()) for name, _, value in pairs]
 

@@ -33,7 +33,9 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(("host", "machine"), SPELLINGS)
 def test_from_env_finds_the_entry(netrc: Path, monkeypatch: pytest.MonkeyPatch, host: str, machine: str) -> None:
-    netrc.write_text(f"machine other.example\nlogin no\npassword no\nmachine {machine}\nlogin me\npassword secret\n", "utf-8")
+    netrc.write_text(
+        f"machine other.example\nlogin no\npassword no\nmachine {machine}\nlogin me\npassword secret\n", "utf-8"
+    )
     monkeypatch.setenv("SAYMON_HOST", host)
     assert Client.from_env().login == "me"
 

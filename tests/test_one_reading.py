@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,9 +51,8 @@ WAYS = (in_this_thread, in_another_thread, by_asyncio, as_a_batch, by_a_wait, by
 class Site:
     """A server and two proxies; the environment says which of the three gets the requests."""
 
-    def __init__(self, variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.peers = {place: Peer() for place in PLACES}
-        self._variable, self._monkeypatch = variable, monkeypatch
+    def __init__(self, variable: str, peers: dict[str, Peer], monkeypatch: pytest.MonkeyPatch) -> None:
+        self.peers, self._variable, self._monkeypatch = peers, variable, monkeypatch
 
     @property
     def host(self) -> str:
@@ -77,12 +77,9 @@ class Site:
 
 @pytest.fixture(params=VARIABLES)
 def site(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
-    one = Site(str(request.param), monkeypatch)
-    try:
-        yield one
-    finally:
-        for peer in one.peers.values():
-            peer.stop()
+    with contextlib.ExitStack() as stack:
+        peers = {place: stack.enter_context(Peer()) for place in PLACES}
+        yield Site(str(request.param), peers, monkeypatch)
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -1,14 +1,22 @@
-"""Has a SAYMON bulk operation finished?
+"""Start SAYMON bulk operations, and know when they have finished.
 
 >>> import saymon_bulk
+>>> client = saymon_bulk.Client("monitor.example.com", "login", "password")
+>>> changes = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]
+>>> started = client.start_bulk({"name": "CPU"}, changes)  # doctest: +SKIP
+>>> client.wait_for_bulk(started["bulkId"])  # doctest: +SKIP
+{'finished': True}
+
+One question for one operation needs no client:
+
 >>> saymon_bulk.get_bulk_status("monitor.example.com", "079b3102-...", "login", "password")  # doctest: +SKIP
 {'finished': True}
 
-Finished does not mean succeeded: the server tells that an operation has ended, and nothing else. The id is the `bulkId` with
-which it answered when the operation was started; starting one is not this package's work.
+Finished does not mean succeeded: the server tells that an operation has ended, and nothing else.
 
-`wait_for_bulk` waits for one operation; a `Client` holds the credentials for many: `Client.get_bulk_statuses` and
-`Client.wait_for_bulks`. Each has its coroutine twin. `saymon_bulk.testing` has a practice server.
+A start is sent at most once. `StartUncertainError` says that it may have happened: look at the server before you start
+again. `Client.get_bulk_statuses` and `Client.wait_for_bulks` serve many operations; each function and method has its
+coroutine twin, named `..._async`. `saymon_bulk.testing` has a practice server.
 """
 
 from __future__ import annotations
@@ -23,16 +31,19 @@ from .errors import (
     RequestTimeoutError,
     ResponseError,
     SaymonError,
+    StartUncertainError,
     TransportError,
     WaitTimeoutError,
 )
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
+    from ._types import BulkStart as BulkStart
     from ._types import BulkStatus as BulkStatus
 
 __all__ = [
     "AuthError",
+    "BulkStart",
     "BulkStatus",
     "Client",
     "HTTPStatusError",
@@ -41,6 +52,7 @@ __all__ = [
     "RequestTimeoutError",
     "ResponseError",
     "SaymonError",
+    "StartUncertainError",
     "TransportError",
     "WaitTimeoutError",
     "__version__",
@@ -53,8 +65,8 @@ __all__ = [
 
 def __getattr__(name: str) -> object:
     # A TypedDict needs typing, which few scripts import: it comes when it is asked for.
-    if name == "BulkStatus":
-        from ._types import BulkStatus
+    if name in ("BulkStart", "BulkStatus"):
+        from . import _types
 
-        return BulkStatus
+        return getattr(_types, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

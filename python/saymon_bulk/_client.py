@@ -7,14 +7,14 @@ from ._defaults import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RET
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator
+    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Any
 
     from typing_extensions import Self
 
-    from ._types import BulkStatus, OnPoll
+    from ._types import BulkStart, BulkStatus, OnPoll
 
 
 class Client(_core.Client):
@@ -67,6 +67,85 @@ class Client(_core.Client):
         from ._environment import client_arguments
 
         return cls(*client_arguments(), request_timeout=request_timeout, verify=verify)
+
+    def start_bulk(
+        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+    ) -> BulkStart:
+        """Start a bulk operation on the objects that a search finds.
+
+        >>> search = {"name": {"$regex": "^CPU$"}}  # doctest: +SKIP
+        >>> bulk = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]  # doctest: +SKIP
+        >>> client.wait_for_bulk(client.start_bulk(search, bulk)["bulkId"])  # doctest: +SKIP
+        {'finished': True}
+
+        One `POST /node/api/bulk/objects` (the vendor's page "Run Bulk Operation for Objects"), on a connection of its own,
+        sent at most once. The login needs the permissions `run-bulks` and `manage-objects`.
+
+        Args:
+            search: The criteria, a mapping as the vendor documents it. The server reads an empty one as every object.
+            bulk: The changes, a list or tuple of mappings as the vendor documents them; at least one.
+            every_object: False (default) refuses an empty search. True goes with an empty search alone.
+
+        Returns:
+            The server's JSON object as a dict: `bulkId` is the id of the operation, `finished` a bool.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used; its name, and the place in it, are in the text. Nothing was
+                sent.
+            StartUncertainError: The server may have started the operation or may not. Look at the server before you
+                start it again.
+            AuthError, NotFoundError, HTTPStatusError, TransportError: The operation was not started. So it is with every
+                other error than StartUncertainError.
+            RuntimeError: The client is closed.
+        """
+        from . import _starting
+
+        return self._start_bulk(_starting.body(search, bulk, every_object), _starting.request_id())
+
+    async def start_bulk_async(
+        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+    ) -> BulkStart:
+        """The coroutine twin of `start_bulk`. Cancelling it leaves the outcome uncertain; the log says so."""
+        from . import _starting
+
+        request_id = _starting.request_id()
+        started = self._start_bulk_awaitable(_starting.body(search, bulk, every_object), request_id)
+        return await self._started(started, request_id)
+
+    def start_clone(self, object_id: str) -> BulkStart:
+        """Start the clone of an object, a bulk operation too.
+
+        One `POST /node/api/objects/:id/clone-bulk` (the vendor's page "Clone Object in Background"), on a connection of its
+        own, sent at most once. The login needs the permission `create-objects` or `manage-objects`.
+
+        Args:
+            object_id: The object's id, or "discovery id:" and its discovery id.
+
+        Returns:
+            As for `start_bulk`.
+
+        Raises:
+            Exception: As for `start_bulk`; NotFoundError if there is no such object.
+        """
+        from . import _starting
+
+        return self._start_clone(object_id, _starting.request_id())
+
+    async def start_clone_async(self, object_id: str) -> BulkStart:
+        """The coroutine twin of `start_clone`. Cancelling it leaves the outcome uncertain; the log says so."""
+        from . import _starting
+
+        request_id = _starting.request_id()
+        return await self._started(self._start_clone_awaitable(object_id, request_id), request_id)
+
+    async def _started(self, start: Awaitable[BulkStart], request_id: str) -> BulkStart:
+        try:
+            return await start
+        except BaseException as error:
+            # A CancelledError or an exit, and not what came of the start.
+            if not isinstance(error, Exception):
+                self._start_interrupted(error, request_id)
+            raise
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""

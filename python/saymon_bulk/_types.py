@@ -13,5 +13,18 @@ class BulkStatus(TypedDict):
     """True once the operation has ended, whatever came of it; False while it runs."""
 
 
+class BulkStart(TypedDict):
+    """The server's answer to a start, a plain dict at run time.
+
+    The server documents two fields; others that it may send are passed through in its order.
+    """
+
+    bulkId: str
+    """The operation's id, for `get_bulk_status` and `wait_for_bulk`."""
+
+    finished: bool
+    """True if the operation has ended already."""
+
+
 OnPoll = Callable[[str, BulkStatus, float], object]
 """Called as on_poll(id, status, elapsed) after every good answer; elapsed is in seconds since the start."""

@@ -16,7 +16,7 @@ class SaymonError(Exception):
 
     Attributes:
         host: The server's origin, such as "https://monitor.example.com:8443".
-        id: The bulk operation's id.
+        id: The bulk operation's id; None for a start, which has none yet.
     """
 
     host: str | None
@@ -70,7 +70,7 @@ class AuthError(HTTPStatusError, PermissionError):
 
 
 class NotFoundError(HTTPStatusError, LookupError):
-    """HTTP 404: the server knows no such operation. That is never "finished"."""
+    """HTTP 404: the server knows no such operation, or no such object to clone. That is never "finished"."""
 
 
 class TransportError(SaymonError, ConnectionError):
@@ -82,7 +82,53 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
 
 class ResponseError(SaymonError, ValueError):
-    """HTTP 200, but not a JSON object with a boolean `finished`: a login page, for one."""
+    """HTTP 200, but not the documented JSON object: a login page, for one."""
+
+
+class StartUncertainError(SaymonError):
+    """A start was sent, and no answer says what came of it: the server may have started the operation or may not.
+
+    Look at the server before you start it again: a start that is sent twice changes all its objects twice. The server's
+    access log, or that of a proxy before it, tells whether a request with this X-Request-Id arrived. `__cause__` is the
+    plain error. This is no ConnectionError and no TimeoutError, so that code which tries again after these does not try
+    a start again.
+
+    Attributes:
+        request_id: The X-Request-Id of the start.
+        status_code: The HTTP status, if there was one: 408, 5xx, or a 2xx other than 200.
+        code: As for HTTPStatusError.
+        message: As for HTTPStatusError.
+        body: As for HTTPStatusError.
+        retry_after: As for HTTPStatusError.
+    """
+
+    request_id: str | None
+    status_code: int | None
+    code: str | None
+    message: str | None
+    body: str
+    retry_after: float | None
+
+    def __init__(
+        self,
+        text: str = "",
+        *,
+        host: str | None = None,
+        id: str | None = None,
+        request_id: str | None = None,
+        status_code: int | None = None,
+        code: str | None = None,
+        message: str | None = None,
+        body: str = "",
+        retry_after: float | None = None,
+    ) -> None:
+        super().__init__(text, host=host, id=id)
+        self.request_id = request_id
+        self.status_code = status_code
+        self.code = code
+        self.message = message
+        self.body = body
+        self.retry_after = retry_after
 
 
 class InsecureConnectionWarning(UserWarning):

@@ -93,7 +93,11 @@ pub fn _checked_id<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 pub fn operation(id: &Bound<'_, PyAny>) -> PyResult<PathSegment> {
-    Ok(PathSegment::parse("id", &text("id", id)?)?)
+    segment("id", id)
+}
+
+pub fn segment(argument: &'static str, id: &Bound<'_, PyAny>) -> PyResult<PathSegment> {
+    Ok(PathSegment::parse(argument, &text(argument, id)?)?)
 }
 
 /// Operations from an iterable of ids, each once, in the order of their first mention.

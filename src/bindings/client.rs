@@ -9,7 +9,8 @@ use pyo3::types::PyTuple;
 use super::arguments::{self, PlanArguments, Target};
 use super::engine::Awaitable;
 use super::waiting::{AsyncWaits, Waits};
-use super::{batch, status};
+use super::{batch, log, start, status};
+use crate::core::api::start as api;
 
 /// The native half of `saymon_bulk.Client`, which adds signatures, defaults, coroutines and most docstrings.
 #[pyclass(subclass, frozen, module = "saymon_bulk._core")]
@@ -116,6 +117,30 @@ impl Client {
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions)
+    }
+
+    fn _start_bulk<'py>(&self, py: Python<'py>, body: Vec<u8>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
+        start::block(py, self.target()?, api::objects(body, request_id)?)
+    }
+
+    fn _start_bulk_awaitable(&self, py: Python<'_>, body: Vec<u8>, request_id: &str) -> PyResult<Awaitable> {
+        start::awaitable(py, self.target()?, api::objects(body, request_id)?)
+    }
+
+    fn _start_clone<'py>(&self, object_id: &Bound<'py, PyAny>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
+        let target = self.target()?;
+        start::block(object_id.py(), target, api::clone(arguments::segment("object_id", object_id)?, request_id)?)
+    }
+
+    fn _start_clone_awaitable(&self, object_id: &Bound<'_, PyAny>, request_id: &str) -> PyResult<Awaitable> {
+        let target = self.target()?;
+        start::awaitable(object_id.py(), target, api::clone(arguments::segment("object_id", object_id)?, request_id)?)
+    }
+
+    /// Tells in the log, and in a note of the exception, of an awaited start that an exception interrupted.
+    fn _start_interrupted(&self, error: &Bound<'_, PyAny>, request_id: &str) -> PyResult<()> {
+        let about = api::objects(Vec::new(), request_id)?.about;
+        log::interrupted(error.py(), &self.target.server, &about, error)
     }
 
     /// End the use of this client; any later call raises RuntimeError. May be repeated.

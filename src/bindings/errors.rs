@@ -31,15 +31,33 @@ impl From<SetupFailure> for PyErr {
     }
 }
 
+/// What to do when nobody knows whether an operation was started.
+pub const LOOK_FIRST: &str = "the server may have started the operation or may not; look at the server, or for the \
+                              X-Request-Id in its access log, before you start it again";
+
 /// The exception for a call's failure, ready to raise.
 pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About) -> PyErr {
-    match build(py, failure, origin, about) {
+    let lead = match (failure, about) {
+        (Failure::Uncertain(_), _) | (_, About::Operation(_)) => about.to_string(),
+        (_, About::Start { .. } | About::Clone { .. }) => format!("{about}: not started"),
+    };
+    built(py, failure, origin, about, &lead)
+}
+
+fn built(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About, lead: &str) -> PyErr {
+    match build(py, failure, origin, about, lead) {
         Ok(exception) => PyErr::from_value(exception),
         Err(error) => error,
     }
 }
 
-fn build<'py>(py: Python<'py>, failure: &Failure, origin: &Origin, about: &About) -> PyResult<Bound<'py, PyAny>> {
+fn build<'py>(
+    py: Python<'py>,
+    failure: &Failure,
+    origin: &Origin,
+    about: &About,
+    lead: &str,
+) -> PyResult<Bound<'py, PyAny>> {
     let attributes = PyDict::new(py);
     attributes.set_item("host", origin.as_str())?;
     attributes.set_item("id", about.id())?;
@@ -52,12 +70,24 @@ fn build<'py>(py: Python<'py>, failure: &Failure, origin: &Origin, about: &About
                 _ => "HTTPStatusError",
             }
         }
+        Failure::Uncertain(failure) => {
+            attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
+            if let Failure::Http(failure) = failure.as_ref() {
+                http_attributes(&attributes, failure)?;
+            }
+            "StartUncertainError"
+        }
         Failure::Transport { .. } => "TransportError",
         Failure::Timeout { .. } => "RequestTimeoutError",
         Failure::BadAnswer { .. } => "ResponseError",
     };
-    let text = format!("{}: {about}: {failure}", origin.as_str());
-    class(py, name)?.call((text,), Some(&attributes))
+    let mut text = format!("{}: {lead}: {failure}", origin.as_str());
+    let Failure::Uncertain(cause) = failure else { return class(py, name)?.call((text,), Some(&attributes)) };
+    text.push_str("; ");
+    text.push_str(LOOK_FIRST);
+    let error = class(py, name)?.call((text,), Some(&attributes))?;
+    PyErr::from_value(error.clone()).set_cause(py, Some(built(py, cause, origin, about, lead)));
+    Ok(error)
 }
 
 /// The exception for a wait whose deadline passed; its cause is the failure tolerated last.

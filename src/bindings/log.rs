@@ -1,21 +1,28 @@
-//! The logger `saymon_bulk`: DEBUG for every exchange, WARNING for every failure that a wait tolerates.
+//! The logger `saymon_bulk`: DEBUG for every exchange, INFO for every start, WARNING for every failure that a wait tolerates
+//! and for every start whose outcome is uncertain. No body and no secret in any record.
 
 use std::fmt::Display;
 
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
+use crate::core::api::start::Started;
 use crate::core::failure::Failure;
+use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, Server};
 
 use super::cached::{self, Cached, Interned};
+use super::errors;
 
 const DEBUG: u8 = 10;
+const INFO: u8 = 20;
 const WARNING: u8 = 30;
 
 /// One exchange: origin, what it was about, HTTP status, milliseconds.
 pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -> PyResult<()> {
     let Some(logger) = logger(py, DEBUG)? else { return Ok(()) };
-    let outcome = match &asked.outcome {
+    let plain = asked.outcome.as_ref().map_err(Failure::plain);
+    let outcome = match plain {
         Ok(answer) => format!("200 {answer}"),
         Err(Failure::Http(failure)) => failure.http_status.to_string(),
         Err(failure) => failure.to_string(),
@@ -26,10 +33,31 @@ pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -
     Ok(())
 }
 
-/// A failure after which polling goes on.
-pub fn tolerated(py: Python<'_>, error: &Bound<'_, PyAny>) -> PyResult<()> {
+/// A start that the server has answered.
+pub fn started(py: Python<'_>, server: &Server, about: &About, started: &Started) -> PyResult<()> {
+    if let Some(logger) = logger(py, INFO)? {
+        let (origin, about, id) = (server.origin.as_str(), about.to_string(), started.id.to_string());
+        logger.call_method1("log", (INFO, "%s: %s: started bulk operation %s", origin, about, id))?;
+    }
+    Ok(())
+}
+
+/// A start that an exception interrupted: Ctrl-C, a signal's handler, the cancellation of a task. The exception says it too.
+pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &Bound<'_, PyAny>) -> PyResult<()> {
+    let note = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    // What BaseException.add_note does, on Pythons before 3.11 too.
+    let notes = match interrupt.getattr("__notes__") {
+        Ok(notes) => notes.cast_into::<PyList>()?,
+        Err(_) => PyList::empty(py),
+    };
+    notes.append(&note)?;
+    interrupt.setattr("__notes__", notes)?;
+    warning(py, "%s", note.into_pyobject(py)?.as_any())
+}
+
+pub fn warning(py: Python<'_>, text: &str, argument: &Bound<'_, PyAny>) -> PyResult<()> {
     if let Some(logger) = logger(py, WARNING)? {
-        logger.call_method1("log", (WARNING, "%s; polling goes on", error))?;
+        logger.call_method1("log", (WARNING, text, argument))?;
     }
     Ok(())
 }

@@ -5,18 +5,38 @@ use std::slice;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::core::api::start::Started;
 use crate::core::api::status::Status;
 use crate::core::api::waiting::{Event, Then};
+use crate::core::failure::Failure;
 use crate::core::transport::exchange::{Asked, Server};
 
 use super::{convert, errors, log};
 
 /// One status: its dict, or an exception.
-pub fn value<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> PyResult<Bound<'py, PyAny>> {
+pub fn status<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> PyResult<Bound<'py, PyAny>> {
     log::exchange(py, server, &asked)?;
     match asked.outcome {
         Ok(status) => Ok(convert::status(py, &status)?.into_any()),
         Err(failure) => Err(errors::exception(py, &failure, &server.origin, &asked.about)),
+    }
+}
+
+/// One start: the server's object as a dict, or an exception.
+pub fn started<'py>(py: Python<'py>, server: &Server, asked: Asked<Started>) -> PyResult<Bound<'py, PyAny>> {
+    log::exchange(py, server, &asked)?;
+    match asked.outcome {
+        Ok(started) => {
+            log::started(py, server, &asked.about, &started)?;
+            Ok(convert::dict(py, &started.object)?.into_any())
+        }
+        Err(failure) => {
+            let error = errors::exception(py, &failure, &server.origin, &asked.about);
+            if matches!(failure, Failure::Uncertain(_)) {
+                log::warning(py, "%s", error.value(py))?;
+            }
+            Err(error)
+        }
     }
 }
 
@@ -31,7 +51,7 @@ pub fn values<'py>(
     let mut first_error = None;
     for asked in results {
         let about = asked.about.clone();
-        match value(py, server, asked) {
+        match status(py, server, asked) {
             Ok(status) => statuses.set_item(about.id(), status)?,
             Err(error) if return_exceptions => statuses.set_item(about.id(), error.into_value(py))?,
             Err(error) => first_error = first_error.or(Some(error)),
@@ -79,7 +99,7 @@ pub fn steps<'py>(
                     }
                     let error = error.into_value(py);
                     if then == Then::PollAgain {
-                        log::tolerated(py, error.bind(py))?;
+                        log::warning(py, "%s; polling goes on", error.bind(py))?;
                     }
                     steps.append(step(None, Some(error.into_any()))?)?;
                 }

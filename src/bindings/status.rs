@@ -61,11 +61,11 @@ pub fn get_bulk_status<'py>(
 }
 
 pub fn block<'py>(py: Python<'py>, target: &Target, operation: PathSegment) -> PyResult<Bound<'py, PyAny>> {
-    twin::block(py, target, |transport, server| ask(transport, server, operation), outcome::value)
+    twin::block(py, target, |transport, server| ask(transport, server, operation), outcome::status)
 }
 
 pub fn awaitable(py: Python<'_>, target: &Target, operation: PathSegment) -> PyResult<Awaitable> {
-    twin::awaitable(py, target, |transport, server| ask(transport, server, operation), outcome::value)
+    twin::awaitable(py, target, |transport, server| ask(transport, server, operation), outcome::status)
 }
 
 async fn ask(transport: Transport, server: Arc<Server>, operation: PathSegment) -> Asked<Status> {

@@ -48,6 +48,8 @@ pub enum Failure {
     Timeout { limit: Duration },
     /// A 200 that is not the documented answer.
     BadAnswer { text: String },
+    /// A request that must not be sent twice was cut short: the server may have acted on it. Holds the plain failure.
+    Uncertain(Box<Failure>),
 }
 
 /// An answer whose HTTP status is not 200. Its texts are the server's, without secrets.
@@ -71,7 +73,7 @@ pub enum Cause {
     Resolve,
     /// No connection: refused, unreachable, or a proxy that would not tunnel.
     Connect,
-    /// A TLS handshake that failed for another reason than the certificate.
+    /// A TLS handshake that failed for another reason than the certificate. The server has read no request.
     Tls,
     /// A certificate that is not to be trusted.
     Certificate,
@@ -79,11 +81,22 @@ pub enum Cause {
     Cut,
 }
 
+impl Failure {
+    /// The failure itself, without what it leaves uncertain.
+    pub fn plain(&self) -> &Self {
+        match self {
+            Self::Uncertain(failure) => failure,
+            failure => failure,
+        }
+    }
+}
+
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Http(failure) => failure.fmt(f),
             Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
+            Self::Uncertain(failure) => failure.fmt(f),
             Self::Timeout { limit } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
         }
     }

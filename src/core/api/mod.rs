@@ -1,5 +1,6 @@
 //! What the server can be asked, one file an endpoint; then many at once, and waiting.
 
 pub mod batch;
+pub mod start;
 pub mod status;
 pub mod waiting;

@@ -30,6 +30,7 @@ pub fn call(id: &PathSegment) -> Call<Status> {
         about: About::Operation(id.clone()),
         method: Method::GET,
         path: format!("/node/api/bulk/{}/status", id.encoded()),
+        body: Vec::new(),
         read,
     }
 }

@@ -242,7 +242,9 @@ fn is_tolerable(failure: &Failure, answered: bool) -> bool {
         Failure::Http(failure) => matches!(failure.http_status, 408 | 429 | 500 | 502 | 503 | 504),
         Failure::Timeout { .. } | Failure::Transport { cause: Cause::Cut, .. } => true,
         Failure::Transport { cause: Cause::Resolve | Cause::Connect | Cause::Tls, .. } => answered,
-        Failure::Transport { cause: Cause::Certificate, .. } | Failure::BadAnswer { .. } => false,
+        Failure::Transport { cause: Cause::Certificate, .. } | Failure::BadAnswer { .. } | Failure::Uncertain(_) => {
+            false
+        }
     }
 }
 

@@ -3,21 +3,35 @@
 use std::fmt;
 
 use reqwest::Method;
+use reqwest::header::HeaderValue;
 
 use crate::core::segment::PathSegment;
 
-/// What a call is about, in the words of messages.
+/// What a call is about, in the words of messages. Each start has a request id, which goes out as X-Request-Id: by it an
+/// access log tells whether the start arrived.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum About {
     /// A bulk operation, by its id.
     Operation(PathSegment),
+    /// The start of a bulk operation, which has no id yet.
+    Start { request_id: HeaderValue },
+    /// The start of a clone of an object.
+    Clone { object: PathSegment, request_id: HeaderValue },
 }
 
 impl About {
-    /// The id of the bulk operation.
-    pub fn id(&self) -> &str {
+    /// The id of the bulk operation, if there is one.
+    pub fn id(&self) -> Option<&str> {
         match self {
-            Self::Operation(id) => id.as_str(),
+            Self::Operation(id) => Some(id.as_str()),
+            Self::Start { .. } | Self::Clone { .. } => None,
+        }
+    }
+
+    pub fn request_id(&self) -> Option<&HeaderValue> {
+        match self {
+            Self::Operation(_) => None,
+            Self::Start { request_id } | Self::Clone { request_id, .. } => Some(request_id),
         }
     }
 }
@@ -25,7 +39,13 @@ impl About {
 impl fmt::Display for About {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Operation(id) => write!(f, "bulk operation {id}"),
+            Self::Operation(id) => write!(f, "bulk operation {id}")?,
+            Self::Start { .. } => f.write_str("start of a bulk operation")?,
+            Self::Clone { object, .. } => write!(f, "clone of object {object}")?,
+        }
+        match self.request_id().and_then(|id| id.to_str().ok()) {
+            Some(id) => write!(f, " (X-Request-Id {id})"),
+            None => Ok(()),
         }
     }
 }
@@ -36,6 +56,8 @@ pub struct Call<T> {
     pub method: Method,
     /// Already encoded.
     pub path: String,
+    /// JSON; empty for none.
+    pub body: Vec<u8>,
     pub read: fn(&[u8]) -> Result<T, String>,
 }
 

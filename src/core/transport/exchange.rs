@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
 };
-use reqwest::{Client, Request, Response, StatusCode, Url, redirect};
+use reqwest::{Client, ClientBuilder, Request, Response, StatusCode, Url, redirect};
 use rustls::ClientConfig;
 use tower::util::MapFutureLayer;
 
@@ -20,6 +20,8 @@ use crate::core::credentials::Credentials;
 use crate::core::failure::{Cause, Failure, HttpFailure};
 use crate::core::origin::Origin;
 use crate::core::text;
+
+const JSON: &str = "application/json";
 
 /// The server, who asks, and how long one exchange may last.
 #[derive(Debug)]
@@ -38,33 +40,41 @@ pub struct Asked<T> {
 }
 
 tokio::task_local! {
-    /// Whether the exchange under way opened a connection of its own.
-    static OPENED: Cell<bool>;
+    /// The new connection of the exchange under way.
+    static CONNECTION: Cell<Connection>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    /// None was made to its end: the request takes a kept connection, or none yet.
+    None,
+    Failed,
+    /// It stands, so the request may have been sent.
+    Opened,
 }
 
 /// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
 pub struct Transport {
     client: Client,
+    tls: ClientConfig,
     proxies: Arc<Proxies>,
 }
 
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
         let proxies = Arc::new(Proxies::new(variables));
-        let builder = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .redirect(redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
-            .connector_layer(MapFutureLayer::new(|connecting| async move {
-                let connection = connecting.await;
-                // Not in scope: an idle connection won, and this one goes to the pool.
-                let _ = OPENED.try_with(|opened| opened.set(true));
-                connection
-            }));
-        let client = proxies.apply(builder).build()?;
-        Ok(Self { client, proxies })
+        let client = builder(tls.clone(), &proxies).build()?;
+        Ok(Self { client, tls, proxies })
+    }
+
+    /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
+    /// its outcome uncertain, and hyper-util sends again on another (its `retry_canceled_requests`).
+    fn client<T>(&self, call: &Call<T>) -> Result<Client, reqwest::Error> {
+        if call.is_repeatable() {
+            return Ok(self.client.clone());
+        }
+        builder(self.tls.clone(), &self.proxies).pool_max_idle_per_host(0).build()
     }
 
     /// Makes a call within the server's own limit.
@@ -85,14 +95,49 @@ impl Transport {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
-        let outcome = match tokio::time::timeout(limit, send(&self.client, server, call)).await {
-            Ok(outcome) => outcome,
-            Err(_) => Err(Failure::Timeout { limit }),
+        let client = self.client(call).map_err(|error| cause::failure(&error))?;
+        let exchange = async {
+            let sent = tokio::time::timeout(limit, send(&client, server, call)).await;
+            (sent.unwrap_or(Err(Failure::Timeout { limit })), CONNECTION.with(Cell::get))
         };
-        if outcome.is_err() {
+        let (outcome, connection) = CONNECTION.scope(Cell::new(Connection::None), exchange).await;
+        drop(client);
+        if outcome.is_err() || !call.is_repeatable() {
             yields::let_connections_close().await;
         }
-        outcome.map_err(|failure| name_proxy(failure, route))
+        let may_have_arrived = !call.is_repeatable() && connection == Connection::Opened;
+        outcome.map_err(|failure| name_proxy(failure, route)).map_err(|failure| {
+            if may_have_arrived && !is_refusal(&failure) { Failure::Uncertain(Box::new(failure)) } else { failure }
+        })
+    }
+}
+
+fn builder(tls: ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {
+    let builder = Client::builder()
+        .tls_backend_preconfigured(tls)
+        .redirect(redirect::Policy::none())
+        .retry(reqwest::retry::never())
+        .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
+        .connector_layer(MapFutureLayer::new(watched));
+    proxies.apply(builder)
+}
+
+/// Tells the exchange under way how the making of its connection ended.
+async fn watched<C, E>(connecting: impl Future<Output = Result<C, E>>) -> Result<C, E> {
+    let made = connecting.await;
+    let state = if made.is_ok() { Connection::Opened } else { Connection::Failed };
+    // Not in scope: an idle connection won, and this one goes to the pool.
+    let _ = CONNECTION.try_with(|connection| connection.set(state));
+    made
+}
+
+/// Whether a failure on an open connection proves that the server did not act on the request.
+fn is_refusal(failure: &Failure) -> bool {
+    match failure {
+        // 408 is about a request that came in part, as the server sees it (RFC 9110 section 15.5.9).
+        Failure::Http(failure) => matches!(failure.http_status, 300..=499) && failure.http_status != 408,
+        Failure::Transport { cause, .. } => *cause == Cause::Tls,
+        _ => false,
     }
 }
 
@@ -107,15 +152,12 @@ fn name_proxy(failure: Failure, route: &Route) -> Failure {
 
 async fn send<T>(client: &Client, server: &Server, call: &Call<T>) -> Result<T, Failure> {
     loop {
-        let sent = OPENED.scope(Cell::new(false), async {
-            let answer = client.execute(request(server, call)).await;
-            (answer, OPENED.with(Cell::get))
-        });
-        match sent.await {
+        let answer = client.execute(request(server, call)).await;
+        match (answer, CONNECTION.with(Cell::get)) {
             (Ok(response), _) => return read(response, server, call).await,
             // The server has closed a kept connection. Terminates: each turn consumes one of them, and a failure on a new
             // one is returned.
-            (Err(error), false) if call.is_repeatable() && cause::is_cut(&error) => {}
+            (Err(error), Connection::None) if call.is_repeatable() && cause::is_cut(&error) => {}
             (Err(error), _) => return Err(cause::failure(&error)),
         }
     }
@@ -124,8 +166,17 @@ async fn send<T>(client: &Client, server: &Server, call: &Call<T>) -> Result<T, 
 fn request<T>(server: &Server, call: &Call<T>) -> Request {
     let mut request = Request::new(call.method.clone(), server.origin.join(&call.path));
     let headers = request.headers_mut();
-    headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+    headers.insert(ACCEPT, HeaderValue::from_static(JSON));
     headers.insert(AUTHORIZATION, server.credentials.authorization().clone());
+    if let Some(id) = call.about.request_id() {
+        headers.insert(HeaderName::from_static("x-request-id"), id.clone());
+    }
+    if !call.body.is_empty() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
+    }
+    if !call.is_repeatable() {
+        *request.body_mut() = Some(call.body.clone().into());
+    }
     request
 }
 

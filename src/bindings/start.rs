@@ -1,0 +1,44 @@
+//! Starts, blocking and awaited: at most one request each, and an interrupted one is told of.
+
+use std::cell::Cell;
+use std::sync::Arc;
+
+use pyo3::prelude::*;
+
+use crate::core::api::start::Started;
+use crate::core::transport::call::Call;
+use crate::core::transport::exchange::{Asked, Server, Transport};
+
+use super::arguments::Target;
+use super::engine::Awaitable;
+use super::{log, outcome, twin};
+
+pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyResult<Bound<'py, PyAny>> {
+    let about = call.about.clone();
+    let is_under_way = Cell::new(false);
+    let begin = |transport, server| {
+        is_under_way.set(true);
+        ask(transport, server, call)
+    };
+    let finish = |py, server: &Server, asked| {
+        is_under_way.set(false);
+        outcome::started(py, server, asked)
+    };
+    let done = twin::block(py, target, begin, finish);
+    if let Err(interrupt) = &done
+        && is_under_way.get()
+    {
+        // A signal's handler has raised it, and any class may be its own.
+        log::interrupted(py, &target.server, &about, interrupt.value(py))?;
+    }
+    done
+}
+
+/// Whoever awaits it tells of an interruption, with [`log::interrupted`].
+pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
+    twin::awaitable(py, target, |transport, server| ask(transport, server, call), outcome::started)
+}
+
+async fn ask(transport: Transport, server: Arc<Server>, call: Call<Started>) -> Asked<Started> {
+    transport.ask(&server, call).await
+}

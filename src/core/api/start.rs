@@ -1,0 +1,101 @@
+//! The two requests that start a bulk operation → its id. The vendor's "Run Bulk Operation for Objects" and "Clone Object in
+//! Background".
+
+use std::fmt;
+
+use reqwest::Method;
+use reqwest::header::HeaderValue;
+use serde_json::{Map, Value};
+
+use crate::core::failure::InvalidInput;
+use crate::core::segment::PathSegment;
+use crate::core::transport::answer;
+use crate::core::transport::call::{About, Call};
+
+/// The server's answer, whole: `bulkId` is an id that a status can be asked for, `finished` a boolean.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Started {
+    pub id: PathSegment,
+    pub object: Map<String, Value>,
+}
+
+/// As log lines say it.
+impl fmt::Display for Started {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bulkId={}", self.id)
+    }
+}
+
+/// `POST /node/api/bulk/objects` with this JSON body.
+pub fn objects(body: Vec<u8>, request_id: &str) -> Result<Call<Started>, InvalidInput> {
+    let about = About::Start { request_id: header(request_id)? };
+    Ok(Call { about, method: Method::POST, path: "/node/api/bulk/objects".to_owned(), body, read })
+}
+
+/// `POST /node/api/objects/:id/clone-bulk` with an empty body.
+pub fn clone(object: PathSegment, request_id: &str) -> Result<Call<Started>, InvalidInput> {
+    let path = format!("/node/api/objects/{}/clone-bulk", object.encoded());
+    let about = About::Clone { object, request_id: header(request_id)? };
+    Ok(Call { about, method: Method::POST, path, body: Vec::new(), read })
+}
+
+fn header(request_id: &str) -> Result<HeaderValue, InvalidInput> {
+    HeaderValue::try_from(request_id).map_err(|_| InvalidInput::new("request_id", "does not fit into a header"))
+}
+
+/// Reads the body of a 200.
+pub fn read(body: &[u8]) -> Result<Started, String> {
+    let object = answer::object(body, &["bulkId", "finished"])?;
+    answer::boolean(&object, "finished")?;
+    let id = match object.get("bulkId") {
+        Some(Value::String(id)) => {
+            PathSegment::parse("bulkId", id).map_err(|error| format!("a `bulkId` that {}", error.reason))?
+        }
+        Some(_) => return Err("a `bulkId` that is not a string".to_owned()),
+        None => return Err("an object without `bulkId`".to_owned()),
+    };
+    Ok(Started { id, object })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_the_documented_answer() {
+        let started = read(br#"{"z":1,"bulkId":"079b3102","finished":false,"a":null}"#).unwrap();
+        assert_eq!(started.id.as_str(), "079b3102");
+        let fields = r#"{"z":1,"bulkId":"079b3102","finished":false,"a":null}"#;
+        assert_eq!(Value::Object(started.object).to_string(), fields);
+        assert!(read(br#"{"finished":true,"bulkId":"a b"}"#).is_ok());
+    }
+
+    #[test]
+    fn refuses_the_rest() {
+        for body in [
+            r#"{"finished":false}"#,
+            r#"{"bulkId":"a"}"#,
+            r#"{"bulkId":"","finished":false}"#,
+            r#"{"bulkId":"..","finished":false}"#,
+            r#"{"bulkId":"a\n","finished":false}"#,
+            r#"{"bulkId":7,"finished":false}"#,
+            r#"{"bulkId":null,"finished":false}"#,
+            r#"{"bulkId":"a","finished":"false"}"#,
+            r#"{"bulkId":"a","bulkId":"b","finished":false}"#,
+            r#"{"bulkId":"a","finished":false,"finished":true}"#,
+            r#"[{"bulkId":"a","finished":false}]"#,
+            r#"{"bulkId":"a","finished":false}}"#,
+            "",
+        ] {
+            assert!(read(body.as_bytes()).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn a_start_is_never_repeatable() {
+        let object = PathSegment::parse("object_id", "discovery id:a/b").unwrap();
+        let clone = clone(object, "r").unwrap();
+        assert_eq!(clone.path, "/node/api/objects/discovery%20id%3Aa%2Fb/clone-bulk");
+        assert!(!clone.is_repeatable() && !objects(b"{}".to_vec(), "r").unwrap().is_repeatable());
+    }
+}
