@@ -7,7 +7,7 @@ from ._defaults import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RET
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
     from typing import Any
@@ -108,9 +108,9 @@ class Client(_core.Client):
         """The coroutine twin of `start_bulk`. Cancelling it leaves the outcome uncertain; the log says so."""
         from . import _starting
 
-        request_id = _starting.request_id()
-        started = self._start_bulk_awaitable(_starting.body(search, bulk, every_object), request_id)
-        return await self._started(started, request_id)
+        body = _starting.body(search, bulk, every_object)
+        with _starting.Interruptible(self) as request_id:
+            return await self._start_bulk_awaitable(body, request_id)
 
     def start_clone(self, object_id: str) -> BulkStart:
         """Start the clone of an object, a bulk operation too.
@@ -135,17 +135,8 @@ class Client(_core.Client):
         """The coroutine twin of `start_clone`. Cancelling it leaves the outcome uncertain; the log says so."""
         from . import _starting
 
-        request_id = _starting.request_id()
-        return await self._started(self._start_clone_awaitable(object_id, request_id), request_id)
-
-    async def _started(self, start: Awaitable[BulkStart], request_id: str) -> BulkStart:
-        try:
-            return await start
-        except BaseException as error:
-            # A CancelledError or an exit, and not what came of the start.
-            if not isinstance(error, Exception):
-                self._start_interrupted(error, request_id)
-            raise
+        with _starting.Interruptible(self) as request_id:
+            return await self._start_clone_awaitable(object_id, request_id)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""

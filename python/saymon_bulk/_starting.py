@@ -7,6 +7,12 @@ import uuid
 from collections.abc import Mapping
 from math import isfinite
 
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from ._client import Client
+
 # What a whole request body has, as the vendor's page shows it. Criteria have neither.
 _BODY = {"search", "bulk"}
 
@@ -17,6 +23,22 @@ _LONGEST_INT = 14_000
 def request_id() -> str:
     """A random UUID for X-Request-Id."""
     return str(uuid.uuid4())
+
+
+class Interruptible:
+    """An awaited start. A cancellation or an exit tells that the start may have happened; a blocking one tells it itself."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+
+    def __enter__(self) -> str:
+        self._request_id = request_id()
+        return self._request_id
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        # An Exception is what came of the start.
+        if error is not None and not isinstance(error, Exception):
+            self._client._start_interrupted(error, self._request_id)
 
 
 def body(search: object, bulk: object, every_object: object) -> bytes:

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use reqwest::header::{
-    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, RETRY_AFTER,
+    ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
+    RETRY_AFTER,
 };
 use reqwest::{Client, ClientBuilder, Request, Response, StatusCode, Url, redirect};
 use rustls::ClientConfig;
@@ -171,10 +172,12 @@ fn request<T>(server: &Server, call: &Call<T>) -> Request {
     if let Some(id) = call.about.request_id() {
         headers.insert(HeaderName::from_static("x-request-id"), id.clone());
     }
+    if !call.method.is_safe() {
+        // hyper leaves out the length of an empty body, and a server may then refuse a POST (RFC 9110 section 8.6).
+        headers.insert(CONTENT_LENGTH, call.body.len().into());
+    }
     if !call.body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-    }
-    if !call.is_repeatable() {
         *request.body_mut() = Some(call.body.clone().into());
     }
     request

@@ -1,0 +1,181 @@
+"""A start that is interrupted while it is under way: the exception and the log say that it may have happened."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from typing import Any
+
+import pytest
+from peer import Peer, Wire, at, headers, response
+from processes import Start, asked
+from saymon_bulk import Client
+from test_start import STARTED, start_bulk
+
+ANSWER = response(json.dumps(STARTED))
+
+CALL = """
+import signal, sys, logging
+import saymon_bulk
+logging.basicConfig(format="%(levelname)s %(message)s", stream=sys.stdout)
+{setup}
+client = saymon_bulk.Client(sys.argv[1], "login", "password")
+try:
+    client.start_bulk({{"name": "CPU"}}, [{{"modify": {{"a": 1}}}}])
+except BaseException as error:
+    print(type(error).__name__, error.__notes__, flush=True)
+"""
+
+HANDLER = """
+class Alarm({base}):
+    pass
+def handler(*_):
+    raise Alarm("stop")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+"""
+
+
+def request_id(peer: Peer) -> str:
+    (request,) = peer.requests
+    return dict(headers(request))["x-request-id"]
+
+
+def test_ctrl_c(peer: Peer, start: Start) -> None:
+    peer.answer(Wire.hold)
+    script = start(CALL.format(setup=""), peer.host)
+    asked(peer, 1)
+    script.signal()
+    warning, told = script.finish()
+    assert warning.startswith("WARNING ")
+    for line in (warning, told):
+        assert f"(X-Request-Id {request_id(peer)}): interrupted; " in line
+        assert "may have started" in line
+    assert told.startswith("KeyboardInterrupt ")
+    peer.wait_for(lambda: peer.open == 0)
+    assert peer.connections == 1
+
+
+@pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError", "saymon_bulk.SaymonError"])
+def test_a_handler_that_raises_any_exception(peer: Peer, start: Start, base: str) -> None:
+    peer.answer(Wire.hold)
+    script = start(CALL.format(setup=HANDLER.format(base=base)), peer.host)
+    warning, told = script.finish()
+    assert told.startswith("Alarm ")
+    for line in (warning, told):
+        assert request_id(peer) in line
+        assert "may have started" in line
+
+
+def test_an_exception_of_the_call_itself_has_no_such_note(peer: Peer) -> None:
+    for status in (403, 500):
+        peer.answer(response("", status))
+        with pytest.raises(Exception) as caught:  # noqa: PT011 (of either kind)
+            start_bulk(at(peer))
+        assert not hasattr(caught.value, "__notes__")
+
+
+def test_the_cancellation_of_a_task(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO, "saymon_bulk")
+    peer.answer(Wire.hold)
+
+    async def main() -> Any:
+        task = asyncio.create_task(at(peer).start_bulk_async({"a": 1}, [{"modify": {}}]))
+        await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) == 1)
+        task.cancel()
+        try:
+            await task
+        except asyncio.CancelledError as error:
+            return error
+
+    error = asyncio.run(main())
+    (record,) = caplog.records
+    assert record.levelno == logging.WARNING
+    assert request_id(peer) in record.getMessage()
+    assert "may have started" in record.getMessage()
+    # asyncio raises a CancelledError of its own to whoever awaits the task.
+    told = [*getattr(error, "__notes__", []), *getattr(error.__context__, "__notes__", [])]
+    assert record.getMessage() in told
+    peer.wait_for(lambda: peer.open == 0)
+    assert peer.connections == 1
+
+
+def test_a_limit_of_asyncio(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    peer.answer(Wire.hold)
+    with pytest.raises(asyncio.TimeoutError):
+        asyncio.run(asyncio.wait_for(at(peer).start_bulk_async({"a": 1}, [{"modify": {}}]), 0.3))
+    assert request_id(peer) in caplog.text
+
+
+def test_a_coroutine_that_is_closed(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
+    peer.answer(Wire.hold)
+
+    async def main() -> None:
+        coroutine = at(peer).start_clone_async("x")
+        coroutine.send(None)
+        await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) == 1)
+        coroutine.close()
+        await asyncio.to_thread(peer.wait_for, lambda: peer.open == 0)
+
+    asyncio.run(main())
+    assert request_id(peer) in caplog.text
+
+
+def test_a_coroutine_that_is_never_awaited_sends_nothing(peer: Peer, recwarn: pytest.WarningsRecorder) -> None:
+    coroutine: Any = at(peer).start_clone_async("x")
+    del coroutine
+    gc.collect()
+    assert [one for one in recwarn if "never awaited" in str(one.message)]
+    assert peer.connections == 0
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+def test_a_child_starts_with_a_connection_of_its_own(peer: Peer) -> None:
+    peer.answer(ANSWER)
+    client = at(peer)
+    assert start_bulk(client) == STARTED
+    child = os.fork()
+    if child == 0:
+        try:
+            ended = start_bulk(client) == STARTED and asyncio.run(client.start_clone_async("x")) == STARTED
+        finally:
+            os._exit(0 if ended else 1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    assert start_bulk(client) == STARTED
+    assert len(peer.requests) == peer.connections == 4
+
+
+def test_a_signal_that_raises_nothing_changes_nothing(peer: Peer) -> None:
+    heard = []
+
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(0.4)
+        wire.send(ANSWER)
+
+    before = signal.signal(signal.SIGALRM, lambda *_: heard.append(1))
+    try:
+        peer.answer(late)
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        assert start_bulk(at(peer)) == STARTED
+    finally:
+        signal.signal(signal.SIGALRM, before)
+    assert heard == [1]
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("verb", ["start_bulk", "start_clone"])
+def test_the_twin_is_a_coroutine_function(verb: str) -> None:
+    import inspect
+
+    assert inspect.iscoroutinefunction(getattr(Client, f"{verb}_async"))
+
+
+def test_uuid_and_json_are_imported_by_a_start_alone(start: Start) -> None:
+    code = "import sys, saymon_bulk; print(sorted({'uuid', 'json'} & set(sys.modules)))"
+    assert start(code).finish() == ["[]"]
+    assert sys.modules["uuid"]
