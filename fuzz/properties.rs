@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
-use saymon_bulk::core::api::status;
+use saymon_bulk::core::api::{start, status};
 use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
 use saymon_bulk::core::origin::Origin;
@@ -105,6 +105,35 @@ pub fn answer(data: &[u8]) {
             let Failure::BadAnswer { text } = failure else { unreachable!() };
             assert_one_line(&text, 9000);
             assert_clean(&text);
+        }
+    }
+}
+
+/// An accepted start is what any JSON reader sees, with an id that a status can be asked for; a refused one has a reason.
+pub fn start(data: &[u8]) {
+    let seen = match serde_json::from_slice(data) {
+        Ok(Value::Object(fields)) => Some(fields),
+        _ => None,
+    };
+    match start::read(data) {
+        Ok(started) => {
+            assert_eq!(seen.as_ref(), Some(&started.object), "another reader sees something else");
+            assert_eq!(started.object.get("bulkId").and_then(Value::as_str), Some(started.id.as_str()));
+            assert!(started.object.get("finished").is_some_and(Value::is_boolean));
+            assert!(PathSegment::parse("id", started.id.as_str()).is_ok());
+            assert_one_line(&started.to_string(), 2400);
+            let written = Value::Object(started.object.clone()).to_string();
+            assert_eq!(start::read(written.as_bytes()), Ok(started), "not read back as itself");
+        }
+        Err(reason) => {
+            assert!(!reason.is_empty());
+            let good = seen.is_some_and(|fields| {
+                let id = fields.get("bulkId").and_then(Value::as_str);
+                let is_id = id.is_some_and(|id| PathSegment::parse("id", id).is_ok());
+                is_id && fields.get("finished").is_some_and(Value::is_boolean)
+            });
+            let strict = ["twice", "reserved", "4300"].iter().any(|word| reason.contains(word));
+            assert!(!good || strict, "refused for no reason: {reason}");
         }
     }
 }

@@ -85,6 +85,11 @@ fn answer() {
 }
 
 #[test]
+fn start() {
+    run("start", properties::start);
+}
+
+#[test]
 fn error_body() {
     run("error_body", properties::error_body);
 }
