@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from . import _core
-from ._defaults import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -15,6 +14,15 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._types import BulkStart, BulkStatus, OnPoll
+
+
+# Defaults of arguments, times in seconds. A module of their own would make the import slower by a tenth.
+REQUEST_TIMEOUT = 30.0  # `get_bulk_status` has its own, in Rust
+TIMEOUT = 3600.0
+INTERVAL = 1.0
+MAX_INTERVAL = 10.0
+RETRIES = 10
+CONCURRENCY = 16
 
 
 class Client(_core.Client):

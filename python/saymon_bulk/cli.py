@@ -10,9 +10,8 @@ import io
 import os
 import sys
 
-from ._client import Client
+from ._client import INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, TIMEOUT, Client
 from ._core import __version__
-from ._defaults import INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, TIMEOUT
 from ._progress import progress
 from .errors import AuthError, HTTPStatusError, SaymonError, WaitTimeoutError
 
