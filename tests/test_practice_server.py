@@ -29,6 +29,7 @@ from servers import wait_until
 
 CLONE = "/node/api/objects/5e3d/clone-bulk"
 OBJECTS = "/node/api/bulk/objects"
+ORDER = b'{"search": {"name": "x"}, "bulk": [{"modify": {"tags": []}}]}'
 NOT_LOGGED_IN = b'{"code":"Unauthorized","message":"{\\"errorCode\\":3,\\"message\\":\\"Not logged in.\\"}"}'
 INVALID_CREDENTIALS = (
     b'{"code":"InvalidCredentials","message":"{\\"errorCode\\":3,\\"message\\":\\"Invalid login or password.\\"}"}'
@@ -104,10 +105,7 @@ def test_an_operation_finishes_after_its_time(server: PracticeServer) -> None:
     assert finished(server, id)
 
 
-@pytest.mark.parametrize(
-    ("path", "body"),
-    [(OBJECTS, b'{"search": {"name": "x"}, "bulk": [{"op": 1}]}'), (CLONE, None)],
-)
+@pytest.mark.parametrize(("path", "body"), [(OBJECTS, ORDER), (CLONE, None)])
 def test_starters(server: PracticeServer, path: str, body: bytes | None) -> None:
     server.finishes_after = 0
     reply, answer = ask(server, path, "POST", body)
@@ -143,7 +141,11 @@ def test_credentials_come_before_the_id(server: PracticeServer) -> None:
     assert ask(server, status_path("unknown"), headers={})[1] == NOT_LOGGED_IN
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"@", b"\xff", b"[" * 100_000, b'{"search": {}} x'])
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"@", b"\xff", b"[" * 100_000, ORDER + b" x", ORDER.decode().encode("utf-16"),
+     ORDER.replace(b"[]", b"NaN"), ORDER.replace(b"[]", b"-Infinity")],
+)  # fmt: skip
 def test_bad_json(server: PracticeServer, body: bytes) -> None:
     reply, answer = ask(server, OBJECTS, "POST", body)
     error = json.loads(answer)
@@ -151,18 +153,66 @@ def test_bad_json(server: PracticeServer, body: bytes) -> None:
     assert error["message"].startswith("Invalid JSON: ")
 
 
+KEYS = ["modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions"]
+ONE_OF_THEM = f"must have one of the keys {', '.join(KEYS)}"
+
+
+def with_bulk(*bulk: Any) -> Any:
+    return {"search": {}, "bulk": list(bulk)}
+
+
+@pytest.mark.parametrize(
+    ("order", "message"),
+    [
+        (None, "the body must be an object, not null"),
+        (1, "the body must be an object, not a number"),
+        ("search", "the body must be an object, not a string"),
+        ([], "the body must be an object, not an array"),
+        ({}, "search is missing"),
+        ({"bulk": [{"modify": {}}]}, "search is missing"),
+        ({"search": [], "bulk": [{"modify": {}}]}, "search must be an object, not an array"),
+        ({"search": {}}, "bulk is missing"),
+        ({"search": {}, "bulk": {"modify": {}}}, "bulk must be an array, not an object"),
+        (with_bulk(), "bulk must not be empty"),
+        (with_bulk({"modify": {}}, True), "bulk[1] must be an object, not a boolean"),
+        (with_bulk({}), f"bulk[0] {ONE_OF_THEM}"),
+        (with_bulk({"modify": {}}, {"op": {}, "Modify": {}}), f"bulk[1] {ONE_OF_THEM}"),
+        (with_bulk({"properties": {"createOrModify": {}}}), f"bulk[0] {ONE_OF_THEM}"),
+        *[(with_bulk({key: [{}]}), f'bulk[0]["{key}"] must be an object, not an array') for key in KEYS],
+        (with_bulk({"modify": {}, "stateTriggers": 1.5}), 'bulk[0]["stateTriggers"] must be an object, not a number'),
+    ],
+)
+def test_wrong_shape(server: PracticeServer, order: Any, message: str) -> None:
+    reply, answer = ask(server, OBJECTS, "POST", json.dumps(order).encode())
+    assert (reply.status, json.loads(answer)) == (400, {"code": "InvalidContent", "message": message})
+
+
 @pytest.mark.parametrize(
     "order",
-    [None, 1, "search", [], {}, {"search": {}}, {"search": [], "bulk": []},
-     {"search": {}, "bulk": {}}],
-)  # fmt: skip
-def test_wrong_shape(server: PracticeServer, order: Any) -> None:
+    [
+        *[with_bulk({key: {}}) for key in KEYS],
+        with_bulk({key: {"$set": [1, None]} for key in KEYS}, {"modify": {}}),
+        # Undocumented, but nowhere forbidden.
+        with_bulk({"modify": {}, "op": 1}),
+        {"bulk": [{"modify": {}}], "search": {"$or": [{}]}, "comment": None},
+    ],
+)
+def test_no_stricter_than_the_documents(server: PracticeServer, order: Any) -> None:
     reply, answer = ask(server, OBJECTS, "POST", json.dumps(order).encode())
+    assert reply.status == 200, answer
+
+
+@pytest.mark.parametrize("body", [b"{}", b"null", b" ", ORDER])
+def test_the_body_of_a_clone_is_empty(server: PracticeServer, body: bytes) -> None:
+    reply, answer = ask(server, CLONE, "POST", body)
     assert reply.status == 400
-    assert json.loads(answer) == {
-        "code": "InvalidContent",
-        "message": 'Expected {"search": {...}, "bulk": [...]}',
-    }
+    assert json.loads(answer) == {"code": "InvalidContent", "message": "the body of a clone must be empty"}
+
+
+def test_a_search_for_a_hundred_thousand_ids(server: PracticeServer) -> None:
+    ids = [str(uuid.uuid4()) for _ in range(100_000)]
+    order = json.dumps({"search": {"id": {"$in": ids}}, "bulk": [{"modify": {}}]}).encode()
+    assert ask(server, OBJECTS, "POST", order)[0].status == 200
 
 
 # The guessed answers
@@ -326,14 +376,15 @@ def test_improper_http(server: PracticeServer, data: bytes, status: int, code: s
 
 def test_expect_100_continue(server: PracticeServer) -> None:
     authorization = basic()["Authorization"].encode()
-    head = b"POST %b HTTP/1.1\r\nAuthorization: %b\r\nContent-Length: 26\r\n" % (
+    head = b"POST %b HTTP/1.1\r\nAuthorization: %b\r\nContent-Length: %d\r\n" % (
         OBJECTS.encode(),
         authorization,
+        len(ORDER),
     )
     with dial(server) as sock:
         sock.sendall(head + b"Expect: 100-continue\r\n\r\n")
         assert sock.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
-        sock.sendall(b'{"search": {}, "bulk": []}')
+        sock.sendall(ORDER)
         assert sock.recv(65536).startswith(b"HTTP/1.1 200 OK\r\n")
 
 

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 __all__ = ["PracticeServer"]
 
 _DEMO_PASSWORD = "demo-password"
-_MAX_BODY = 1024 * 1024
+_MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
+_CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
 _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
 
@@ -195,9 +196,10 @@ class PracticeServer:
                 message = "The item with the given id does not exist."
                 return _error(404, "NotFound", message)
             return _Answer(200, {"finished": time.monotonic() >= finish_time}, {})
-        complaint = _complaint(body) if path.endswith("/bulk/objects") else None
-        if complaint:
-            return _error(400, "InvalidContent", complaint)
+        try:
+            _check_start(path, body)
+        except ValueError as error:
+            return _error(400, "InvalidContent", str(error))
         return _Answer(200, {"bulkId": self.start_bulk(), "finished": False}, {})
 
     def _accepts(self, token: str) -> bool:
@@ -233,17 +235,41 @@ def _code(status: int) -> str:
     return re.sub(r" Error$|\W", "", phrase)
 
 
-def _complaint(body: bytes) -> str | None:
-    """Say what is wrong with the body of ``POST /node/api/bulk/objects``."""
+def _check_start(path: str, body: bytes) -> None:
+    """Raise a ValueError that says how the body of a start is not as documented."""
+    if path.endswith("/clone-bulk"):
+        if body:
+            raise ValueError("the body of a clone must be empty")
+        return
     try:
-        value = json.loads(body)
-        if isinstance(value["search"], dict) and isinstance(value["bulk"], list):
-            return None
+        order = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
-        return f"Invalid JSON: {error}"
-    except (KeyError, TypeError):
-        pass
-    return 'Expected {"search": {...}, "bulk": [...]}'
+        raise ValueError(f"Invalid JSON: {error}") from None
+    _check_type("the body", order, dict)
+    for part, kind in (("search", dict), ("bulk", list)):
+        if part not in order:
+            raise ValueError(f"{part} is missing")
+        _check_type(part, order[part], kind)
+    if not order["bulk"]:
+        raise ValueError("bulk must not be empty")
+    for place, change in enumerate(order["bulk"]):
+        _check_type(f"bulk[{place}]", change, dict)
+        keys = [key for key in _CHANGES if key in change]
+        if not keys:
+            raise ValueError(f"bulk[{place}] must have one of the keys {', '.join(_CHANGES)}")
+        for key in keys:
+            _check_type(f'bulk[{place}]["{key}"]', change[key], dict)
+
+
+def _refuse(constant: str) -> None:
+    # Python's json reads NaN and Infinity, which JSON does not have.
+    raise ValueError(f"{constant} is not a value of JSON")
+
+
+def _check_type(place: str, value: object, kind: type) -> None:
+    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
+    if not isinstance(value, kind):
+        raise ValueError(f"{place} must be {names[kind]}, not {names.get(type(value), 'a number')}")
 
 
 def _json(value: Mapping[str, Any]) -> str:
