@@ -23,8 +23,8 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
-from peer import LOGIN, PASSWORD, token
-from saymon_bulk.testing import PracticeServer
+from peer import LOGIN, PASSWORD, shape, token
+from saymon_bulk.testing import PracticeServer, Start
 from servers import wait_until
 
 CLONE = "/node/api/objects/5e3d/clone-bulk"
@@ -213,6 +213,9 @@ def test_a_search_for_a_hundred_thousand_ids(server: PracticeServer) -> None:
     ids = [str(uuid.uuid4()) for _ in range(100_000)]
     order = json.dumps({"search": {"id": {"$in": ids}}, "bulk": [{"modify": {}}]}).encode()
     assert ask(server, OBJECTS, "POST", order)[0].status == 200
+    (start,) = server.starts
+    assert start.body is not None
+    assert start.body["search"] == {"id": {"$in": ids}}
 
 
 # The guessed answers
@@ -412,6 +415,53 @@ def test_requests_are_recorded_in_order(server: PracticeServer) -> None:
     assert server.requests == [("GET", "/x?y=%20"), ("POST", CLONE)]
 
 
+def test_accepted_starts_are_recorded_in_order(server: PracticeServer) -> None:
+    discovered = "/node/api/objects/discovery%20id:%D1%8F/clone-bulk?q=1"
+    order = {"search": {"имя": {"$in": [[1.0, 1], True, None]}}, "bulk": [{"modify": {}}]}
+    tagged = {**basic(), "x-request-ID": "a b"}
+    ids = [
+        json.loads(ask(server, path, "POST", body, headers)[1])["bulkId"]
+        for path, body, headers in (
+            (OBJECTS, json.dumps(order, ensure_ascii=False).encode(), tagged),
+            (discovered, None, basic()),
+            (OBJECTS, json.dumps(order).encode(), basic()),
+        )
+    ]
+    server.starts.clear()
+    assert server.starts == [
+        Start(ids[0], OBJECTS, order, "a b"),
+        Start(ids[1], discovered, None, None),
+        Start(ids[2], OBJECTS, order, None),
+    ]
+    assert shape(server.starts[0].body) == shape(order)
+    server.restart(forget=True)
+    assert [start.id for start in server.starts] == ids
+
+
+def test_what_is_no_accepted_start_is_not_recorded(server: PracticeServer) -> None:
+    server.start_bulk()
+    server.fail_next()
+    for path, method, body, headers, status in (
+        (CLONE, "POST", None, basic(), 503),
+        (CLONE, "POST", None, basic(password="wrong"), 401),
+        (CLONE, "POST", ORDER, basic(), 400),
+        (CLONE, "GET", None, basic(), 405),
+        (OBJECTS, "POST", b"{}", basic(), 400),
+        (status_path("1"), "GET", None, basic(), 404),
+    ):
+        assert ask(server, path, method, body, headers)[0].status == status
+    assert server.starts == []
+
+
+def test_a_start_is_recorded_before_its_answer(server: PracticeServer) -> None:
+    server.delay = 3600
+    with contextlib.closing(connect(server.host)) as connection:
+        connection.request("POST", CLONE, headers=basic())
+        wait_until(lambda: len(server.starts) == 1, "the start")
+        server.stop()
+    assert server.requests == []
+
+
 def test_fail_next(server: PracticeServer) -> None:
     path = status_path(server.start_bulk())
     server.fail_next(2)
@@ -524,6 +574,7 @@ def test_many_clients_at_once(server: PracticeServer) -> None:
     with ThreadPoolExecutor(64) as pool:
         list(pool.map(client, range(64)))
     assert len(server.requests) == 640
+    assert len({start.id for start in server.starts}) == 320
 
 
 def test_restarts_under_load(server: PracticeServer) -> None:

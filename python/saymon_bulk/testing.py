@@ -45,13 +45,29 @@ from urllib.parse import unquote
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["PracticeServer"]
+__all__ = ["PracticeServer", "Start"]
 
 _DEMO_PASSWORD = "demo-password"
 _MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
 _CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
 _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
+
+
+class Start(NamedTuple):
+    """A start that was accepted: one of `PracticeServer.starts`.
+
+    Attributes:
+        id: the id of the operation, which the answer has as bulkId.
+        path: the path of the request as it was sent.
+        body: the parsed JSON body; None for a clone, which has none.
+        request_id: the X-Request-Id header, or None.
+    """
+
+    id: str
+    path: str
+    body: dict[str, Any] | None
+    request_id: str | None
 
 
 class PracticeServer:
@@ -85,10 +101,11 @@ class PracticeServer:
         self._port = port
         self._listener: _Listener | None = None
         self._starting_or_stopping = threading.Lock()
-        self._lock = threading.Lock()  # guards the three below
+        self._lock = threading.Lock()  # guards the four below
         self._finish_times: dict[str, float] = {}
         self._failures: deque[_Answer] = deque()
         self._requests: list[tuple[str, str]] = []
+        self._starts: list[Start] = []
 
     @property
     def host(self) -> str:
@@ -102,6 +119,12 @@ class PracticeServer:
         """The requests answered so far, oldest first: (method, path as it was sent)."""
         with self._lock:
             return self._requests.copy()
+
+    @property
+    def starts(self) -> list[Start]:
+        """The starts accepted so far, oldest first; `start_bulk` adds none."""
+        with self._lock:
+            return self._starts.copy()
 
     def start_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
         """Start an operation without a request and return its id.
@@ -172,22 +195,22 @@ class PracticeServer:
         """Show port and login, never the password."""
         return f"<PracticeServer port={self._port} login={self.login!r}>"
 
-    def _answer(self, method: str, path: str, auth: str, body: bytes) -> _Answer:
+    def _answer(self, request: _Request) -> _Answer:
         with self._lock:
             if self._failures:
                 return self._failures.popleft()
-        path = path.partition("?")[0]
+        path = request.path.partition("?")[0]
         status = _STATUS.fullmatch(path)
         start = _START.fullmatch(path)
         if not (status or start):
             return _error(404, "ResourceNotFound", f"{path} does not exist")
         allow = "GET" if status else "POST"
-        if method != allow:
-            message = f"{method} is not allowed"
+        if request.method != allow:
+            message = f"{request.method} is not allowed"
             return _error(405, "MethodNotAllowed", message, {"Allow": allow})
-        if not auth.lower().startswith("basic "):
+        if not request.auth.lower().startswith("basic "):
             return _unauthorized("Unauthorized", "Not logged in.")
-        if not self._accepts(auth[6:].strip()):
+        if not self._accepts(request.auth[6:].strip()):
             return _unauthorized("InvalidCredentials", "Invalid login or password.")
         if status:
             with self._lock:
@@ -197,10 +220,13 @@ class PracticeServer:
                 return _error(404, "NotFound", message)
             return _Answer(200, {"finished": time.monotonic() >= finish_time}, {})
         try:
-            _check_start(path, body)
+            body = _start_body(path, request.body)
         except ValueError as error:
             return _error(400, "InvalidContent", str(error))
-        return _Answer(200, {"bulkId": self.start_bulk(), "finished": False}, {})
+        id = self.start_bulk()
+        with self._lock:
+            self._starts.append(Start(id, request.path, body, request.request_id))
+        return _Answer(200, {"bulkId": id, "finished": False}, {})
 
     def _accepts(self, token: str) -> bool:
         try:
@@ -212,6 +238,14 @@ class PracticeServer:
     def _record(self, method: str, path: str) -> None:
         with self._lock:
             self._requests.append((method, path))
+
+
+class _Request(NamedTuple):
+    method: str
+    path: str
+    auth: str
+    request_id: str | None
+    body: bytes
 
 
 class _Answer(NamedTuple):
@@ -235,14 +269,14 @@ def _code(status: int) -> str:
     return re.sub(r" Error$|\W", "", phrase)
 
 
-def _check_start(path: str, body: bytes) -> None:
-    """Raise a ValueError that says how the body of a start is not as documented."""
+def _start_body(path: str, body: bytes) -> dict[str, Any] | None:
+    """Parse the body of a start; a ValueError says how it is not as documented."""
     if path.endswith("/clone-bulk"):
         if body:
             raise ValueError("the body of a clone must be empty")
-        return
+        return None
     try:
-        order = json.loads(body.decode(), parse_constant=_refuse)
+        order: dict[str, Any] = json.loads(body.decode(), parse_constant=_refuse)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"Invalid JSON: {error}") from None
     _check_type("the body", order, dict)
@@ -259,6 +293,7 @@ def _check_start(path: str, body: bytes) -> None:
             raise ValueError(f"bulk[{place}] must have one of the keys {', '.join(_CHANGES)}")
         for key in keys:
             _check_type(f'bulk[{place}]["{key}"]', change[key], dict)
+    return order
 
 
 def _refuse(constant: str) -> None:
@@ -331,8 +366,8 @@ class _Connection(BaseHTTPRequestHandler):
         if body is None:
             return
         practice = self.server.practice
-        auth = self.headers.get("Authorization", "")
-        answer = practice._answer(self.command, self.path, auth, body)
+        auth, request_id = self.headers.get("Authorization", ""), self.headers.get("X-Request-Id")
+        answer = practice._answer(_Request(self.command, self.path, auth, request_id, body))
         if self.server.stopping.wait(practice.delay):
             self.close_connection = True
             return
