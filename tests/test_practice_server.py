@@ -1,4 +1,4 @@
-"""The practice server, asked over real sockets by the standard library and curl."""
+"""The practice server, asked over real sockets by the standard library, curl and the client."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import saymon_bulk
 from peer import LOGIN, PASSWORD, shape, token
 from saymon_bulk.testing import PracticeServer, Start
 from servers import wait_until
@@ -486,6 +487,84 @@ def test_fail_next(server: PracticeServer) -> None:
 def test_fail_next_fails(server: PracticeServer, status: int) -> None:
     with pytest.raises(ValueError, match="status"):
         server.fail_next(status=status)
+
+
+def test_lose_next(server: PracticeServer) -> None:
+    server.lose_next()
+    with dial(server) as sock:
+        sock.sendall(f"POST {CLONE} HTTP/1.1\r\nAuthorization: {basic()['Authorization']}\r\n\r\n".encode())
+        assert sock.recv(100) == b""
+    (start,) = server.starts
+    assert server.requests == [("POST", CLONE)]
+    assert not finished(server, start.id)
+
+
+def test_lose_next_loses_any_answer(server: PracticeServer) -> None:
+    id = server.start_bulk()
+    server.lose_next(4)
+    for path, method, headers in (
+        (status_path(id), "GET", basic()),
+        (CLONE, "POST", basic(password="wrong")),
+        (OBJECTS, "POST", basic()),
+        ("/", "GET", basic()),
+    ):
+        with pytest.raises(CUT):
+            ask(server, path, method, headers=headers)
+    assert not finished(server, id)
+    assert server.starts == []
+    assert len(server.requests) == 5
+
+
+def test_a_kept_connection_is_cut_too(server: PracticeServer) -> None:
+    path = status_path(server.start_bulk())
+    with contextlib.closing(connect(server.host)) as connection:
+        assert ask(connection, path)[0].status == 200
+        server.lose_next()
+        with pytest.raises(CUT):
+            ask(connection, path)
+
+
+def test_failures_and_lost_answers_queue_up_in_order(server: PracticeServer) -> None:
+    server.fail_next()
+    server.lose_next(2)
+    server.fail_next(status=500)
+    seen: list[int | None] = []
+    for _ in range(5):
+        try:
+            seen.append(ask(server, CLONE, "POST")[0].status)
+        except CUT:
+            seen.append(None)
+    assert seen == [503, None, None, 500, 200]
+    assert len(server.starts) == 3
+
+
+def test_an_answer_is_lost_after_the_delay(server: PracticeServer) -> None:
+    server.delay = 0.2
+    server.lose_next()
+    began = time.monotonic()
+    with pytest.raises(CUT):
+        ask(server, CLONE, "POST")
+    assert time.monotonic() - began >= 0.2
+
+
+def test_an_uncertain_start(server: PracticeServer) -> None:
+    client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
+    server.lose_next()
+    server.fail_next(status=502)
+    for happened in (True, False):
+        with pytest.raises(saymon_bulk.StartUncertainError) as caught:
+            client.start_clone("5e3d")
+        assert (caught.value.request_id in [start.request_id for start in server.starts]) is happened
+    assert client.start_clone("5e3d")["bulkId"] == server.starts[1].id
+    assert server.requests == [("POST", CLONE)] * 3
+
+
+def test_a_wait_goes_on_after_a_lost_answer(server: PracticeServer) -> None:
+    id = server.start_bulk(0)
+    server.lose_next(2)
+    client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
+    assert client.wait_for_bulk(id, interval=0.02) == {"finished": True}
+    assert server.requests == [("GET", status_path(id))] * 3
 
 
 def test_delay(server: PracticeServer) -> None:

@@ -116,7 +116,10 @@ class PracticeServer:
 
     @property
     def requests(self) -> list[tuple[str, str]]:
-        """The requests answered so far, oldest first: (method, path as it was sent)."""
+        """The requests answered so far, oldest first: (method, path as it was sent).
+
+        Those whose answer `lose_next` cut off are among them.
+        """
         with self._lock:
             return self._requests.copy()
 
@@ -153,6 +156,28 @@ class PracticeServer:
         answer = _error(status, _code(status), "A rehearsed failure.", headers)
         with self._lock:
             self._failures.extend([answer] * n)
+
+    def lose_next(self, n: int = 1) -> None:
+        """Do the next `n` requests, but cut the connection instead of answering.
+
+        A start whose answer is lost is a `StartUncertainError` for whoever sent it::
+
+            server.lose_next()
+            try:
+                client.start_clone("62d7e58056d203149a08001b")
+            except saymon_bulk.StartUncertainError as error:
+                ids = [start.request_id for start in server.starts]
+                assert error.request_id in ids  # it was started after all
+
+        ``fail_next(status=502)`` rehearses the same error where nothing was started.
+        Calls of `fail_next` and `lose_next` queue up together, in their order. A
+        status on a kept connection is asked for again by the client itself.
+
+        Args:
+            n: how many requests.
+        """
+        with self._lock:
+            self._failures.extend([_LOST] * n)
 
     def start(self) -> None:
         """Serve, from the second time on the same port; no effect while serving."""
@@ -197,8 +222,14 @@ class PracticeServer:
 
     def _answer(self, request: _Request) -> _Answer:
         with self._lock:
-            if self._failures:
-                return self._failures.popleft()
+            failure = self._failures.popleft() if self._failures else None
+        if failure is None:
+            return self._do(request)
+        if failure is _LOST:
+            self._do(request)
+        return failure
+
+    def _do(self, request: _Request) -> _Answer:
         path = request.path.partition("?")[0]
         status = _STATUS.fullmatch(path)
         start = _START.fullmatch(path)
@@ -252,6 +283,9 @@ class _Answer(NamedTuple):
     status: int
     body: dict[str, Any]
     headers: Mapping[str, str]
+
+
+_LOST = _Answer(0, {}, {})  # stands for an answer that is never sent
 
 
 def _error(status: int, code: str, message: str, headers: Mapping[str, str] | None = None) -> _Answer:
@@ -372,7 +406,10 @@ class _Connection(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         practice._record(self.command, self.path)
-        self._send(answer)
+        if answer is _LOST:
+            self.close_connection = True
+        else:
+            self._send(answer)
 
     do_GET = do_HEAD = do_POST = do_PUT = do_PATCH = do_DELETE = do_OPTIONS = serve
 
