@@ -734,14 +734,14 @@ def demo(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]
 
 
 def instructions(process: subprocess.Popen[str]) -> str:
-    """Everything the demo prints: its last line is the curl line."""
+    """Everything the demo prints: its last line is the second curl line."""
     assert process.stdout is not None
     text = ""
     for line in process.stdout:
         text += line
-        if line.lstrip().startswith("curl "):
+        if line.lstrip().startswith("curl ") and OBJECTS in line:
             return text
-    raise AssertionError(f"no curl line in {text!r}")
+    raise AssertionError(f"no such curl line in {text!r}")
 
 
 def paste(text: str) -> Any:
@@ -759,10 +759,25 @@ def paste(text: str) -> Any:
     return eval(line, {"saymon_bulk": client, "os": os})
 
 
-def run_curl(text: str) -> Any:
-    (line,) = re.findall(r"^ *(curl .*)$", text, re.MULTILINE)
-    shell = subprocess.run(line, shell=True, check=True, capture_output=True, timeout=20)
-    return json.loads(shell.stdout)
+def paste_starts(text: str) -> list[Any]:
+    """What the printed lines of Python start."""
+    names: dict[str, Any] = {}
+    imports, client, bulk, clone = re.findall(r"^    (import .*|client .*|client\..*)$", text, re.MULTILINE)
+    exec(f"{imports}\n{client}", names)
+    return [eval(line, names) for line in (bulk, clone)]
+
+
+def run_curl(text: str) -> list[Any]:
+    """What the two printed lines start."""
+    clone, bulk = re.findall(r"^ *(curl .*)$", text, re.MULTILINE)
+    return [
+        json.loads(subprocess.run(line, shell=True, check=True, capture_output=True, timeout=20).stdout)
+        for line in (clone, bulk)
+    ]
+
+
+def started(answers: list[Any]) -> bool:
+    return [(list(answer), answer["finished"]) for answer in answers] == [(["bulkId", "finished"], False)] * 2
 
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is missing")
@@ -785,9 +800,9 @@ def test_demo_with_its_own_password() -> None:
         text = instructions(process)
         assert '"demo", "demo-password")' in text
         assert paste(text) == {"finished": False}
-        answer = run_curl(text)
-    assert list(answer) == ["bulkId", "finished"]
-    assert answer["finished"] is False
+        assert started(paste_starts(text))
+        assert started(run_curl(text))
+        assert " -H 'Content-Type: application/json' " in text
 
 
 @needs_curl
@@ -800,7 +815,8 @@ def test_demo_with_a_password_from_the_environment(
         text = instructions(process)
         monkeypatch.setenv("SAYMON_PASSWORD", secret)
         assert paste(text) == {"finished": False}
-        assert run_curl(text)["finished"] is False
+        assert started(paste_starts(text))
+        assert started(run_curl(text))
         process.send_signal(signal.SIGTERM)
         assert process.communicate(timeout=10) == ("", "")
     assert 'os.environ["SAYMON_PASSWORD"])' in text

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 __all__ = ["PracticeServer", "Start"]
 
 _DEMO_PASSWORD = "demo-password"
+_OBJECT = "62d7e58056d203149a08001b"  # 24 hex digits, as in the vendor's examples
 _MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
 _CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
@@ -497,6 +498,8 @@ def _instructions(server: PracticeServer, *, own_password: bool) -> str:
         imports = "import saymon_bulk"
         password = json.dumps(_DEMO_PASSWORD)
         user = shlex.quote(f"{server.login}:{_DEMO_PASSWORD}")
+    search, change = '{"name": "CPU"}', '{"properties.createOrModify": {"name": "Room", "value": "7"}}'
+    order = shlex.quote(f'{{"search": {search}, "bulk": [{change}]}}')
     return f"""\
 Practice server on {server.host}, until Ctrl-C. An operation takes \
 {server.finishes_after:g} s.
@@ -506,7 +509,14 @@ Ask for the status of an operation started just now:
     saymon_bulk.get_bulk_status("{server.host}", "{id}", {login}, {password})
 
 Start another one:
-    curl -X POST -u {user} {server.host}/node/api/objects/1/clone-bulk"""
+    client = saymon_bulk.Client("{server.host}", {login}, {password})
+    client.start_bulk({search}, [{change}])
+    client.start_clone("{_OBJECT}")
+
+Start another one with curl:
+    curl -X POST -u {user} {server.host}/node/api/objects/{_OBJECT}/clone-bulk
+    curl -X POST -u {user} {server.host}/node/api/bulk/objects \
+-H 'Content-Type: application/json' -d {order}"""
 
 
 if __name__ == "__main__":
