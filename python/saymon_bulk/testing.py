@@ -1,22 +1,30 @@
-"""A practice server: rehearse bulk operations without a SAYMON installation.
+"""Rehearse bulk operations with a practice server.
 
-It rehearses the vendor's documents and is no copy of the vendor's server.
+>>> import saymon_bulk
+>>> from saymon_bulk.testing import PracticeServer
+>>> with PracticeServer("login", "password", finishes_after=0.5) as server:
+...     client = saymon_bulk.Client(server.host, "login", "password")
+...     started = client.start_clone("62d7e58056d203149a08001b")
+...     client.wait_for_bulk(started["bulkId"])
+{'finished': True}
 
-Documented, and answered as documented: the status request, the two requests that
-start an operation, HTTP Basic, and the bodies of 400 and 401.
+``python -m saymon_bulk.testing`` serves until Ctrl-C and prints calls to
+paste.
 
-Guessed: that an unknown operation id gets 404, and its text; that the framework is
-restify, hence the 404 of an unknown route and the 405 of a wrong method, both before
-the credentials are looked at. Any object can be cloned and any search is accepted;
-missing permissions (403) are not rehearsed.
+The server rehearses the vendor's documents. It is no copy of the vendor's
+server.
 
-In a test::
+Documented, and answered as documented: the status request, the two
+requests that start an operation, HTTP Basic, and the bodies of 400 and 401.
+A start whose body is not as documented gets 400, which says what is wrong.
 
-    with PracticeServer("login", "password") as server:
-        id = server.start_bulk()
-        saymon_bulk.wait_for_bulk(server.host, id, "login", "password")
+Guessed: that an unknown operation id gets 404, and its text; the texts of
+400, but for invalid JSON; that the framework is restify, hence the 404 of
+an unknown route and the 405 of a wrong method, both before the credentials
+are looked at.
 
-By hand, ``python -m saymon_bulk.testing`` prints a call to paste and serves until Ctrl-C.
+Not rehearsed: objects and permissions. Any object can be cloned, any search
+and any change is accepted, and no login lacks a permission (403).
 """
 
 from __future__ import annotations
@@ -72,15 +80,24 @@ class Start(NamedTuple):
 
 
 class PracticeServer:
-    """A server on 127.0.0.1 that speaks the documented contract, for one login.
+    """A server on 127.0.0.1 that answers one login as the vendor documents.
 
-    Use it as a context manager, or call `start` and `stop`. Any thread may use it.
+    >>> import saymon_bulk
+    >>> with PracticeServer("login", "password") as server:
+    ...     id = server.start_bulk(finishes_after=0)
+    ...     client = saymon_bulk.Client(server.host, "login", "password")
+    ...     client.get_bulk_status(id)
+    {'finished': True}
+
+    The server is a context manager. `start` and `stop` do the same without
+    ``with``. Any thread may use it.
 
     Args:
         login: the only login it accepts, without a colon.
         password: the password of that login.
-        finishes_after: seconds an operation takes; 0 is at once, ``math.inf`` is never.
-        port: where to listen; 0 finds a free port.
+        finishes_after: seconds an operation takes; 2 by default, 0 is at
+            once, ``math.inf`` is never.
+        port: where to listen; 0, the default, finds a free port.
 
     Attributes:
         login: the login it accepts.
@@ -110,23 +127,37 @@ class PracticeServer:
 
     @property
     def host(self) -> str:
-        """What to pass as `host`, ``"http://127.0.0.1:PORT"``; known once started."""
+        """What to pass as `host`: ``"http://127.0.0.1:PORT"``.
+
+        Known once the server has been started.
+        """
         if self._port == 0:
             raise RuntimeError("the practice server has no port before it is started")
         return f"http://127.0.0.1:{self._port}"
 
     @property
     def requests(self) -> list[tuple[str, str]]:
-        """The requests answered so far, oldest first: (method, path as it was sent).
+        """The requests answered so far, oldest first: (method, path as sent).
 
-        Those whose answer `lose_next` cut off are among them.
+        The requests whose answers `lose_next` lost are among them.
         """
         with self._lock:
             return self._requests.copy()
 
     @property
     def starts(self) -> list[Start]:
-        """The starts accepted so far, oldest first; `start_bulk` adds none."""
+        """The starts that were accepted so far, oldest first.
+
+        >>> from saymon_bulk import Client
+        >>> with PracticeServer("login", "password") as server:
+        ...     client = Client(server.host, "login", "password")
+        ...     _ = client.start_bulk({"name": "CPU"}, [{"modify": {}}])
+        ...     server.starts[0].body
+        {'search': {'name': 'CPU'}, 'bulk': [{'modify': {}}]}
+
+        A start stands here as soon as it is done, before it is answered.
+        The method `start_bulk` sends no request and adds none.
+        """
         with self._lock:
             return self._starts.copy()
 
@@ -134,8 +165,10 @@ class PracticeServer:
         """Start an operation without a request and return its id.
 
         Args:
-            finishes_after: seconds until it is finished; by default the server's.
-            id: the id it gets; by default a new UUID, as in the vendor's examples.
+            finishes_after: seconds until it is finished; by default those
+                of the server.
+            id: the id it gets; by default a new UUID, as in the vendor's
+                examples.
         """
         operation = str(uuid.uuid4()) if id is None else id
         seconds = self.finishes_after if finishes_after is None else finishes_after
@@ -144,12 +177,15 @@ class PracticeServer:
         return operation
 
     def fail_next(self, n: int = 1, status: int = 503, *, retry_after: int | str | None = None) -> None:
-        """Answer the next `n` requests with an error instead; several calls queue up.
+        """Answer the next `n` requests with an error, and do nothing else.
+
+        Several calls queue up, together with those of `lose_next`.
 
         Args:
-            n: how many requests.
-            status: the HTTP status, 400 to 599.
-            retry_after: a Retry-After header: seconds, or any text; by default none.
+            n: how many requests; 1 by default.
+            status: the HTTP status, 400 to 599; 503 by default.
+            retry_after: a Retry-After header: seconds, or any text; by
+                default none.
         """
         if not 400 <= status <= 599:
             raise ValueError(f"status: {status} is not between 400 and 599")
@@ -159,29 +195,33 @@ class PracticeServer:
             self._failures.extend([answer] * n)
 
     def lose_next(self, n: int = 1) -> None:
-        """Do the next `n` requests, but cut the connection instead of answering.
+        """Do the next `n` requests, and cut the connection without an answer.
 
-        A start whose answer is lost is a `StartUncertainError` for whoever sent it::
+        This rehearses a `StartUncertainError` of a start that was done:
 
-            server.lose_next()
-            try:
-                client.start_clone("62d7e58056d203149a08001b")
-            except saymon_bulk.StartUncertainError as error:
-                ids = [start.request_id for start in server.starts]
-                assert error.request_id in ids  # it was started after all
+        >>> from saymon_bulk import Client, StartUncertainError
+        >>> with PracticeServer("login", "password") as server:
+        ...     client = Client(server.host, "login", "password")
+        ...     server.lose_next()
+        ...     try:
+        ...         client.start_clone("62d7e58056d203149a08001b")
+        ...     except StartUncertainError as error:
+        ...         server.starts[0].request_id == error.request_id
+        True
 
-        ``fail_next(status=502)`` rehearses the same error where nothing was started.
-        Calls of `fail_next` and `lose_next` queue up together, in their order. A
-        status on a kept connection is asked for again by the client itself.
+        ``fail_next(status=502)`` rehearses the same error of a start that
+        was not done. Several calls queue up, together with those of
+        `fail_next`. The client itself asks again for a status that is lost
+        on a kept connection.
 
         Args:
-            n: how many requests.
+            n: how many requests; 1 by default.
         """
         with self._lock:
             self._failures.extend([_LOST] * n)
 
     def start(self) -> None:
-        """Serve, from the second time on the same port; no effect while serving."""
+        """Serve; again on the same port after `stop`. No effect while serving."""
         with self._starting_or_stopping:
             if self._listener is None:
                 self._listener = _Listener(self._port, self)
@@ -190,7 +230,7 @@ class PracticeServer:
                 threading.Thread(target=serve, args=(0.1,), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop listening and cut every connection at once; no effect while stopped."""
+        """Stop listening and cut every connection. No effect while stopped."""
         with self._starting_or_stopping:
             if self._listener is not None:
                 self._listener.stop()
@@ -200,7 +240,8 @@ class PracticeServer:
         """Stop, and start again on the same port.
 
         Args:
-            forget: forget all operations, so that their ids get 404; by default not.
+            forget: forget all operations, so that their ids get 404; by
+                default not. `requests` and `starts` stay.
         """
         self.stop()
         if forget:
@@ -454,7 +495,7 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print a call to paste and serve until Ctrl-C or SIGTERM; return the exit code."""
+    """Print calls to paste, serve until Ctrl-C or SIGTERM, return the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m saymon_bulk.testing",
         description="Rehearse bulk operations against a server on this machine.",
