@@ -43,18 +43,30 @@ curl -X GET $url -u $login:$password
 CYRILLIC = "\u043e\u043f\u0435\u0440\u0430\u0442\u043e\u0440", "\u043f\u0430\u0440\u043e\u043b\u044c"
 
 
-def python(hostname: str, operation: str, login: str, password: str, ca: Path) -> subprocess.CompletedProcess[str]:
+def cloning(example: str) -> str:
+    """The vendor's example of a clone, which differs from that of a status in method and path."""
+    for status, clone in (("GET", "POST"), ("/bulk/", "/objects/"), ("/status", "/clone-bulk")):
+        assert status in example
+        example = example.replace(status, clone)
+    return example
+
+
+def python(
+    hostname: str, id: str, login: str, password: str, ca: Path, *, clone: bool = False
+) -> subprocess.CompletedProcess[str]:
     if importlib.util.find_spec("requests") is None:
         pytest.skip("there is no requests to run the vendor's example with")
-    arguments = (hostname, operation, login, password)
-    return run_script(PYTHON, *arguments, REQUESTS_CA_BUNDLE=str(ca))
+    arguments = (hostname, id, login, password)
+    return run_script(cloning(PYTHON) if clone else PYTHON, *arguments, REQUESTS_CA_BUNDLE=str(ca))
 
 
-def bash(hostname: str, operation: str, login: str, password: str, ca: Path) -> subprocess.CompletedProcess[str]:
+def bash(
+    hostname: str, id: str, login: str, password: str, ca: Path, *, clone: bool = False
+) -> subprocess.CompletedProcess[str]:
     if shutil.which("curl") is None:
         pytest.skip("there is no curl to run the vendor's example with")
     return subprocess.run(
-        ["sh", "-c", BASH, hostname, operation, login, password],
+        ["sh", "-c", cloning(BASH) if clone else BASH, hostname, id, login, password],
         env={**os.environ, "CURL_CA_BUNDLE": str(ca)},
         capture_output=True,
         encoding="utf-8",
@@ -82,6 +94,20 @@ def test_the_same_answer(
     assert theirs.returncode == 0, theirs.stderr
     ours = ask(name, id=operation, verify=certificates.ca)
     assert ours == json.loads(theirs.stdout) == {"finished": finished}
+
+
+@both
+def test_the_same_clone(front: Nginx, practice: PracticeServer, certificates: Certificates, example: Any) -> None:
+    name, object_id = hostname(front.url("good")), "62d7e58056d203149a08001b"
+    before = len(practice.starts)
+    theirs = example(name, object_id, LOGIN, PASSWORD, certificates.ca, clone=True)
+    assert theirs.returncode == 0, theirs.stderr
+    ours = saymon_bulk.Client(name, LOGIN, PASSWORD, verify=certificates.ca).start_clone(object_id)
+    first, second = practice.starts[before:]
+    assert json.loads(theirs.stdout) == {"bulkId": first.id, "finished": False}
+    assert ours == {"bulkId": second.id, "finished": False}
+    assert first.path == second.path == f"/node/api/objects/{object_id}/clone-bulk"
+    assert first.body is second.body is None
 
 
 @both
