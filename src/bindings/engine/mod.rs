@@ -11,8 +11,6 @@ mod blocking;
 mod completions;
 mod process;
 
-use std::ptr;
-use std::sync::atomic::{AtomicPtr, Ordering};
 use std::sync::{Arc, Mutex};
 
 use pyo3::prelude::*;
@@ -28,7 +26,7 @@ use super::cached::{self, Interned};
 use background::{Asyncio, BackgroundRuntime};
 use blocking::RuntimePool;
 use completions::Queues;
-use process::Process;
+use process::{PerProcess, Process};
 
 pub use awaitable::Awaitable;
 pub use blocking::RuntimeGuard;
@@ -44,39 +42,20 @@ pub struct Engine {
     last_host: Mutex<Option<(String, Origin)>>,
 }
 
-static ENGINE: AtomicPtr<Engine> = AtomicPtr::new(ptr::null_mut());
+static ENGINE: PerProcess<Engine> = PerProcess::new();
 
 impl Engine {
     /// This process's engine, made at first use and again after a fork. For the ends of a verb alone: what lies deeper is
     /// handed its part of the engine.
-    #[allow(unsafe_code)]
     pub fn current() -> &'static Self {
-        loop {
-            if let Some(engine) = Self::existing() {
-                return engine;
-            }
-            let found = ENGINE.load(Ordering::Acquire);
-            let process = Process::current();
-            let made = Box::into_raw(Box::new(Self {
-                process,
-                tls: TlsConfigs::default(),
-                runtimes: RuntimePool::of(process),
-                asyncio: Mutex::default(),
-                queues: Mutex::default(),
-                last_host: Mutex::default(),
-            }));
-            if ENGINE.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: `made` was not stored, so this function alone owns it.
-                drop(unsafe { Box::from_raw(made) });
-            }
-        }
-    }
-
-    /// This process's engine if it has one.
-    #[allow(unsafe_code)]
-    fn existing() -> Option<&'static Self> {
-        // SAFETY: ENGINE holds null or a pointer from Box::into_raw, and what is stored there is never freed.
-        unsafe { ENGINE.load(Ordering::Acquire).as_ref() }.filter(|engine| engine.process.is_current())
+        ENGINE.get_or_make(|process| Self {
+            process,
+            tls: TlsConfigs::default(),
+            runtimes: RuntimePool::of(process),
+            asyncio: Mutex::default(),
+            queues: Mutex::default(),
+            last_host: Mutex::default(),
+        })
     }
 
     /// The key that `verify` and the environment give now.
@@ -130,7 +109,7 @@ impl Engine {
 /// Ends the background thread of this process while Python still works. Idempotent; blocking calls go on.
 #[pyfunction]
 pub fn _shutdown(py: Python<'_>) {
-    let Some(engine) = Engine::existing() else { return };
+    let Some(engine) = ENGINE.get() else { return };
     let runtime = lock(&engine.asyncio).shut();
     py.detach(|| runtime.map(BackgroundRuntime::stop));
 }
