@@ -31,6 +31,7 @@ from peer import (
     closing,
     collected,
     no_hanging,
+    proved,
     response,
     when,
 )
@@ -303,7 +304,7 @@ def test_an_error_of_on_poll_drops_the_requests_though_it_is_kept(desk: Desk) ->
 
     async def main() -> BaseException:
         with pytest.raises(LookupError) as caught:
-            await collected(at(desk), ["hung", "other"], on_poll=on_poll, **QUICK)
+            await collected(proved(desk), ["hung", "other"], on_poll=on_poll, **QUICK)
         # What is left is at most the answered one.
         await until(lambda: desk.open <= 1, 3)
         return caught.value
@@ -331,7 +332,7 @@ def test_cancelling_many(peer: Peer) -> None:
     peer.answer(Wire.hold)
 
     async def main() -> None:
-        task = asyncio.create_task(at(peer).get_bulk_statuses_async([f"op-{n}" for n in range(40)], concurrency=8))
+        task = asyncio.create_task(proved(peer).get_bulk_statuses_async([f"op-{n}" for n in range(40)], concurrency=8))
         await until(lambda: len(peer.requests) == 8)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -452,7 +453,7 @@ def test_aclose_drops_what_is_under_way(desk: Desk) -> None:
     desk.of = {"first": END, "held": Wire.hold}
 
     async def main() -> Any:
-        statuses: Any = at(desk).wait_for_bulks_async(["first", "held"], **QUICK)
+        statuses: Any = proved(desk).wait_for_bulks_async(["first", "held"], **QUICK)
         await until(lambda: True)
         assert (await statuses.__anext__())[0] == "first"
         await until(lambda: len(desk.requests) == 2)

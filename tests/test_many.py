@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import FINISHED, ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, response
-from saymon_bulk import AuthError, HTTPStatusError, NotFoundError, SaymonError, TransportError
+from peer import FINISHED, ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, proved, response
+from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
 
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
 Ask = Callable[..., dict[str, Any]]
@@ -57,17 +57,23 @@ def desk() -> Iterator[HoldingDesk]:
         yield desk
 
 
+def ready(peer: Peer, request_timeout: float) -> Client:
+    """A client whose requests all go out at once; where the peer knows others already, they have shown that."""
+    make = at if peer.connections or peer.is_stopped else proved
+    return make(peer, request_timeout=request_timeout)
+
+
 @pytest.fixture(params=["blocking", "awaited"])
 def ask(request: pytest.FixtureRequest) -> Ask:
     """get_bulk_statuses, and its twin."""
 
     def blocking(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
-        with at(peer, request_timeout=request_timeout) as client:
+        with ready(peer, request_timeout) as client:
             return {**client.get_bulk_statuses(ids, **more)}
 
     def awaited(peer: Peer, ids: Any, request_timeout: float = 30.0, **more: Any) -> dict[str, Any]:
         async def main() -> dict[str, Any]:
-            async with at(peer, request_timeout=request_timeout) as client:
+            async with ready(peer, request_timeout) as client:
                 return {**await client.get_bulk_statuses_async(ids, **more)}
 
         return asyncio.run(main())
@@ -215,7 +221,7 @@ def test_no_retry(desk: HoldingDesk, ask: Ask) -> None:
 def test_exceptions_as_results(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(6)
     desk.of = {
-        ids[1]: response("{}", 401),
+        ids[1]: response("{}", 403),
         ids[2]: NOT_FOUND,
         ids[3]: response("[]"),
         ids[4]: Wire.reset,

@@ -94,9 +94,10 @@ class Client:
         """
 
     def close(self) -> None:
-        """End the use of this client; any later call raises RuntimeError. May be repeated.
+        """End the use of this client, from any thread. May be repeated.
 
-        The connections are the process's, shared with other clients, and stay.
+        Its calls and waits that are under way end with a RuntimeError, within a tenth of a second; so do later calls. The
+        connections are the process's, shared with other clients, and stay.
         """
 
     def __enter__(self) -> Self: ...
@@ -129,6 +130,8 @@ class Step:
     def error(self) -> SaymonError | None: ...
     @property
     def elapsed(self) -> float: ...
+    @property
+    def failures(self) -> int: ...
     @property
     def is_over(self) -> bool: ...
 

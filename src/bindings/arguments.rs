@@ -16,8 +16,9 @@ use crate::core::credentials::Credentials;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::Server;
+
 use crate::core::transport::pool::{Key, Verify};
+use crate::core::transport::server::Server;
 
 use super::engine::Engine;
 use super::errors;
@@ -65,7 +66,7 @@ impl Target {
     ) -> PyResult<Self> {
         let py = host.py();
         let engine = Engine::current();
-        let origin = engine.origin(&text("host", host)?)?;
+        let (origin, site) = engine.origin(&text("host", host)?)?;
         let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
@@ -76,7 +77,7 @@ impl Target {
         if origin.is_exposed() {
             warn(py, &origin, "plain http, whoever is on the way can read the password")?;
         }
-        Ok(Self { server: Arc::new(Server { origin, credentials, request_timeout }), key })
+        Ok(Self { server: Arc::new(Server::new(origin, credentials, request_timeout, site)), key })
     }
 }
 

@@ -9,7 +9,8 @@ use tokio::sync::mpsc;
 use crate::core::api::batch::{self, Batch};
 use crate::core::api::status::Status;
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Server, Transport};
+use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::{Awaitable, Engine, RuntimeGuard};
@@ -42,7 +43,7 @@ pub fn block<'py>(
             let _ = thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn_scoped(scope, help);
         }
         drop(working);
-        let done = runtime.block_on(py, async {
+        let done = runtime.block_on(py, &target.server, async {
             batch.work(&transport, concurrency - share * (workers - 1)).await;
             all_done.recv().await
         });
@@ -71,7 +72,13 @@ pub fn awaitable(
     return_exceptions: bool,
 ) -> PyResult<Awaitable> {
     let ask = |transport, server| ask(transport, server, operations, concurrency, !return_exceptions);
-    twin::awaitable(py, target, ask, move |py, server, results| outcome::values(py, server, results, return_exceptions))
+    twin::awaitable(
+        py,
+        target,
+        ask,
+        move |py, server, results| outcome::values(py, server, results, return_exceptions),
+        |_, _| Ok(()),
+    )
 }
 
 async fn ask(

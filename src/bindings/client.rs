@@ -1,29 +1,24 @@
 //! `Client`: the server and the credentials given once.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use pyo3::exceptions::{PyRuntimeError, PyTypeError};
+use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::arguments::{self, PlanArguments, Target};
-use super::engine::Awaitable;
+use super::engine::{Awaitable, Engine};
 use super::waiting::{AsyncWaits, Waits};
-use super::{batch, log, start, status};
+use super::{batch, errors, log, start, status};
 use crate::core::api::start as api;
 
 /// The native half of `saymon_bulk.Client`, which adds signatures, defaults, coroutines and most docstrings.
 #[pyclass(subclass, frozen, module = "saymon_bulk._core")]
 pub struct Client {
     target: Target,
-    is_closed: AtomicBool,
 }
 
 impl Client {
     fn target(&self) -> PyResult<&Target> {
-        if self.is_closed.load(Ordering::Relaxed) {
-            return Err(PyRuntimeError::new_err("the client is closed"));
-        }
+        errors::check_open(&self.target.server)?;
         Ok(&self.target)
     }
 }
@@ -38,8 +33,7 @@ impl Client {
         request_timeout: &Bound<'py, PyAny>,
         verify: &Bound<'py, PyAny>,
     ) -> PyResult<Self> {
-        let target = Target::new(host, login, password, request_timeout, verify)?;
-        Ok(Self { target, is_closed: AtomicBool::new(false) })
+        Ok(Self { target: Target::new(host, login, password, request_timeout, verify)? })
     }
 
     /// The server's origin as it was understood: "https://monitor.example.com:8443".
@@ -143,11 +137,12 @@ impl Client {
         log::interrupted(error.py(), &self.target.server, &about, error)
     }
 
-    /// End the use of this client; any later call raises RuntimeError. May be repeated.
+    /// End the use of this client, from any thread. May be repeated.
     ///
-    /// The connections are the process's, shared with other clients, and stay.
+    /// Its calls and waits that are under way end with a RuntimeError, within a tenth of a second; so do later calls. The
+    /// connections are the process's, shared with other clients, and stay.
     fn close(&self) {
-        self.is_closed.store(true, Ordering::Relaxed);
+        Engine::close(&self.target.server);
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {

@@ -10,6 +10,7 @@ use crate::core::api::waiting::Pending;
 use crate::core::failure::{Failure, HttpFailure, InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
 use crate::core::transport::call::About;
+use crate::core::transport::server::Server;
 
 use super::cached::Cached;
 use super::convert;
@@ -29,6 +30,11 @@ impl From<SetupFailure> for PyErr {
     fn from(error: SetupFailure) -> Self {
         PyRuntimeError::new_err(error.to_string())
     }
+}
+
+/// Refuses the calls of a closed client.
+pub fn check_open(server: &Server) -> PyResult<()> {
+    if server.is_closed() { Err(PyRuntimeError::new_err("the client is closed")) } else { Ok(()) }
 }
 
 /// What to do when nobody knows whether an operation was started.

@@ -9,7 +9,8 @@ use pyo3::types::PyList;
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::{Asked, Server};
+use crate::core::transport::exchange::Asked;
+use crate::core::transport::server::Server;
 
 use super::cached::{self, Cached, Interned};
 use super::errors;
@@ -20,14 +21,14 @@ const WARNING: u8 = 30;
 
 /// One exchange: origin, what it was about, HTTP status, milliseconds.
 pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -> PyResult<()> {
-    let Some(logger) = logger(py, DEBUG)? else { return Ok(()) };
+    let (Some(logger), Some(took)) = (logger(py, DEBUG)?, asked.took) else { return Ok(()) };
     let plain = asked.outcome.as_ref().map_err(Failure::plain);
     let outcome = match plain {
         Ok(answer) => format!("200 {answer}"),
         Err(Failure::Http(failure)) => failure.http_status.to_string(),
         Err(failure) => failure.to_string(),
     };
-    let (about, milliseconds) = (asked.about.to_string(), asked.took.as_secs_f64() * 1e3);
+    let (about, milliseconds) = (asked.about.to_string(), took.as_secs_f64() * 1e3);
     let line = (DEBUG, "%s: %s: %s in %.1f ms", server.origin.as_str(), about, outcome, milliseconds);
     logger.call_method1("log", line)?;
     Ok(())

@@ -9,7 +9,8 @@ use crate::core::api::start::Started;
 use crate::core::api::status::Status;
 use crate::core::api::waiting::{Event, Then};
 use crate::core::failure::Failure;
-use crate::core::transport::exchange::{Asked, Server};
+use crate::core::transport::exchange::Asked;
+use crate::core::transport::server::Server;
 
 use super::{convert, errors, log};
 
@@ -70,6 +71,8 @@ pub struct Step {
     error: Option<Py<PyAny>>,
     /// Seconds since the start of the wait.
     elapsed: f64,
+    /// Failures in a row.
+    failures: u32,
     /// Whether the wait for this operation is over.
     is_over: bool,
 }
@@ -83,11 +86,12 @@ pub fn steps<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let steps = PyList::empty(py);
     match event {
-        Event::Polled { asked, elapsed, then } => {
+        Event::Polled { asked, elapsed, failures, then } => {
             log::exchange(py, server, &asked)?;
             let step = |status, error| {
                 let id = asked.about.id().into_pyobject(py)?.into_any().unbind();
-                PyResult::Ok(Step { id, status, error, elapsed: elapsed.as_secs_f64(), is_over: then == Then::Over })
+                let (elapsed, is_over) = (elapsed.as_secs_f64(), then == Then::Over);
+                PyResult::Ok(Step { id, status, error, elapsed, failures, is_over })
             };
             match &asked.outcome {
                 Ok(status) => steps.append(step(Some(convert::status(py, status)?.unbind()), None)?)?,
@@ -110,7 +114,8 @@ pub fn steps<'py>(
                 let error = errors::timed_out(py, slice::from_ref(one), elapsed, &server.origin)?;
                 let id = one.operation.as_str().into_pyobject(py)?.into_any().unbind();
                 let error = Some(error.into_value(py).into_any());
-                steps.append(Step { id, status: None, error, elapsed: elapsed.as_secs_f64(), is_over: true })?;
+                let elapsed = elapsed.as_secs_f64();
+                steps.append(Step { id, status: None, error, elapsed, failures: 0, is_over: true })?;
             }
         }
         Event::TimedOut { pending, elapsed } => return Err(errors::timed_out(py, &pending, elapsed, &server.origin)?),

@@ -7,11 +7,12 @@ use pyo3::prelude::*;
 
 use crate::core::api::start::Started;
 use crate::core::transport::call::Call;
-use crate::core::transport::exchange::{Asked, Server, Transport};
+use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::Awaitable;
-use super::{log, outcome, twin};
+use super::{errors, log, outcome, twin};
 
 pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyResult<Bound<'py, PyAny>> {
     let about = call.about.clone();
@@ -36,7 +37,15 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
 
 /// Whoever awaits it tells of an interruption, with [`log::interrupted`].
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
-    twin::awaitable(py, target, |transport, server| ask(transport, server, call), outcome::started)
+    let about = call.about.clone();
+    let closed = move |py: Python<'_>, server: &Server| match errors::check_open(server) {
+        Ok(()) => Ok(()),
+        Err(error) => {
+            log::interrupted(py, server, &about, error.value(py))?;
+            Err(error)
+        }
+    };
+    twin::awaitable(py, target, |transport, server| ask(transport, server, call), outcome::started, closed)
 }
 
 async fn ask(transport: Transport, server: Arc<Server>, call: Call<Started>) -> Asked<Started> {

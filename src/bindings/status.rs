@@ -6,7 +6,8 @@ use pyo3::prelude::*;
 
 use crate::core::api::status::{self, Status};
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Server, Transport};
+use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::server::Server;
 
 use super::arguments::{self, Argument, Target};
 use super::engine::Awaitable;
@@ -65,7 +66,7 @@ pub fn block<'py>(py: Python<'py>, target: &Target, operation: PathSegment) -> P
 }
 
 pub fn awaitable(py: Python<'_>, target: &Target, operation: PathSegment) -> PyResult<Awaitable> {
-    twin::awaitable(py, target, |transport, server| ask(transport, server, operation), outcome::status)
+    twin::awaitable(py, target, |transport, server| ask(transport, server, operation), outcome::status, |_, _| Ok(()))
 }
 
 async fn ask(transport: Transport, server: Arc<Server>, operation: PathSegment) -> Asked<Status> {

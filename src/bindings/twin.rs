@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use crate::core::transport::exchange::{Server, Transport};
+use crate::core::transport::exchange::Transport;
+use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::{Awaitable, Engine};
+use super::errors;
 
 /// Asks on this thread and waits for the answer.
 pub fn block<'py, F>(
@@ -23,17 +25,18 @@ where
     F::Output: Send,
 {
     let (mut runtime, transport) = Engine::current().acquire(&target.key)?;
-    let output = runtime.block_on(py, ask(transport, target.server.clone()))?;
+    let output = runtime.block_on(py, &target.server, ask(transport, target.server.clone()))?;
     drop(runtime);
     finish(py, &target.server, output)
 }
 
-/// Asks in the background.
+/// Asks in the background. `closed` makes the exception for a client that is closed meanwhile.
 pub fn awaitable<F>(
     py: Python<'_>,
     target: &Target,
     ask: impl FnOnce(Transport, Arc<Server>) -> F,
     finish: impl for<'py> FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
+    closed: impl FnOnce(Python<'_>, &Server) -> PyResult<()> + Send + 'static,
 ) -> PyResult<Awaitable>
 where
     F: Future + Send + 'static,
@@ -42,5 +45,8 @@ where
     let engine = Engine::current();
     let server = target.server.clone();
     let asked = ask(engine.transport(&target.key)?, server.clone());
-    engine.awaitable(py, asked, move |py, output| finish(py, &server, output).map(Bound::unbind))
+    engine.awaitable(py, &target.server, asked, move |py, output| match output {
+        Some(output) => finish(py, &server, output).map(Bound::unbind),
+        None => closed(py, &server).and_then(|()| errors::check_open(&server)).map(|()| py.None()),
+    })
 }

@@ -9,12 +9,12 @@ use tokio::sync::Mutex as AsyncMutex;
 
 use crate::core::api::waiting::{self, Plan};
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::Server;
+use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 
 use super::arguments::Target;
 use super::engine::{Awaitable, Engine, RuntimeGuard};
-use super::outcome;
+use super::{errors, outcome};
 
 /// A wait that the iterating thread drives.
 #[pyclass(frozen, module = "saymon_bulk._core")]
@@ -62,10 +62,11 @@ impl Waits {
         };
         let Some(Running { waits, runtime, concurrency, left }) = running.as_mut() else { return Ok(None) };
         runtime.process().check()?;
+        errors::check_open(&self.server)?;
         if left.elapsed() > ABSENCE {
-            runtime.block_on(py, yields::poll_idle_connections(*concurrency))?;
+            runtime.block_on(py, &self.server, yields::poll_idle_connections(*concurrency))?;
         }
-        let event = runtime.block_on(py, waits.next())?;
+        let event = runtime.block_on(py, &self.server, waits.next())?;
         *left = Instant::now();
         match event {
             Some(event) => outcome::steps(py, &self.server, event, self.return_exceptions).map(Some),
@@ -122,9 +123,12 @@ impl AsyncWaits {
                 None => None,
             }
         };
-        self.engine.awaitable(py, next, move |py, event| match event {
-            Some(event) => outcome::steps(py, &server, event, return_exceptions).map(Bound::unbind),
-            None => Err(PyStopAsyncIteration::new_err(())),
+        self.engine.awaitable(py, &self.server, next, move |py, event| {
+            errors::check_open(&server)?;
+            match event.flatten() {
+                Some(event) => outcome::steps(py, &server, event, return_exceptions).map(Bound::unbind),
+                None => Err(PyStopAsyncIteration::new_err(())),
+            }
         })
     }
 

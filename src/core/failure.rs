@@ -44,8 +44,8 @@ pub enum Failure {
     Http(Box<HttpFailure>),
     /// No complete HTTP answer came.
     Transport { cause: Cause, text: String },
-    /// The exchange took longer than its limit.
-    Timeout { limit: Duration },
+    /// The exchange took longer than its limit. A kept connection may have died in silence; a new one may do.
+    Timeout { limit: Duration, on_kept: bool },
     /// A 200 that is not the documented answer.
     BadAnswer { text: String },
     /// A request that must not be sent twice was cut short: the server may have acted on it. Holds the plain failure.
@@ -82,6 +82,11 @@ pub enum Cause {
 }
 
 impl Failure {
+    /// Whether the server refuses the credentials: then it refuses them for any other call too.
+    pub fn is_unauthorized(&self) -> bool {
+        matches!(self, Self::Http(failure) if failure.http_status == 401)
+    }
+
     /// The failure itself, without what it leaves uncertain.
     pub fn plain(&self) -> &Self {
         match self {
@@ -97,7 +102,7 @@ impl fmt::Display for Failure {
             Self::Http(failure) => failure.fmt(f),
             Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
             Self::Uncertain(failure) => failure.fmt(f),
-            Self::Timeout { limit } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
+            Self::Timeout { limit, .. } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
         }
     }
 }

@@ -11,8 +11,10 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use crate::bindings::errors;
 use crate::core::transport::exchange::Transport;
 use crate::core::transport::pool::{Clients, Key, TlsConfigs};
+use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
 
@@ -85,8 +87,8 @@ impl RuntimeGuard {
     }
 
     /// Runs a future on this thread, detached. Signals are looked for between its steps: a handler may raise, and it may call
-    /// this package.
-    pub fn block_on<F>(&mut self, py: Python<'_>, future: F) -> PyResult<F::Output>
+    /// this package. So is the closing of the client.
+    pub fn block_on<F>(&mut self, py: Python<'_>, server: &Server, future: F) -> PyResult<F::Output>
     where
         F: Future + Send,
         F::Output: Send,
@@ -105,7 +107,8 @@ impl RuntimeGuard {
             if let Some(output) = step {
                 return Ok(output);
             }
-            if let Err(interrupt) = py.check_signals() {
+            let checked = py.check_signals().and_then(|()| errors::check_open(server));
+            if let Err(interrupt) = checked {
                 self.discard();
                 return Err(interrupt);
             }

@@ -11,15 +11,19 @@ mod blocking;
 mod completions;
 mod process;
 
+use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
+use futures_util::future::{Either, select};
 use pyo3::prelude::*;
 use pyo3_async_runtimes::get_running_loop;
+use tokio::sync::Notify;
 
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
 use crate::core::transport::pool::{Key, TlsConfigs, Verify};
+use crate::core::transport::server::{Server, Site, Sites};
 use crate::lock::lock;
 
 use super::cached::{self, Interned};
@@ -39,7 +43,10 @@ pub struct Engine {
     runtimes: RuntimePool,
     asyncio: Mutex<Asyncio>,
     queues: Mutex<Queues>,
-    last_host: Mutex<Option<(String, Origin)>>,
+    /// Told when any client is closed.
+    closing: Notify,
+    sites: Sites,
+    last_host: Mutex<Option<(String, Origin, Arc<Site>)>>,
 }
 
 static ENGINE: PerProcess<Engine> = PerProcess::new();
@@ -54,6 +61,8 @@ impl Engine {
             runtimes: RuntimePool::of(process),
             asyncio: Mutex::default(),
             queues: Mutex::default(),
+            closing: Notify::new(),
+            sites: Sites::default(),
             last_host: Mutex::default(),
         })
     }
@@ -64,16 +73,17 @@ impl Engine {
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.
-    pub fn origin(&self, host: &str) -> Result<Origin, InvalidInput> {
+    pub fn origin(&self, host: &str) -> Result<(Origin, Arc<Site>), InvalidInput> {
         let mut last = lock(&self.last_host);
-        if let Some((text, origin)) = &*last
+        if let Some((text, origin, site)) = &*last
             && text == host
         {
-            return Ok(origin.clone());
+            return Ok((origin.clone(), site.clone()));
         }
         let origin = Origin::parse(host)?;
-        *last = Some((host.to_owned(), origin.clone()));
-        Ok(origin)
+        let site = self.sites.of(&origin);
+        *last = Some((host.to_owned(), origin.clone(), site.clone()));
+        Ok((origin, site))
     }
 
     /// A runtime for one blocking call, and the transport in it.
@@ -88,14 +98,46 @@ impl Engine {
         Ok(lock(&self.asyncio).clients.get_or_make(key, &self.tls)?)
     }
 
-    /// Starts a core future in the background. `finish` makes its Python value on the thread of the running loop.
-    pub fn awaitable<F, C>(&'static self, py: Python<'_>, future: F, finish: C) -> PyResult<Awaitable>
+    /// Starts a core future in the background. `finish` makes its Python value on the thread of the running loop; it gets None
+    /// if the client was closed first.
+    pub fn awaitable<F, C>(
+        &'static self,
+        py: Python<'_>,
+        server: &Arc<Server>,
+        future: F,
+        finish: C,
+    ) -> PyResult<Awaitable>
     where
         F: Future + Send + 'static,
         F::Output: Send,
-        C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
+        C: FnOnce(Python<'_>, Option<F::Output>) -> PyResult<Py<PyAny>> + Send + 'static,
     {
+        let server = server.clone();
+        let future = async move {
+            match select(pin!(future), pin!(self.closed(&server))).await {
+                Either::Left((output, _)) => Some(output),
+                Either::Right(_) => None,
+            }
+        };
         awaitable::start(py, &self.asyncio, &self.queues, future, finish)
+    }
+
+    async fn closed(&self, server: &Server) {
+        loop {
+            let closing = self.closing.notified();
+            if server.is_closed() {
+                return;
+            }
+            closing.await;
+        }
+    }
+
+    /// Ends what a client asks in the background.
+    pub fn close(server: &Server) {
+        server.close();
+        if let Some(engine) = ENGINE.get() {
+            engine.closing.notify_waiters();
+        }
     }
 
     /// Runs a core future in the background and tells nobody. After the exit has begun there is nothing to run for.

@@ -9,12 +9,15 @@ use std::thread;
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{self, StreamExt};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::status::{self, Status};
+use crate::core::failure::Failure;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Server, Transport};
+use crate::core::transport::call::About;
+use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::server::Server;
 
 /// One thread keeps a core busy with some 50,000 statuses a second. Beyond this many threads, the server is what takes the
 /// time.
@@ -43,6 +46,10 @@ pub struct Batch<'a> {
     next: AtomicUsize,
     stop_at_failure: bool,
     is_stopped: watch::Sender<bool>,
+    /// Lets one request ahead until the credentials are proved: many wrong ones at once lock an account.
+    ahead: Semaphore,
+    /// The 401 that ended the batch.
+    refused: OnceLock<Failure>,
 }
 
 impl<'a> Batch<'a> {
@@ -56,6 +63,8 @@ impl<'a> Batch<'a> {
             next: AtomicUsize::new(0),
             stop_at_failure,
             is_stopped: watch::Sender::new(false),
+            ahead: Semaphore::new(1),
+            refused: OnceLock::new(),
         }
     }
 
@@ -78,7 +87,20 @@ impl<'a> Batch<'a> {
         let (Some(operation), Some(result)) = (self.operations.get(place), self.results.get(place)) else {
             return false;
         };
+        let ahead = if self.server.is_proved() { None } else { self.ahead.acquire().await.ok() };
+        if self.is_stopped() {
+            return false;
+        }
+        // The one ahead has proved them meanwhile, so the next need not wait for this one.
+        let ahead = ahead.filter(|_| !self.server.is_proved());
         let asked = transport.ask(self.server, status::call(operation)).await;
+        if let Err(failure) = &asked.outcome
+            && failure.is_unauthorized()
+        {
+            let _ = self.refused.set(failure.clone());
+            self.stop();
+        }
+        drop(ahead);
         result.get_or_init(|| asked).outcome.is_err()
     }
 
@@ -91,8 +113,15 @@ impl<'a> Batch<'a> {
         *self.is_stopped.borrow()
     }
 
-    /// The results, in the order of the operations.
+    /// The results, in the order of the operations. A 401 of one operation is the result of all that have none.
     pub fn results(self) -> impl Iterator<Item = Asked<Status>> {
-        self.results.into_iter().filter_map(OnceLock::into_inner)
+        let Self { operations, results, refused, .. } = self;
+        let refused = refused.into_inner();
+        results.into_iter().zip(operations).filter_map(move |(result, operation)| {
+            result.into_inner().or_else(|| {
+                let outcome = Err(refused.clone()?);
+                Some(Asked { about: About::Operation(operation.clone()), outcome, took: None })
+            })
+        })
     }
 }

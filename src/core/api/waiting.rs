@@ -1,19 +1,25 @@
 //! Polling until operations have finished: the schedule, Retry-After, the deadline, what is tolerated and what is not.
 
+use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::Semaphore;
-use tokio::time::Instant;
+use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::{Instant, timeout_at};
 
 use super::status::{self, Status};
 use crate::core::failure::{Cause, Failure};
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Server, Transport};
+use crate::core::transport::call::About;
+use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::server::Server;
+use crate::core::transport::yields;
+use crate::lock::lock;
 
 /// Each pause is this many times the one before.
 const GROWTH: f64 = 1.5;
@@ -42,8 +48,8 @@ pub struct Plan {
 /// What happened in a wait.
 #[derive(Debug)]
 pub enum Event {
-    /// One operation was asked for, `elapsed` after the start.
-    Polled { asked: Asked<Status>, elapsed: Duration, then: Then },
+    /// One operation was asked for, `elapsed` after the start. `failures` counts its failures in a row.
+    Polled { asked: Asked<Status>, elapsed: Duration, failures: u32, then: Then },
     /// The deadline passed; the last event.
     TimedOut { pending: Vec<Pending>, elapsed: Duration },
 }
@@ -65,7 +71,7 @@ pub struct Pending {
     pub operation: PathSegment,
     /// The last good answer.
     pub status: Option<Status>,
-    /// The failure that was tolerated last.
+    /// The last failure since then.
     pub failure: Option<Failure>,
 }
 
@@ -74,6 +80,13 @@ pub struct Waits {
     shared: Arc<Shared>,
     turns: FuturesUnordered<Turn>,
     late: Vec<Pending>,
+    /// The operations in order, and those whose wait is over.
+    operations: Vec<PathSegment>,
+    over: HashSet<PathSegment>,
+    /// After a 401: the operations that share it, the last one first.
+    refused: Option<(Failure, Vec<PathSegment>)>,
+    /// When the caller was given the last event.
+    left: Instant,
 }
 
 /// A pause and a poll. The result is None if the deadline passed before the poll.
@@ -84,23 +97,51 @@ struct Shared {
     server: Arc<Server>,
     plan: Plan,
     started: Instant,
+    /// One permit until the credentials are proved, then as many as `concurrency`: many wrong ones at once lock an account.
     polls: Semaphore,
+    is_open: AtomicBool,
+    /// Good answers so far, of all operations.
+    answers: AtomicU64,
+    /// When the last polls must be done. Set by the first of them: a process that was stopped finds its deadline long past.
+    end: Mutex<Option<Instant>>,
 }
 
 impl Waits {
     pub fn new(transport: Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> Self {
-        let polls = Semaphore::new(plan.concurrency.min(Semaphore::MAX_PERMITS));
-        let shared = Arc::new(Shared { transport, server, plan, started: Instant::now(), polls });
+        let shared = Arc::new(Shared {
+            transport,
+            server,
+            plan,
+            started: Instant::now(),
+            polls: Semaphore::new(1),
+            is_open: AtomicBool::new(false),
+            answers: AtomicU64::new(0),
+            end: Mutex::default(),
+        });
         let turns = FuturesUnordered::new();
-        for operation in operations {
-            turns.push(Wait::new(operation, &shared).turn(shared.clone()));
+        for operation in &operations {
+            turns.push(Wait::new(operation.clone(), &shared).turn(shared.clone()));
         }
-        Self { shared, turns, late: Vec::new() }
+        let (left, over) = (shared.started, HashSet::new());
+        Self { shared, turns, late: Vec::new(), operations, over, refused: None, left }
     }
 
     /// The next event; None when every wait is over. Safe to drop and call again.
     pub async fn next(&mut self) -> Option<Event> {
+        self.shared.excuse(self.left.elapsed());
+        let event = self.event().await;
+        self.left = Instant::now();
+        event
+    }
+
+    async fn event(&mut self) -> Option<Event> {
         loop {
+            if let Some((failure, left)) = &mut self.refused {
+                let about = About::Operation(left.pop()?);
+                let asked = Asked { about, outcome: Err(failure.clone()), took: None };
+                let elapsed = self.shared.started.elapsed();
+                return Some(Event::Polled { asked, elapsed, failures: 1, then: Then::Over });
+            }
             let Some((wait, polled)) = self.turns.next().await else {
                 let pending = std::mem::take(&mut self.late);
                 let elapsed = self.shared.started.elapsed();
@@ -110,11 +151,30 @@ impl Waits {
                 self.late.push(wait.pending);
                 continue;
             };
-            if then != Then::Over {
+            let failures = wait.failures;
+            if then == Then::Over {
+                self.over.insert(wait.pending.operation);
+            } else {
                 self.turns.push(wait.turn(self.shared.clone()));
             }
-            return Some(Event::Polled { asked, elapsed: self.shared.started.elapsed(), then });
+            if let Err(failure) = &asked.outcome
+                && failure.is_unauthorized()
+            {
+                self.refuse(failure.clone());
+                yields::let_connections_close().await;
+            }
+            return Some(Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures, then });
         }
+    }
+
+    /// Ends all waits with a 401 that one of them got.
+    fn refuse(&mut self, failure: Failure) {
+        self.turns.clear();
+        self.late.clear();
+        let mut left = std::mem::take(&mut self.operations);
+        left.retain(|operation| !self.over.contains(operation));
+        left.reverse();
+        self.refused = Some((failure, left));
     }
 }
 
@@ -130,13 +190,15 @@ struct Wait {
     pause: Duration,
     due: Instant,
     failures: u32,
+    /// Good answers of all operations when this one failed last.
+    answers: u64,
     was_last: bool,
 }
 
 impl Wait {
     fn new(operation: PathSegment, shared: &Shared) -> Self {
         let pending = Pending { operation, status: None, failure: None };
-        Self { pending, pause: shared.plan.interval, due: shared.started, failures: 0, was_last: false }
+        Self { pending, pause: shared.plan.interval, due: shared.started, failures: 0, answers: 0, was_last: false }
     }
 
     fn turn(mut self, shared: Arc<Shared>) -> Turn {
@@ -151,23 +213,29 @@ impl Wait {
             return None;
         }
         tokio::time::sleep_until(self.due).await;
-        // Never closed, so a permit always comes.
-        let permit = shared.polls.acquire().await;
+        let begin = Instant::from_std(shared.server.site.reserve());
+        tokio::time::sleep_until(shared.before_deadline(begin)).await;
+        let permit = shared.permit().await?;
         let now = Instant::now();
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
         let call = status::call(&self.pending.operation);
         // Boxed: an exchange is five times the size of a pause, and most operations are in a pause.
         let asked = Box::pin(shared.transport.ask_within(limit, &shared.server, call)).await;
+        if shared.server.is_proved() {
+            shared.open();
+        }
         drop(permit);
         let then = match &asked.outcome {
             Ok(status) => self.answered(shared, status),
-            Err(failure) => self.failed(shared, failure),
+            Err(failure) => self.failed(shared, failure, now.elapsed() > limit + OVERRUN),
         };
         Some((asked, then))
     }
 
     fn answered(&mut self, shared: &Shared, status: &Status) -> Then {
+        shared.answers.fetch_add(1, Ordering::Relaxed);
+        shared.server.site.ease();
         self.failures = 0;
         self.pending.failure = None;
         if status.finished {
@@ -178,17 +246,33 @@ impl Wait {
         Then::PollAgain
     }
 
-    fn failed(&mut self, shared: &Shared, failure: &Failure) -> Then {
-        if matches!(failure, Failure::Timeout { limit } if *limit < shared.server.request_timeout) {
+    /// `was_stopped`: the poll took longer than it may, since the process was stopped.
+    fn failed(&mut self, shared: &Shared, failure: &Failure, was_stopped: bool) -> Then {
+        let is_cut_off = matches!(failure, Failure::Timeout { limit, .. } if *limit < shared.server.request_timeout);
+        if is_cut_off {
             // The deadline cut the poll off; the server may be well.
-            self.was_last = true;
+            self.was_last = self.was_last || !was_stopped;
+            self.due = Instant::now();
             self.pending.failure = Some(failure.clone());
             return Then::CutOff;
         }
-        if !is_tolerable(failure, self.pending.status.is_some()) {
+        let answers = shared.answers.load(Ordering::Relaxed);
+        if !is_tolerable(failure, answers > 0) {
             return Then::Over;
         }
-        self.failures += 1;
+        let throttled = throttling(failure);
+        if let Some(retry_after) = throttled {
+            shared.server.site.throttle(retry_after, longest(&shared.plan));
+            if answers > self.answers {
+                // Others get answers, so the server is up and this operation's turn comes.
+                self.failures = 0;
+            }
+        }
+        self.answers = answers;
+        // A kept connection that has died in silence is no failure of the server.
+        if !matches!(failure, Failure::Timeout { on_kept: true, .. }) {
+            self.failures += 1;
+        }
         if self.failures > shared.plan.retries {
             return Then::Over;
         }
@@ -208,7 +292,7 @@ impl Wait {
         let now = Instant::now();
         // A server may ask for more time than a clock has.
         let due = now.checked_add(pause).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
-        self.due = shared.deadline().map_or(due, |deadline| due.min(deadline));
+        self.due = shared.before_deadline(due);
     }
 }
 
@@ -222,34 +306,91 @@ impl Shared {
         self.deadline().is_some_and(|deadline| now >= deadline)
     }
 
+    fn before_deadline(&self, moment: Instant) -> Instant {
+        self.deadline().map_or(moment, |deadline| moment.min(deadline))
+    }
+
     /// How long a poll that begins now may take; None if it must not begin.
     fn limit(&self, now: Instant) -> Option<Duration> {
         let request_timeout = self.server.request_timeout;
         match self.deadline() {
             Some(deadline) if self.plan.timeout != Some(Duration::ZERO) => {
-                let end = (now + OVERRUN).clamp(deadline, deadline + OVERRUN);
+                let end = if now < deadline { (now + OVERRUN).max(deadline) } else { self.end(now) };
                 (now < end).then(|| (end - now).min(request_timeout))
             }
             _ => Some(request_timeout),
         }
     }
+
+    /// When the last polls must be done, found at a moment after the deadline.
+    fn end(&self, now: Instant) -> Instant {
+        *lock(&self.end).get_or_insert(now + OVERRUN)
+    }
+
+    /// Does not count against the last polls the time in which the caller did something else.
+    fn excuse(&self, absence: Duration) {
+        if let Some(end) = &mut *lock(&self.end) {
+            *end += absence;
+        }
+    }
+
+    /// Waits for a permit to poll; None if there is none in time.
+    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
+        if self.server.is_proved() {
+            self.open();
+        }
+        let deadline = self.deadline().filter(|_| self.plan.timeout != Some(Duration::ZERO));
+        let Some(mut end) = deadline else { return self.polls.acquire().await.ok() };
+        loop {
+            if let Ok(permit) = timeout_at(end, self.polls.acquire()).await {
+                return permit.ok();
+            }
+            let now = Instant::now();
+            end = self.end(now);
+            if end <= now {
+                return None;
+            }
+        }
+    }
+
+    /// Lets as many polls as wanted go ahead, once the credentials are proved.
+    fn open(&self) {
+        if !self.is_open.swap(true, Ordering::AcqRel) {
+            let permits = self.plan.concurrency.min(Semaphore::MAX_PERMITS);
+            self.polls.add_permits(permits.saturating_sub(1));
+        }
+    }
 }
 
-/// Whether polling goes on after a failure. Before the first good answer, a name, a port or a protocol is more likely wrong
-/// than down.
+/// The pause that a throttling server asks for, if it does; None for other failures.
+fn throttling(failure: &Failure) -> Option<Option<Duration>> {
+    match failure {
+        Failure::Http(failure) if matches!(failure.http_status, 429 | 503) => Some(failure.retry_after),
+        _ => None,
+    }
+}
+
+/// Whether polling goes on after a failure. Before the first good answer, a name or a protocol is more likely wrong than
+/// down.
 fn is_tolerable(failure: &Failure, answered: bool) -> bool {
     match failure {
         Failure::Http(failure) => matches!(failure.http_status, 408 | 429 | 500 | 502 | 503 | 504),
-        Failure::Timeout { .. } | Failure::Transport { cause: Cause::Cut, .. } => true,
-        Failure::Transport { cause: Cause::Resolve | Cause::Connect | Cause::Tls, .. } => answered,
+        // A server that restarts is the commonest trouble of a wait.
+        Failure::Timeout { .. } | Failure::Transport { cause: Cause::Cut | Cause::Connect, .. } => true,
+        Failure::Transport { cause: Cause::Resolve | Cause::Tls, .. } => answered,
         Failure::Transport { cause: Cause::Certificate, .. } | Failure::BadAnswer { .. } | Failure::Uncertain(_) => {
             false
         }
     }
 }
 
+/// The longest pause of a schedule.
+fn longest(plan: &Plan) -> Duration {
+    plan.max_interval.max(plan.interval)
+}
+
 fn grown(pause: Duration, plan: &Plan) -> Duration {
-    let limit = plan.max_interval.max(plan.interval);
+    let limit = longest(plan);
     // Compared as floats: the product may be more than a Duration holds.
     if pause.as_secs_f64() * GROWTH >= limit.as_secs_f64() { limit } else { pause.mul_f64(GROWTH) }
 }
@@ -305,11 +446,11 @@ mod tests {
             assert!(!is_tolerable(&http(status), true), "{status}");
         }
         let transport = |cause| Failure::Transport { cause, text: String::new() };
-        for cause in [Cause::Resolve, Cause::Connect, Cause::Tls] {
+        for cause in [Cause::Resolve, Cause::Tls] {
             assert!(!is_tolerable(&transport(cause), false) && is_tolerable(&transport(cause), true), "{cause:?}");
         }
-        assert!(is_tolerable(&transport(Cause::Cut), false));
-        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN }, false));
+        assert!(is_tolerable(&transport(Cause::Cut), false) && is_tolerable(&transport(Cause::Connect), false));
+        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false }, false));
         assert!(!is_tolerable(&transport(Cause::Certificate), true));
         assert!(!is_tolerable(&Failure::BadAnswer { text: String::new() }, true));
     }

@@ -5,6 +5,7 @@ use std::io;
 
 use rustls::{AlertDescription, Error as TlsError};
 
+use super::resolver::Unresolved;
 use super::tls;
 use crate::core::failure::{Cause, Failure};
 use crate::core::text;
@@ -27,6 +28,13 @@ pub fn is_cut(error: &reqwest::Error) -> bool {
         }
         link.downcast_ref::<io::Error>().is_some_and(is_end)
     })
+}
+
+/// Whether a kept connection turned out to be dead: the network has lost it in silence.
+pub fn is_dead(error: &reqwest::Error) -> bool {
+    use io::ErrorKind::{HostUnreachable, NetworkUnreachable, TimedOut};
+    let is_lost = |error: &io::Error| matches!(error.kind(), HostUnreachable | NetworkUnreachable | TimedOut);
+    chain(error).any(|link| link.downcast_ref::<io::Error>().is_some_and(is_lost))
 }
 
 fn is_end(error: &io::Error) -> bool {
@@ -70,7 +78,7 @@ fn cause(error: &reqwest::Error) -> Cause {
             Some(_) | None => {}
         }
     }
-    if error.is_dns() {
+    if chain(error).any(|link| link.is::<Unresolved>()) {
         Cause::Resolve
     } else if error.is_connect() && !is_cut(error) {
         Cause::Connect

@@ -1,9 +1,10 @@
 //! One call sent and its answer read: the exact request, its limits, the silent reconnect.
 
-use std::cell::Cell;
-use std::sync::Arc;
+use std::pin::pin;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::future::{Either, select};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
     RETRY_AFTER,
@@ -15,67 +16,65 @@ use tower::util::MapFutureLayer;
 use super::answer::{self, BODY_LIMIT};
 use super::call::{About, Call};
 use super::cause;
+use super::progress::{self, Connection};
 use super::proxy::{Proxies, Route, Variables};
+use super::resolver::Resolver;
+use super::server::Server;
 use super::yields;
-use crate::core::credentials::Credentials;
 use crate::core::failure::{Cause, Failure, HttpFailure};
 use crate::core::origin::Origin;
 use crate::core::text;
+use crate::lock::lock;
 
 const JSON: &str = "application/json";
 
-/// The server, who asks, and how long one exchange may last.
-#[derive(Debug)]
-pub struct Server {
-    pub origin: Origin,
-    pub credentials: Credentials,
-    pub request_timeout: Duration,
-}
-
-/// A call that was made: what it was about, how it ended, how long it took.
+/// What came of a call: what it was about, how it ended, how long it took.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Asked<T> {
     pub about: About,
     pub outcome: Result<T, Failure>,
-    pub took: Duration,
+    /// None if nothing was sent, since the failure of another call was enough.
+    pub took: Option<Duration>,
 }
 
-tokio::task_local! {
-    /// The new connection of the exchange under way.
-    static CONNECTION: Cell<Connection>;
-}
+/// How long the first address of a name may take until the next one is tried; half of what is left, if that is less.
+const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Connection {
-    /// None was made to its end: the request takes a kept connection, or none yet.
-    None,
-    Failed,
-    /// It stands, so the request may have been sent.
-    Opened,
-}
+/// Idle connections that are kept to a server after a burst: as many as a batch uses by default.
+const MAX_IDLE_CONNECTIONS: usize = 16;
 
 /// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    client: Client,
+    pooled: Arc<Mutex<Pooled>>,
     tls: ClientConfig,
     proxies: Arc<Proxies>,
+}
+
+#[derive(Debug)]
+struct Pooled {
+    client: Client,
+    made: Instant,
 }
 
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
         let proxies = Arc::new(Proxies::new(variables));
-        let client = builder(tls.clone(), &proxies).build()?;
-        Ok(Self { client, tls, proxies })
+        let pooled = Pooled { client: pooling(&tls, &proxies)?, made: Instant::now() };
+        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls, proxies })
     }
 
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
     /// its outcome uncertain, and hyper-util sends again on another (its `retry_canceled_requests`).
-    fn client<T>(&self, call: &Call<T>) -> Result<Client, reqwest::Error> {
-        if call.is_repeatable() {
-            return Ok(self.client.clone());
+    fn client<T>(&self, server: &Server, call: &Call<T>) -> Result<Client, reqwest::Error> {
+        if !call.is_repeatable() {
+            return builder(&self.tls, &self.proxies).pool_max_idle_per_host(0).build();
         }
-        builder(self.tls.clone(), &self.proxies).pool_max_idle_per_host(0).build()
+        let mut pooled = lock(&self.pooled);
+        if !server.site.trusts_connections_since(pooled.made) {
+            *pooled = Pooled { client: pooling(&self.tls, &self.proxies)?, made: Instant::now() };
+        }
+        Ok(pooled.client.clone())
     }
 
     /// Makes a call within the server's own limit.
@@ -87,7 +86,12 @@ impl Transport {
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>) -> Asked<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
-        Asked { about: call.about, outcome, took: started.elapsed() }
+        match &outcome {
+            Ok(_) => server.prove(),
+            Err(Failure::Http(failure)) if failure.http_status != 401 => server.prove(),
+            Err(_) => {}
+        }
+        Asked { about: call.about, outcome, took: Some(started.elapsed()) }
     }
 
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
@@ -96,13 +100,14 @@ impl Transport {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
-        let client = self.client(call).map_err(|error| cause::failure(&error))?;
-        let exchange = async {
-            let sent = tokio::time::timeout(limit, send(&client, server, call)).await;
-            (sent.unwrap_or(Err(Failure::Timeout { limit })), CONNECTION.with(Cell::get))
-        };
-        let (outcome, connection) = CONNECTION.scope(Cell::new(Connection::None), exchange).await;
-        drop(client);
+        let (outcome, connection) = progress::watch(self.within(limit, server, call)).await;
+        let outcome = outcome.unwrap_or_else(|| {
+            let on_kept = connection == Connection::Kept;
+            if on_kept {
+                server.site.distrust_connections();
+            }
+            Err(Failure::Timeout { limit, on_kept })
+        });
         if outcome.is_err() || !call.is_repeatable() {
             yields::let_connections_close().await;
         }
@@ -111,25 +116,63 @@ impl Transport {
             if may_have_arrived && !is_refusal(&failure) { Failure::Uncertain(Box::new(failure)) } else { failure }
         })
     }
+
+    /// The outcome within a limit. A process that was stopped meanwhile finds the limit passed and the answer waiting, so
+    /// connections are read once more.
+    async fn within<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Option<Result<T, Failure>> {
+        let end = Instant::now() + limit;
+        let mut sent = pin!(self.send(end, server, call));
+        match select(sent.as_mut(), pin!(tokio::time::sleep(limit))).await {
+            Either::Left((outcome, _)) => Some(outcome),
+            Either::Right(_) => match select(sent, pin!(yields::let_connections_read())).await {
+                Either::Left((outcome, _)) => Some(outcome),
+                Either::Right(_) => None,
+            },
+        }
+    }
+
+    async fn send<T>(&self, end: Instant, server: &Server, call: &Call<T>) -> Result<T, Failure> {
+        loop {
+            let client = self.client(server, call).map_err(|error| cause::failure(&error))?;
+            let Some(answer) = connected(client.execute(request(server, call)), end).await else { continue };
+            let is_kept = matches!(progress::connection(), Connection::Kept | Connection::Opening);
+            match answer {
+                Ok(response) => return read(response, server, call).await,
+                // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
+                Err(error) if is_kept && call.is_repeatable() && cause::is_cut(&error) => {}
+                Err(error) if is_kept && call.is_repeatable() && cause::is_dead(&error) => {
+                    server.site.distrust_connections();
+                }
+                Err(error) => return Err(cause::failure(&error)),
+            }
+        }
+    }
 }
 
-fn builder(tls: ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {
+/// Waits for an answer; None where the next address of the name is to be tried.
+async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
+    let patience = (end.saturating_duration_since(Instant::now()) / 2).min(ADDRESS_TIMEOUT);
+    let mut answer = pin!(answer);
+    match select(answer.as_mut(), pin!(tokio::time::sleep(patience))).await {
+        Either::Left((output, _)) => Some(output),
+        Either::Right(_) if progress::next_attempt() => None,
+        Either::Right(_) => Some(answer.await),
+    }
+}
+
+fn pooling(tls: &ClientConfig, proxies: &Arc<Proxies>) -> Result<Client, reqwest::Error> {
+    builder(tls, proxies).pool_max_idle_per_host(MAX_IDLE_CONNECTIONS).build()
+}
+
+fn builder(tls: &ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {
     let builder = Client::builder()
-        .tls_backend_preconfigured(tls)
+        .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
         .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
-        .connector_layer(MapFutureLayer::new(watched));
+        .dns_resolver(Arc::new(Resolver))
+        .connector_layer(MapFutureLayer::new(progress::connecting));
     proxies.apply(builder)
-}
-
-/// Tells the exchange under way how the making of its connection ended.
-async fn watched<C, E>(connecting: impl Future<Output = Result<C, E>>) -> Result<C, E> {
-    let made = connecting.await;
-    let state = if made.is_ok() { Connection::Opened } else { Connection::Failed };
-    // Not in scope: an idle connection won, and this one goes to the pool.
-    let _ = CONNECTION.try_with(|connection| connection.set(state));
-    made
 }
 
 /// Whether a failure on an open connection proves that the server did not act on the request.
@@ -148,19 +191,6 @@ fn name_proxy(failure: Failure, route: &Route) -> Failure {
             Failure::Transport { cause, text: format!("through the proxy {}: {text}", hop.authority) }
         }
         (failure, _) => failure,
-    }
-}
-
-async fn send<T>(client: &Client, server: &Server, call: &Call<T>) -> Result<T, Failure> {
-    loop {
-        let answer = client.execute(request(server, call)).await;
-        match (answer, CONNECTION.with(Cell::get)) {
-            (Ok(response), _) => return read(response, server, call).await,
-            // The server has closed a kept connection. Terminates: each turn consumes one of them, and a failure on a new
-            // one is returned.
-            (Err(error), Connection::None) if call.is_repeatable() && cause::is_cut(&error) => {}
-            (Err(error), _) => return Err(cause::failure(&error)),
-        }
     }
 }
 

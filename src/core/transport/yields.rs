@@ -27,6 +27,13 @@ pub async fn let_connections_close() {
     }
 }
 
+/// Lets the connection of the request under way read what has arrived, when its limit is found to have passed.
+pub async fn let_connections_read() {
+    for _ in 0..UNTIL_CLOSED {
+        yield_and_wake().await;
+    }
+}
+
 /// Lets connections read what arrived since this runtime was last driven, before any limit is held against them.
 pub async fn poll_idle_connections(connections: usize) {
     let yields = connections.saturating_mul(FOR_EACH_CONNECTION).saturating_add(FOR_THE_RUNTIME);

@@ -1,0 +1,185 @@
+//! The server of a call: where it is, who asks, and what the process has learnt of it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use crate::core::credentials::Credentials;
+use crate::core::origin::Origin;
+use crate::lock::lock;
+
+/// The server, who asks, and how long one exchange may last. Clients and forked children share it, so that what changes is
+/// atomic: a fork must find no lock held.
+#[derive(Debug)]
+pub struct Server {
+    pub origin: Origin,
+    pub credentials: Credentials,
+    pub request_timeout: Duration,
+    pub site: Arc<Site>,
+    is_proved: AtomicBool,
+    is_closed: AtomicBool,
+}
+
+impl Server {
+    pub fn new(origin: Origin, credentials: Credentials, request_timeout: Duration, site: Arc<Site>) -> Self {
+        let (is_proved, is_closed) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { origin, credentials, request_timeout, site, is_proved, is_closed }
+    }
+
+    /// Whether the server has accepted the credentials: it has given an answer other than 401.
+    pub fn is_proved(&self) -> bool {
+        self.is_proved.load(Ordering::Relaxed)
+    }
+
+    pub fn prove(&self) {
+        self.is_proved.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the client is closed; its calls and waits end then.
+    pub fn is_closed(&self) -> bool {
+        self.is_closed.load(Ordering::Relaxed)
+    }
+
+    pub fn close(&self) {
+        self.is_closed.store(true, Ordering::Relaxed);
+    }
+}
+
+/// The first pause between two polls of a throttled server: shorter ones have no effect; otherwise arbitrary.
+const SHORTEST: Duration = Duration::from_millis(50);
+
+/// What a process has learnt of an origin. All its clients of that origin share it.
+#[derive(Debug)]
+pub struct Site {
+    /// The times below are nanoseconds from here.
+    born: Instant,
+    /// Pause between two polls of all waits together, in nanoseconds; 0 if the server does not throttle.
+    pause: AtomicU64,
+    /// When the next poll may begin.
+    next: AtomicU64,
+    /// Connections that are older may be dead.
+    distrusted: AtomicU64,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        let [pause, next, distrusted] = [const { AtomicU64::new(0) }; 3];
+        Self { born: Instant::now(), pause, next, distrusted }
+    }
+}
+
+impl Site {
+    fn nanoseconds(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    /// The server has answered 429 or 503: polls get twice as rare, and pause for as long as it asks. Nothing pauses for
+    /// longer than `longest`.
+    pub fn throttle(&self, retry_after: Option<Duration>, longest: Duration) {
+        let slower = |pause: u64| Some(pause.saturating_mul(2).max(nanos(SHORTEST)).min(nanos(longest)));
+        let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
+        if let Some(delay) = retry_after {
+            self.next.fetch_max(self.nanoseconds(Instant::now() + delay.min(longest)), Ordering::AcqRel);
+        }
+    }
+
+    /// The server has answered: polls get more frequent again, by a tenth.
+    pub fn ease(&self) {
+        let faster = |pause: u64| {
+            let faster = pause - pause / 10;
+            (pause > 0).then_some(if faster < nanos(SHORTEST) { 0 } else { faster })
+        };
+        let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, faster);
+    }
+
+    /// Reserves the moment at which a poll may begin.
+    pub fn reserve(&self) -> Instant {
+        let now = Instant::now();
+        let now_nanoseconds = self.nanoseconds(now);
+        let pause = self.pause.load(Ordering::Acquire);
+        if pause == 0 && self.next.load(Ordering::Acquire) <= now_nanoseconds {
+            return now;
+        }
+        let after = |next: u64| Some(next.max(now_nanoseconds).saturating_add(pause));
+        let begin = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
+        let begin = begin.unwrap_or_else(|next| next).max(now_nanoseconds);
+        now + Duration::from_nanos(begin - now_nanoseconds)
+    }
+
+    /// A kept connection was silent until a time-out: those that are as old may be dead too.
+    pub fn distrust_connections(&self) {
+        self.distrusted.fetch_max(self.nanoseconds(Instant::now()), Ordering::AcqRel);
+    }
+
+    /// Whether connections may be used that were made after that moment.
+    pub fn trusts_connections_since(&self, moment: Instant) -> bool {
+        self.nanoseconds(moment) >= self.distrusted.load(Ordering::Acquire)
+    }
+}
+
+fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Sites that are kept; bounds memory, otherwise arbitrary.
+const MAX_SITES: usize = 256;
+
+/// The sites of a process.
+#[derive(Default)]
+pub struct Sites(Mutex<Vec<(Origin, Arc<Site>)>>);
+
+impl Sites {
+    pub fn of(&self, origin: &Origin) -> Arc<Site> {
+        let mut known = lock(&self.0);
+        if let Some((_, site)) = known.iter().find(|(known, _)| known == origin) {
+            return site.clone();
+        }
+        if known.len() >= MAX_SITES {
+            known.remove(0);
+        }
+        let site = Arc::new(Site::default());
+        known.push((origin.clone(), site.clone()));
+        site
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LONGEST: Duration = Duration::from_secs(10);
+
+    #[test]
+    fn a_throttled_server_is_asked_more_rarely_and_recovers() {
+        let site = Site::default();
+        let now = Instant::now();
+        assert!(site.reserve() - now < Duration::from_millis(10));
+        (0..4).for_each(|_| site.throttle(None, LONGEST));
+        let begins: Vec<Duration> = (0..5).map(|_| site.reserve() - now).collect();
+        assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == SHORTEST * 8), "{begins:?}");
+        (0..100).for_each(|_| site.throttle(None, LONGEST));
+        assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
+        (0..100).for_each(|_| site.ease());
+        assert_eq!(site.pause.load(Ordering::Relaxed), 0);
+    }
+
+    #[test]
+    fn a_pause_that_the_server_asks_for_is_for_all_and_bounded() {
+        let site = Site::default();
+        let now = Instant::now();
+        site.throttle(Some(Duration::from_secs(3)), LONGEST);
+        assert!(site.reserve() - now >= Duration::from_secs(3));
+        site.throttle(Some(Duration::from_secs(3600)), LONGEST);
+        assert!(site.reserve() - now <= LONGEST + Duration::from_secs(1));
+    }
+
+    #[test]
+    fn distrusts_what_is_older() {
+        let site = Site::default();
+        let before = Instant::now();
+        assert!(site.trusts_connections_since(before));
+        site.distrust_connections();
+        assert!(!site.trusts_connections_since(before));
+        assert!(site.trusts_connections_since(Instant::now()));
+    }
+}
