@@ -89,8 +89,9 @@ def test_the_readmes_exit_codes_are_those_of_help() -> None:
 
 
 def test_the_readme_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main(["wait", "--help"])
+    for command in ("start", "clone", "status", "wait"):
+        with pytest.raises(SystemExit):
+            cli.main([command, "--help"])
     section = README.partition("## The command line")[2].partition("\n## ")[0]
     named = set(re.findall(r"(?<![\w-])--[a-z-]+", section))
     assert named

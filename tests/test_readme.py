@@ -67,22 +67,26 @@ def test_python_blocks(server: PracticeServer, scheduler: str) -> None:
     assert names["waited"] == [{"finished": True}] * len(names["ids"])
 
 
-def test_console_blocks(server: PracticeServer) -> None:
+def test_console_blocks(server: PracticeServer, tmp_path: Path) -> None:
+    (tmp_path / "search.json").write_text('{"name": "CPU"}')
+    (tmp_path / "bulk.json").write_text('[{"modify": {"owner": "1"}}]')
     lines = [line for language, text in BLOCKS if language == "console" for line in text.splitlines()]
     commands = [line[2:].split() for line in lines if line.startswith("$ ")]
-    assert {command[1] for command in commands} == {"status", "wait"}
+    assert {command[1] for command in commands} == {"start", "clone", "status", "wait"}
     environment = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": "password"}
     for program, *words in commands:
         assert program == "saymon-bulk"
         done = subprocess.run(
             [Path(sys.executable).with_name(program), *words],
+            cwd=tmp_path,
             env={**os.environ, **environment},
             capture_output=True,
             text=True,
             timeout=30,
             check=False,
         )
-        assert re.fullmatch(r"\S+ (finished|running)\n", done.stdout), done.stderr
+        shape = r"\S+\n" if words[0] == "start" else r"\S+ (finished|running)\n"
+        assert re.fullmatch(shape, done.stdout), done.stderr
 
 
 def test_the_commands_it_names_are_in_the_makefile() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Mapping
 from math import isfinite
@@ -43,18 +42,30 @@ class Interruptible:
 
 def body(search: object, bulk: object, every_object: object) -> bytes:
     """The JSON body of `POST /node/api/bulk/objects`."""
+    return joined(criteria(search, every_object), changes(bulk))
+
+
+def joined(criteria: bytes, changes: bytes) -> bytes:
+    return b'{"search":' + criteria + b',"bulk":' + changes + b"}"
+
+
+def criteria(search: object, every_object: object) -> bytes:
     if not isinstance(every_object, bool):
         raise TypeError(f"every_object must be a bool, not {type(every_object).__name__}")
     if not isinstance(search, Mapping):
         raise TypeError(f"search must be a mapping, not {type(search).__name__}")
-    if not isinstance(bulk, (list, tuple)):
-        raise TypeError(f"bulk must be a list or a tuple of mappings, not {type(bulk).__name__}")
     if search and every_object:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
     if not search and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
     if search and set(search) <= _BODY:
         raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, search))}")
+    return _json("search", search)
+
+
+def changes(bulk: object) -> bytes:
+    if not isinstance(bulk, (list, tuple)):
+        raise TypeError(f"bulk must be a list or a tuple of mappings, not {type(bulk).__name__}")
     if not bulk:
         raise ValueError("bulk must not be empty")
     for place, change in enumerate(bulk):
@@ -62,10 +73,12 @@ def body(search: object, bulk: object, every_object: object) -> bytes:
             raise TypeError(f"bulk[{place}] must be a mapping, not {type(change).__name__}")
         if not change:
             raise ValueError(f"bulk[{place}] must not be empty")
-    return b'{"search":' + _json("search", search) + b',"bulk":' + _json("bulk", bulk) + b"}"
+    return _json("bulk", bulk)
 
 
 def _json(argument: str, value: object) -> bytes:
+    import json  # which a clone does without
+
     try:
         _check(argument, value, ())
         text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=dict)

@@ -1,4 +1,4 @@
-"""The command line: `saymon-bulk status ID...` and `saymon-bulk wait ID...`.
+"""The command line: `saymon-bulk start`, `clone`, `status` and `wait`.
 
 Results go to stdout, everything else to stderr. What only some commands need is imported where they need it: in a
 shell's loop, most of the time goes into the start.
@@ -11,34 +11,44 @@ import os
 import sys
 
 from ._client import INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, TIMEOUT, Client
-from ._core import __version__
+from ._core import __version__, _checked_id
 from ._progress import progress
-from .errors import AuthError, HTTPStatusError, SaymonError, WaitTimeoutError
+from .errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutError
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from typing import Any, TextIO
 
-    from ._types import BulkStatus
+    from ._types import BulkStart, BulkStatus, OnPoll
 
 __all__ = ["main"]
 
-FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING = 0, 1, 2, 4, 8
+FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING, UNCERTAIN = 0, 1, 2, 4, 8, 9
 BY_SIGNAL = 128  # plus the signal's number, as shells count
+
+WAITING = {"timeout": TIMEOUT, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
 
 EPILOG = """\
 T is a time: 90 (seconds), 90s, 5m, 1.5h.
 
-The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from
-netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the terminal.
+The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD,
+else from netrc (the file that NETRC names, or ~/.netrc), else it is asked for
+on the terminal.
 
-Exit codes: 0 all finished, 1 an error, 2 wrong usage, 4 not authorised, 8 not finished
-yet; where several apply, 4 goes before 1 and 1 before 8. 130 interrupted (Ctrl-C),
-143 terminated, 141 nobody reads the output. The operations go on, on the server.
+Exit codes; where several apply, 4 goes before 1 and 1 before 8:
+  0    all finished; without --wait, started
+  1    an error; without --wait, not started
+  2    wrong usage
+  4    not authorised
+  8    not finished yet
+  9    perhaps started: look at the server before you start it again
+  130  interrupted (Ctrl-C); 143 terminated; 141 nobody reads the output
+The operations go on, on the server.
 
-Finished does not mean succeeded: the server tells that an operation has ended, no more.
+Finished does not mean succeeded: the server tells that an operation has ended,
+no more.
 """
 
 
@@ -66,16 +76,133 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _run(argv: Sequence[str] | None) -> int:
     options = _parser().parse_args(argv)
-    options.ids = list(dict.fromkeys(options.ids))
+    for name, default in WAITING.items():
+        if name in options and not options.wait:
+            raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
+        vars(options).setdefault(name, default)
     _catch_sigterm()
     _show_warnings()
     if options.verbose:
         _show_log()
+    if options.command in ("start", "clone"):
+        return _start(options)
+    options.ids = list(dict.fromkeys(options.ids))
     client = _client(options)
     return _status(client, options) if options.command == "status" else _wait(client, options)
 
 
-# The two commands
+# The commands
+
+
+def _start(options: Namespace) -> int:
+    """Start a bulk operation or a clone. Everything is checked before a password is asked for, where possible."""
+    from ._starting import request_id
+
+    terminal = None
+    if options.command == "start":
+        what: Any = _body(options)
+        if options.every_object and not options.yes:
+            terminal = _terminal()
+    else:
+        what = _checked_id(options.object_id)
+    client = _client(options)
+    if options.wait:
+        options.ids = []
+        _outcomes(client, options)  # an interval of 0 is refused now, not after the start
+    if terminal and not _is_meant(terminal, client):
+        _note("not started")
+        return ERROR
+    start: Any = client._start_bulk if options.command == "start" else client._start_clone
+    outcomes: list[BulkStart | SaymonError] = []
+    try:
+        try:
+            # One step of the interpreter: a Ctrl-C that comes with the answer cannot take it away.
+            outcomes.extend(map(start, [what], [request_id()]))
+        except SaymonError as error:
+            outcomes.append(error)
+        return _go_on(outcomes[0], client, options)
+    except BaseException as error:
+        if not outcomes:
+            raise
+        # Nobody may have read the outcome: stdout has failed, or it is the Ctrl-C above.
+        outcome = outcomes[0]
+        _note(outcome if isinstance(outcome, SaymonError) else _started(outcome))
+        if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+            raise
+        _note(error)
+        return _code(outcome) if isinstance(outcome, SaymonError) else UNCERTAIN  # 1 would mean not started
+
+
+def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Namespace) -> int:
+    """Print what came of a start, then wait if that is wanted."""
+    if isinstance(outcome, SaymonError):
+        return _report(None, outcome, options)
+    if (options.wait and not options.quiet) or sys.__stdout__ is None:  # None: closed by the caller
+        _note(_started(outcome))
+    if options.json:
+        import json
+
+        print(json.dumps(outcome), flush=True)
+    elif not options.wait:
+        print(outcome["bulkId"], flush=True)
+    if not options.wait:
+        return FINISHED
+    options.ids = [outcome["bulkId"]]
+    return _wait(client, options)
+
+
+def _started(start: BulkStart) -> str:
+    return f"started bulk operation {start['bulkId']}"
+
+
+def _body(options: Namespace) -> bytes:
+    """The request body that the two files make, checked."""
+    from . import _starting
+    from ._files import encoded
+
+    every_object: bool = options.every_object
+    if options.search is None and not every_object:
+        raise ValueError("no criteria: give --search FILE, or --every-object")
+    if options.yes and not every_object:
+        raise ValueError("--yes goes with --every-object")
+    readers = [f"{name} -" for name in ("search", "bulk") if getattr(options, name) == "-"]
+    readers += ["password-stdin"] if options.password_stdin else []
+    if len(readers) > 1:
+        raise ValueError(f"--{' and --'.join(readers)} exclude each other: stdin can be read once")
+
+    def criteria(search: dict[str, Any]) -> bytes:
+        if search and every_object:
+            raise ValueError("holds criteria, and --every-object goes without")
+        if not search and not every_object:
+            raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
+        return _starting.criteria(search, every_object)
+
+    search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
+    return _starting.joined(search, encoded(options.bulk, list, _starting.changes))
+
+
+def _terminal() -> TextIO:
+    """The terminal, to read an answer from: stdin may hold a file."""
+    if sys.stderr.isatty():
+        try:
+            return open("/dev/tty", errors="replace")
+        except OSError:
+            if sys.stdin.isatty():  # as on Windows
+                return sys.stdin
+    raise ValueError("--every-object asks on the terminal whether it is meant; without a terminal, add --yes")
+
+
+def _is_meant(terminal: TextIO, client: Client) -> bool:
+    question = f'This changes every object of {client.host}. To start, type "yes": '
+    answer = ""
+    try:
+        print(question, end="", file=sys.stderr, flush=True)
+        with terminal:
+            answer = terminal.readline()
+    finally:
+        if not answer:
+            print(file=sys.stderr)  # ends the question's line
+    return answer.strip() == "yes"
 
 
 def _status(client: Client, options: Namespace) -> int:
@@ -99,14 +226,7 @@ def _follow(client: Client, options: Namespace, left: dict[str, None]) -> int:
     codes = []
     bar = progress(len(left), wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
     try:
-        for id, outcome in client.wait_for_bulks(
-            options.ids,
-            timeout=options.timeout,
-            interval=options.interval,
-            max_interval=options.max_interval,
-            on_poll=lambda *_: bar.refresh(),
-            return_exceptions=True,
-        ):
+        for id, outcome in _outcomes(client, options, lambda *_: bar.refresh()):
             bar.clear()
             codes.append(_report(id, outcome, options))
             if not isinstance(outcome, WaitTimeoutError):
@@ -121,15 +241,28 @@ def _follow(client: Client, options: Namespace, left: dict[str, None]) -> int:
     return _worst(codes)
 
 
+def _outcomes(
+    client: Client, options: Namespace, on_poll: OnPoll | None = None
+) -> Iterator[tuple[str, BulkStatus | SaymonError]]:
+    return client.wait_for_bulks(
+        options.ids,
+        timeout=options.timeout,
+        interval=options.interval,
+        max_interval=options.max_interval,
+        on_poll=on_poll,
+        return_exceptions=True,
+    )
+
+
 def _resumption(left: dict[str, None], client: Client, options: Namespace) -> str:
     """The command that waits for what is left: as this one was called, with what it had from the environment spelt out."""
     import shlex
 
     words = [sys.executable, "-m", "saymon_bulk"] if sys.argv[0].endswith("__main__.py") else [sys.argv[0]]
     words += ["wait", "--host", options.host, "--login", client.login]
-    for name, default in vars(_parser().parse_args(["wait", "ID"])).items():
+    for name, default in {**vars(_parser().parse_args(["wait", "ID"])), **WAITING}.items():
         value = getattr(options, name)
-        if value != default and name not in ("ids", "host", "login"):
+        if value != default and name not in ("command", "ids", "host", "login"):
             words.append("--" + name.replace("_", "-"))
             if value is not True:
                 words.append("none" if value is None else f"{value:.15g}" if isinstance(value, float) else value)
@@ -139,25 +272,27 @@ def _resumption(left: dict[str, None], client: Client, options: Namespace) -> st
 # What is printed
 
 
-def _report(id: str, outcome: BulkStatus | SaymonError, options: Namespace) -> int:
-    """Print how it stands with one operation, and return the exit code of that."""
+def _report(id: str | None, outcome: BulkStatus | SaymonError, options: Namespace) -> int:
+    """Print how it stands with one operation, and return the exit code of that; a failed start has no id."""
     if options.json:
         import json
 
         print(json.dumps(_as_object(id, outcome)), flush=True)
     elif not isinstance(outcome, SaymonError):
         print(id, "finished" if outcome["finished"] else "running", flush=True)
-    elif isinstance(outcome, WaitTimeoutError) and outcome.pending.get(id):
+    elif isinstance(outcome, WaitTimeoutError) and id and outcome.pending.get(id):
         print(id, "running", flush=True)
     else:
         _note(outcome)
     return _code(outcome)
 
 
-def _as_object(id: str, outcome: BulkStatus | SaymonError) -> dict[str, object]:
+def _as_object(id: str | None, outcome: BulkStatus | SaymonError) -> dict[str, object]:
     if isinstance(outcome, SaymonError):
-        status_code = outcome.status_code if isinstance(outcome, HTTPStatusError) else None
-        return {"id": id, "error": type(outcome).__name__, "message": str(outcome), "status_code": status_code}
+        status_code = getattr(outcome, "status_code", None)
+        request_id = {"request_id": outcome.request_id} if isinstance(outcome, StartUncertainError) else {}
+        text = {"error": type(outcome).__name__, "message": str(outcome), "status_code": status_code}
+        return {"id": id, **text, **request_id}
     # A field of the server's that is called so too must not say whose line it is.
     return {"id": id, **{name: value for name, value in outcome.items() if name != "id"}}
 
@@ -167,6 +302,8 @@ def _code(outcome: BulkStatus | SaymonError) -> int:
         return NOT_AUTHORISED
     if isinstance(outcome, WaitTimeoutError):
         return RUNNING
+    if isinstance(outcome, StartUncertainError):
+        return UNCERTAIN
     if isinstance(outcome, SaymonError):
         return ERROR
     return FINISHED if outcome["finished"] else RUNNING
@@ -184,6 +321,8 @@ def _interrupted(interrupt: KeyboardInterrupt) -> int:
         signal.signal(number, signal.SIG_DFL)
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
     _note("interrupted" if number == signal.SIGINT else "terminated")
+    for note in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
+        _note(note)
     return BY_SIGNAL + number
 
 
@@ -312,47 +451,82 @@ def _parser() -> ArgumentParser:
 
     # No abbreviations: --password X would be one of --password-stdin, and X an id.
     style: dict[str, Any] = {"epilog": EPILOG, "formatter_class": RawDescriptionHelpFormatter, "allow_abbrev": False}
-    parser = ArgumentParser(prog="saymon-bulk", description="Have SAYMON bulk operations finished?", **style)
+    text = "Start SAYMON bulk operations, and ask whether they have finished."
+    parser = ArgumentParser(prog="saymon-bulk", description=text, **style)
     parser.add_argument("--version", action="version", version=f"saymon-bulk {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True, prog="saymon-bulk")
 
+    text = "Start a bulk operation on the objects that a search finds, and print its id."
+    text += "\nA FILE is JSON in UTF-8; - is stdin."
+    start = commands.add_parser("start", help="start a bulk operation", description=text, **style)
+    add = start.add_argument
+    add("--search", metavar="FILE", help="the criteria, a JSON object")
+    add("--bulk", metavar="FILE", required=True, help="the changes, a JSON list of objects")
+    add("--every-object", action="store_true", help="no criteria: change every object of the installation")
+    add("--yes", action="store_true", help="with --every-object: do not ask whether that is meant")
+    _add_options(start)
+    _add_waiting(start, is_optional=True)
+
+    text = "Start the clone of an object, and print the id of the operation."
+    clone = commands.add_parser("clone", help="start the clone of an object", description=text, **style)
+    clone.add_argument("object_id", metavar="OBJECT_ID", help='its id, or "discovery id:" and its discovery id')
+    _add_options(clone)
+    _add_waiting(clone, is_optional=True)
+
     text = "Ask once, and print for each ID whether it is finished or running."
     status = commands.add_parser("status", help="ask once", description=text, **style)
+    _add_ids(status)
     _add_options(status)
 
     text = "Poll until all have finished, and print each ID when it has."
     wait = commands.add_parser("wait", help="poll until all have finished", description=text, **style)
+    _add_ids(wait)
     _add_options(wait)
-    add = wait.add_argument_group("waiting").add_argument
+    _add_waiting(wait, is_optional=False)
+    return parser
+
+
+def _add_ids(parser: ArgumentParser) -> None:
+    what = "an operation's id, the server's bulkId; a repeated one counts once"
+    parser.add_argument("ids", metavar="ID", nargs="+", help=what)
+
+
+def _add_waiting(parser: ArgumentParser, *, is_optional: bool) -> None:
+    from argparse import SUPPRESS
+
+    add = parser.add_argument_group("waiting").add_argument
+    if is_optional:
+        add("--wait", action="store_true", help="go on as the command wait does; the options below go with it")
+    else:
+        parser.set_defaults(wait=True)
+    # What was not given stays absent, so that it can be told from a default.
     add(
         "--timeout",
         metavar="T",
         type=_seconds_or_none,
-        default=TIMEOUT,
+        default=SUPPRESS,
         help=f"limit for everything, or none; default: {_in_words(TIMEOUT)}",
     )
     add(
         "--interval",
         metavar="T",
         type=_seconds,
-        default=INTERVAL,
+        default=SUPPRESS,
         help=f"first pause; each is 1.5 times the last; default: {_in_words(INTERVAL)}",
     )
     add(
         "--max-interval",
         metavar="T",
         type=_seconds,
-        default=MAX_INTERVAL,
+        default=SUPPRESS,
         help=f"what the pauses grow to; default: {_in_words(MAX_INTERVAL)}",
     )
-    return parser
 
 
 def _add_options(parser: ArgumentParser) -> None:
     from argparse import SUPPRESS
 
     add = parser.add_argument
-    add("ids", metavar="ID", nargs="+", help="an operation's id, the server's bulkId; a repeated one counts once")
     add("--json", action="store_true", help="print one JSON object a line, for errors too")
     add("-q", "--quiet", action="store_true", help="no progress and no hints: only results, warnings and errors")
     add("-v", "--verbose", action="store_true", help="log every request to stderr")

@@ -1,0 +1,180 @@
+"""The command line in processes of its own, run to their end, started and talked to, or on terminals of their own."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import struct
+import subprocess
+import sys
+import termios
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Union
+
+import pytest
+from peer import LOGIN, PASSWORD
+from saymon_bulk.testing import PracticeServer
+
+COMMAND = [sys.executable, "-m", "saymon_bulk"]
+
+# What a command that needs none of it does not import.
+UNUSED = {"asyncio", "getpass", "json", "logging", "netrc", "socket", "ssl", "threading", "tqdm", "typing", "urllib.parse"}
+
+Word = Union[str, bytes]
+
+
+@pytest.fixture
+def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Nothing of the caller's: no netrc, no TTY variables, UTF-8."""
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("NETRC", "COLUMNS", "PYTHONWARNINGS", "PYTHONPATH"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def environment(server: Any = None, **more: str) -> dict[str, str]:
+    """What a user has exported; an empty value is as good as none."""
+    host = {} if server is None else {"SAYMON_HOST": server.host}
+    return {**os.environ, **host, "SAYMON_LOGIN": LOGIN, "SAYMON_PASSWORD": PASSWORD, **more}
+
+
+def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [*COMMAND, *words],
+        env=environment(server, **more),
+        input=stdin if isinstance(stdin, bytes) else stdin.encode(),
+        capture_output=True,
+        timeout=30,
+        check=False,
+    )
+    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    assert "Traceback" not in result.stderr
+    assert PASSWORD not in result.stdout + result.stderr
+    return result
+
+
+def default_signals() -> None:
+    # A test run in the background has SIGINT ignored, and so would what it starts.
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+@contextlib.contextmanager
+def started(server: Any, *words: str, **more: str) -> Iterator[subprocess.Popen[str]]:
+    with subprocess.Popen(
+        [*COMMAND, *words],
+        env=environment(server, **more),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+        preexec_fn=default_signals,
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+LOADED = """
+import atexit, sys
+atexit.register(lambda: sys.stderr.write(" ".join(sorted(sys.modules))))
+from saymon_bulk.cli import main
+sys.exit(main())
+"""
+
+
+def loaded(server: PracticeServer, *words: str, **more: str) -> set[str]:
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *words],
+        env=environment(server, **more),
+        input=PASSWORD.encode(),
+        capture_output=True,
+        timeout=30,
+        check=True,
+    )
+    listed = set(done.stderr.decode().splitlines()[-1].split())
+    plain = subprocess.run(
+        [sys.executable, "-c", "import sys; print(*sys.modules)"], capture_output=True, timeout=30, check=True
+    )
+    return listed - set(plain.stdout.decode().split())
+
+
+class Terminal:
+    """A command with a terminal of its own, 80 columns wide."""
+
+    def __init__(self, server: Any, *words: str, command: Sequence[str] = COMMAND, **more: str) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        self._raw = b""
+        self._process = subprocess.Popen(
+            [*command, *words],
+            env=environment(server, **more),
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=_take_terminal,
+        )
+        os.close(slave)
+
+    def __enter__(self) -> Terminal:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.kill()
+        self._process.wait()
+        os.close(self._master)
+
+    def type(self, text: str) -> None:
+        os.write(self._master, text.encode())
+
+    def screen(self) -> list[str]:
+        """The lines as one sees them: after a carriage return the line is written over."""
+        lines = []
+        for line in self._raw.decode(errors="replace").replace("\r\n", "\n").split("\n"):
+            shown = ""
+            for part in line.split("\r"):
+                shown = part + shown[len(part) :]
+            lines.append(shown.rstrip())
+        return lines
+
+    def shows(self, pattern: str) -> None:
+        """Wait until a line on the screen matches."""
+        deadline = time.monotonic() + 10
+        while not any(re.search(pattern, line) for line in self.screen()):
+            going_on = self._read() and time.monotonic() < deadline
+            assert going_on, f"{pattern!r} does not come: {self.screen()}"
+
+    def echoes(self) -> bool:
+        return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
+
+    def end(self) -> int:
+        deadline = time.monotonic() + 10
+        while self._read():
+            assert time.monotonic() < deadline, f"it does not end: {self.screen()}"
+        assert PASSWORD.encode() not in self._raw
+        return self._process.wait(10)
+
+    def _read(self) -> bool:
+        if not select.select([self._master], [], [], 0.2)[0]:
+            return self._process.poll() is None
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # how Linux tells that nobody has the other side open
+            return False
+        self._raw += data
+        return bool(data)
+
+
+def _take_terminal() -> None:
+    default_signals()
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
