@@ -365,6 +365,70 @@ def front(
         yield start(sites)
 
 
+# openssl s_server
+
+
+class OpenSSLServer:
+    """`openssl s_server` with these options; it answers one path, that of ID, at one connection after the other."""
+
+    def __init__(self, command: str, folder: Path, *options: str) -> None:
+        page = folder / "node" / "api" / "bulk" / ID / "status"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text('HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished": true}', newline="")
+        self._output = folder / "output"
+        self._process = subprocess.Popen(
+            [command, "s_server", "-accept", "127.0.0.1:0", "-HTTP", *options],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(self._ready, "openssl s_server")
+        except BaseException:
+            self.stop()
+            raise
+        self.port = int(self._said().split("ACCEPT 127.0.0.1:")[1].split()[0])
+        self.host = f"https://localhost:{self.port}"
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _ready(self) -> bool:
+        assert self._process.poll() is None, f"openssl has ended: {self._said()}"
+        return "\n" in self._said().partition("ACCEPT 127.0.0.1:")[2]
+
+    def _said(self) -> str:
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
+
+StartOpenSSL = Callable[..., OpenSSLServer]
+
+
+@pytest.fixture
+def openssl() -> str:
+    """The command."""
+    command = shutil.which("openssl")
+    if command is None:
+        pytest.skip("there is no openssl on PATH")
+    return command
+
+
+@pytest.fixture
+def start_openssl(openssl: str, tmp_path: Path) -> Iterator[StartOpenSSL]:
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> OpenSSLServer:
+            folder = tmp_path / f"openssl-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            server = OpenSSLServer(openssl, folder, *options)
+            stack.callback(server.stop)
+            return server
+
+        yield start
+
+
 # The forward proxy
 
 

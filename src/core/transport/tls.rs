@@ -39,7 +39,7 @@ pub enum Trust {
     System(SystemStore),
     /// The certificates of one file, and no others.
     File(Arc<CaFile>),
-    /// Anyone's: the connection is encrypted, but the server's identity is unknown.
+    /// Anyone's: the connection is encrypted, and nothing of the certificate or of its key is checked.
     Anyone,
 }
 
@@ -134,6 +134,18 @@ impl TlsOptions {
     }
 }
 
+/// What ring cannot verify and a server may sign with all the same (RFC 8446 section 4.2.3). A server gets an offer of these
+/// only where its signature is not checked anyway.
+const UNVERIFIABLE: [SignatureScheme; 7] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    SignatureScheme::Unknown(0x0809), // rsa_pss_pss_sha256
+    SignatureScheme::Unknown(0x080a), // rsa_pss_pss_sha384
+    SignatureScheme::Unknown(0x080b), // rsa_pss_pss_sha512
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
+
 /// Verifies certificates under a [`Trust`]. The trust store is read at the first handshake: plain http must work on a
 /// machine that has none, and reading it takes milliseconds.
 #[derive(Debug)]
@@ -201,6 +213,9 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.trust == Trust::Anyone {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         rustls::crypto::verify_tls12_signature(
             message,
             certificate,
@@ -215,6 +230,9 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.trust == Trust::Anyone {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         rustls::crypto::verify_tls13_signature(
             message,
             certificate,
@@ -224,7 +242,11 @@ impl ServerCertVerifier for Verifier {
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        if self.trust == Trust::Anyone {
+            schemes.extend(UNVERIFIABLE);
+        }
+        schemes
     }
 }
 
