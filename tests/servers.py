@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Callable, NamedTuple
@@ -96,38 +96,63 @@ class Certificates:
 
     def _self_sign(self, name: str, host: str, *, authority: bool, until: datetime.datetime | None = None) -> None:
         """What `openssl req -x509 -addext subjectAltName=…` makes, CA:TRUE included."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-        now = datetime.datetime.now(datetime.timezone.utc)
-        identities: list[x509.GeneralName] = [x509.DNSName(host)]
-        if host == "localhost":
-            identities.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-        constraints = x509.BasicConstraints(ca=authority, path_length=None)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 9 * _DAY)
-            .not_valid_after(until or now + 30 * _DAY)
-            .add_extension(identifier, critical=False)
-            .add_extension(issuer, critical=False)
-            .add_extension(constraints, critical=True)
-            .add_extension(x509.SubjectAlternativeName(identities), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        self.certificate(name).write_bytes(certificate.public_bytes(pem))
-        self.key(name).write_bytes(
-            key.private_bytes(
-                pem,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        self.put(name, issue(host, authority=authority, until=until))
+
+    def put(self, name: str, shown: Issued, *above: Issued) -> None:
+        """The server NAME shows this certificate, and those above it."""
+        self.certificate(name).write_bytes(b"".join(issued.pem for issued in (shown, *above)))
+        private = serialization.PrivateFormat.PKCS8
+        key = shown.key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+        self.key(name).write_bytes(key)
+
+
+class Issued(NamedTuple):
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def issue(
+    host: str,
+    issuer: Issued | None = None,
+    *,
+    authority: bool | None = None,
+    path_length: int | None = None,
+    more: Iterable[tuple[x509.ExtensionType, bool]] = (),
+    since: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+    key: ec.EllipticCurvePrivateKey | None = None,
+) -> Issued:
+    """A certificate for a name, by an issuer or by itself; `more` are extensions, each with its mark as critical."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if host == "localhost":
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    signer = issuer.key if issuer else key
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(since or now - 9 * _DAY)
+        .not_valid_after(until or now + 30 * _DAY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    if authority is not None:
+        builder = builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+    for extension, critical in more:
+        builder = builder.add_extension(extension, critical=critical)
+    return Issued(builder.sign(signer, hashes.SHA256()), key)
 
 
 @pytest.fixture(scope="session")

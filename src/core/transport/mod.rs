@@ -3,6 +3,7 @@
 pub mod answer;
 pub mod call;
 mod cause;
+mod certificate;
 pub mod exchange;
 pub mod pool;
 mod proxy;

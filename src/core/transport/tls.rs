@@ -6,14 +6,17 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
 use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, UnixTime,
+};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
+use super::certificate;
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::core::text;
 
@@ -93,7 +96,7 @@ impl CaFile {
             ));
         }
         let file = Self { stamp, certificates };
-        file.roots()?;
+        file.store()?;
         Ok(file)
     }
 
@@ -101,12 +104,12 @@ impl CaFile {
         &self.stamp
     }
 
-    fn roots(&self) -> Result<RootCertStore, InvalidInput> {
-        let mut roots = RootCertStore::empty();
+    fn store(&self) -> Result<Store, InvalidInput> {
+        let mut store = Store::new();
         for certificate in &self.certificates {
-            roots.add(certificate.clone()).map_err(|error| unreadable(&self.stamp.path, &error))?;
+            store.add(certificate.clone()).map_err(|error| unreadable(&self.stamp.path, &error))?;
         }
-        Ok(roots)
+        Ok(store)
     }
 }
 
@@ -126,7 +129,7 @@ impl TlsOptions {
     /// The configuration of all connections with these options: TLS 1.2 and 1.3.
     pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), roots: OnceLock::new() };
+        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: OnceLock::new() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
@@ -152,25 +155,17 @@ const UNVERIFIABLE: [SignatureScheme; 7] = [
 struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
-    roots: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
+    judge: OnceLock<Result<Judge, String>>,
 }
 
 impl Verifier {
-    fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
-        let verifier = self.roots.get_or_init(|| match &self.trust {
-            Trust::System(store) => system_verifier(store, &self.provider),
-            Trust::File(file) => {
-                file.roots().map_err(|error| error.to_string()).and_then(|roots| verifier(roots, &self.provider))
-            }
+    fn judge(&self) -> Result<&Judge, rustls::Error> {
+        let judge = self.judge.get_or_init(|| match &self.trust {
+            Trust::System(store) => system(store, &self.provider),
+            Trust::File(file) => file.store().map(Judge::Store).map_err(|error| error.to_string()),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
         });
-        verifier.as_ref().map_err(|text| rustls::Error::General(text.clone()))
-    }
-
-    /// Whether the certificate itself stands in the CA file. `openssl req -x509` marks self-signed certificates as CAs, which
-    /// path building refuses at a chain's end (RFC 5280 section 6).
-    fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
-        matches!(&self.trust, Trust::File(file) if file.certificates.iter().any(|own| own.as_ref() == certificate.as_ref()))
+        judge.as_ref().map_err(|text| rustls::Error::General(text.clone()))
     }
 }
 
@@ -186,21 +181,15 @@ impl ServerCertVerifier for Verifier {
         if self.trust == Trust::Anyone {
             return Ok(ServerCertVerified::assertion());
         }
-        let verdict = self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = match self.judge()? {
+            Judge::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+            Judge::System(system) => {
+                system.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+        };
         match verdict {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
-                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
-            }
-            // webpki checks the dates before it refuses a CA at the chain's end; the name is still unchecked.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
-                if is_ca_at_the_end(&reason) && self.is_pinned(end_entity) =>
-            {
-                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
-                if is_ca_at_the_end(&reason) && is_self_signed(end_entity) =>
-            {
                 Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
             }
             verdict => verdict,
@@ -275,15 +264,112 @@ fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
-fn is_ca_at_the_end(reason: &OtherError) -> bool {
-    matches!(reason.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+/// Trusted certificates that this package has read itself.
+#[derive(Debug)]
+struct Store {
+    certificates: Vec<CertificateDer<'static>>,
+    /// Those that may vouch for others.
+    roots: RootCertStore,
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
 }
 
-fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    match WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build() {
-        Ok(verifier) => Ok(verifier),
-        Err(error) => Err(error.to_string()),
+impl Store {
+    fn new() -> Self {
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        Self { certificates: Vec::new(), roots: RootCertStore::empty(), algorithms }
     }
+
+    fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), rustls::Error> {
+        // webpki lets any trusted certificate vouch for others, and one that is no CA's stands for itself alone
+        // (RFC 5280 section 6.1.4, k).
+        if certificate::is_ca(&certificate) != Some(false) {
+            self.roots.add(certificate.clone())?;
+        }
+        self.certificates.push(certificate);
+        Ok(())
+    }
+
+    /// Adds those that can be parsed: a system's store may hold others.
+    fn add_parsable(&mut self, certificates: Vec<CertificateDer<'static>>) {
+        for certificate in certificates {
+            let _ = self.add(certificate);
+        }
+    }
+
+    fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|own| own.as_ref() == certificate.as_ref())
+    }
+}
+
+impl Store {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // A server may show a certificate that is marked as a CA's, as `openssl req -x509` makes it: the last of a path is
+        // not asked for the mark (RFC 5280 section 6.1.4). webpki refuses it, so a copy without the mark is checked, and
+        // the signature over the original.
+        let copy = certificate::without_ca_mark(end_entity);
+        let server = ParsedCertificate::try_from(copy.as_ref().unwrap_or(end_entity))?;
+        if self.holds(end_entity) {
+            // Nobody need vouch for it. What webpki checks before it looks for an issuer is left: dates and purpose.
+            match verify_server_cert_signed_by_trust_anchor(&server, &RootCertStore::empty(), &[], now, self.algorithms)
+            {
+                Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                verdict => verdict?,
+            }
+        } else {
+            let signed = |certificate| certificate::signed_part(certificate).unwrap_or_default();
+            let of_original: Vec<_> = self
+                .algorithms
+                .iter()
+                .map(|algorithm| OfOriginal {
+                    algorithm: *algorithm,
+                    copy: copy.as_ref().map(signed),
+                    original: signed(end_entity),
+                })
+                .collect();
+            let algorithms: Vec<_> = of_original.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
+            verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)?;
+        }
+        verify_server_name(&server, server_name)?;
+        Ok(ServerCertVerified::assertion())
+    }
+}
+
+/// Verifies the signature over a certificate of which webpki sees a copy.
+#[derive(Debug)]
+struct OfOriginal<'a> {
+    algorithm: &'a dyn SignatureVerificationAlgorithm,
+    copy: Option<&'a [u8]>,
+    original: &'a [u8],
+}
+
+impl SignatureVerificationAlgorithm for OfOriginal<'_> {
+    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let message = if Some(message) == self.copy { self.original } else { message };
+        self.algorithm.verify_signature(public_key, message, signature)
+    }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+}
+
+/// Who judges a chain of certificates.
+#[derive(Debug)]
+enum Judge {
+    Store(Store),
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    System(rustls_platform_verifier::Verifier),
 }
 
 /// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
@@ -303,24 +389,24 @@ const SYSTEM_FILES: [&str; 8] = [
 /// Reads the store's one file, or its directories if there is none. Debian keeps the same certificates in both, and parsing
 /// them twice would double the time of a first call.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    let chosen = store.file.is_some() || store.directory.is_some();
+fn system(place: &SystemStore, _: &Arc<CryptoProvider>) -> Result<Judge, String> {
+    let chosen = place.file.is_some() || place.directory.is_some();
     let (file, directories): (_, Vec<_>) = if chosen {
-        (store.file.clone(), store.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
+        (place.file.clone(), place.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
     } else {
         let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
         (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
     };
-    let mut roots = RootCertStore::empty();
+    let mut store = Store::new();
     if let Some(file) = &file {
-        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
+        store.add_parsable(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
     }
-    if chosen || roots.is_empty() {
+    if chosen || store.certificates.is_empty() {
         for directory in &directories {
-            roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
+            store.add_parsable(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
         }
     }
-    if roots.is_empty() {
+    if store.certificates.is_empty() {
         let place = if chosen {
             " where SSL_CERT_FILE and SSL_CERT_DIR point"
         } else {
@@ -328,13 +414,13 @@ fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Resul
         };
         return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
     }
-    verifier(roots, provider)
+    Ok(Judge::Store(store))
 }
 
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn system_verifier(_: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
+fn system(_: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Judge, String> {
     match rustls_platform_verifier::Verifier::new(provider.clone()) {
-        Ok(verifier) => Ok(Arc::new(verifier)),
+        Ok(verifier) => Ok(Judge::System(verifier)),
         Err(error) => Err(error.to_string()),
     }
 }

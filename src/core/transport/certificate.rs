@@ -1,0 +1,129 @@
+//! What stands in a certificate where neither rustls nor webpki says it (RFC 5280 section 4.1).
+
+use rustls::pki_types::CertificateDer;
+
+const BOOLEAN: u8 = 0x01;
+const SEQUENCE: u8 = 0x30;
+/// `[3]`, which holds the extensions of a certificate.
+const EXTENSIONS: u8 = 0xa3;
+/// 2.5.29.19, with tag and length.
+const BASIC_CONSTRAINTS: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x13];
+
+/// One element of DER (X.690 section 8.1).
+struct Element<'a> {
+    tag: u8,
+    content: &'a [u8],
+    /// The element with tag and length.
+    whole: &'a [u8],
+    rest: &'a [u8],
+}
+
+fn element(der: &[u8]) -> Option<Element<'_>> {
+    let (&tag, after) = der.split_first()?;
+    let (&first, after) = after.split_first()?;
+    let (length, after) = if first < 0x80 {
+        (usize::from(first), after)
+    } else {
+        // Three octets of length are 16 MiB; a certificate has less.
+        let (octets, after) =
+            after.split_at_checked(usize::from(first & 0x7f)).filter(|(octets, _)| octets.len() <= 3)?;
+        (octets.iter().fold(0, |length, octet| length << 8 | usize::from(*octet)), after)
+    };
+    let (content, rest) = after.split_at_checked(length)?;
+    let (whole, _) = der.split_at_checked(der.len() - rest.len())?;
+    Some(Element { tag, content, whole, rest })
+}
+
+/// The elements one after the other, up to what is none.
+fn elements(mut der: &[u8]) -> impl Iterator<Item = Element<'_>> {
+    std::iter::from_fn(move || {
+        let found = element(der)?;
+        der = found.rest;
+        Some(found)
+    })
+}
+
+fn sequence(der: &[u8]) -> Option<Element<'_>> {
+    element(der).filter(|found| found.tag == SEQUENCE)
+}
+
+/// The part of a certificate that is signed.
+pub fn signed_part<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    Some(sequence(sequence(certificate)?.content)?.whole)
+}
+
+/// The basic constraints (RFC 5280 section 4.2.1.9), without the SEQUENCE around them.
+fn basic_constraints<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    let signed = sequence(signed_part(certificate)?)?;
+    let extensions = elements(signed.content).find(|part| part.tag == EXTENSIONS)?;
+    let constraints = elements(sequence(extensions.content)?.content)
+        .find(|extension| element(extension.content).is_some_and(|id| id.whole == BASIC_CONSTRAINTS))?;
+    // The last part of an extension is its value, an OCTET STRING.
+    Some(sequence(elements(constraints.content).last()?.content)?.content)
+}
+
+/// What a certificate says of itself: to be a CA's, not to be one, or nothing.
+pub fn is_ca(certificate: &CertificateDer<'_>) -> Option<bool> {
+    basic_constraints(certificate).map(|constraints| ca_mark(constraints).is_some())
+}
+
+fn ca_mark(constraints: &[u8]) -> Option<&[u8]> {
+    element(constraints).filter(|mark| mark.tag == BOOLEAN && mark.content == [0xff]).map(|mark| mark.content)
+}
+
+/// A copy that is no CA's, of a certificate that is one: the same but for that one octet, so its signature is broken.
+pub fn without_ca_mark(certificate: &CertificateDer<'_>) -> Option<CertificateDer<'static>> {
+    let mark = ca_mark(basic_constraints(certificate)?)?;
+    let place = mark.as_ptr().addr() - certificate.as_ptr().addr();
+    let mut copy = certificate.to_vec();
+    *copy.get_mut(place)? = 0x00;
+    Some(copy.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    use rustls::pki_types::pem::PemObject;
+
+    /// P-256, for localhost, CA:TRUE, as `openssl req -x509` makes it.
+    const CA: &[u8] = b"-----BEGIN CERTIFICATE-----
+MIIBlTCCATugAwIBAgIUV4I5aqtOV/FQU7szqRAF85Z3IMswCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE4NTIxN1oYDzIxMDkwMTE0
+MTg1MjE3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAS92ozBRCftaxThYn9ZCXJDtU9m2RKX0KRBuLA7UiyJ5UlgBKYJQq3k
+JUlCwd4/9aUeijbP0P2wBVEjyoUbTKkco2kwZzAdBgNVHQ4EFgQUbHZqUXLkmfAQ
+fCAspc+cNnOkd0cwHwYDVR0jBBgwFoAUbHZqUXLkmfAQfCAspc+cNnOkd0cwDwYD
+VR0TAQH/BAUwAwEB/zAUBgNVHREEDTALgglsb2NhbGhvc3QwCgYIKoZIzj0EAwID
+SAAwRQIgBUBCaYUW/q8wBRnvrxfKtICb/xRJ9T2I5JqtoVMEIAkCIQDftTlXxG7/
+En7GRI0j0bp9JXf6EJ0/LPoy6GKltBgaog==
+-----END CERTIFICATE-----";
+
+    fn ca() -> CertificateDer<'static> {
+        CertificateDer::from_pem_slice(CA).unwrap()
+    }
+
+    #[test]
+    fn takes_the_mark_of_a_ca_away() {
+        let certificate = ca();
+        let copy = without_ca_mark(&certificate).unwrap();
+        assert_eq!((is_ca(&certificate), is_ca(&copy)), (Some(true), Some(false)));
+        assert_eq!(without_ca_mark(&copy), None);
+        let changed: Vec<_> = certificate.iter().zip(copy.iter()).filter(|(before, after)| before != after).collect();
+        assert_eq!(changed, [(&0xff, &0x00)]);
+        assert_ne!(signed_part(&certificate), signed_part(&copy));
+        assert!(webpki::EndEntityCert::try_from(&copy).is_ok());
+    }
+
+    #[test]
+    fn reads_whatever_stands_there() {
+        let certificate = ca();
+        for end in 0..certificate.len() {
+            let cut = CertificateDer::from(&certificate[..end]);
+            assert_eq!((is_ca(&cut), signed_part(&cut)), (None, None), "{end}");
+            let mut turned = certificate.to_vec();
+            turned[end] ^= 0xff;
+            let _ = without_ca_mark(&turned.into());
+        }
+    }
+}
