@@ -6,6 +6,11 @@ const BOOLEAN: u8 = 0x01;
 const SEQUENCE: u8 = 0x30;
 /// `[3]`, which holds the extensions of a certificate.
 const EXTENSIONS: u8 = 0xa3;
+/// `[0]`, which holds what OpenSSL does not trust a certificate for.
+const REJECTED: u8 = 0xa0;
+/// 1.3.6.1.5.5.7.3.1 and 2.5.29.37.0 (RFC 5280 section 4.2.1.12), with tag and length.
+const SERVER_AUTH: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
+const ANY_USAGE: [u8; 6] = [0x06, 0x04, 0x55, 0x1d, 0x25, 0x00];
 /// 2.5.29.19, with tag and length.
 const BASIC_CONSTRAINTS: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x13];
 
@@ -47,6 +52,30 @@ fn sequence(der: &[u8]) -> Option<Element<'_>> {
     element(der).filter(|found| found.tag == SEQUENCE)
 }
 
+/// A certificate, and what OpenSSL appends to it in a `TRUSTED CERTIFICATE`.
+pub fn split_trust(der: &[u8]) -> Option<(&[u8], &[u8])> {
+    sequence(der).map(|certificate| (certificate.whole, certificate.rest))
+}
+
+/// Whether that trust includes TLS servers (X509_CERT_AUX and obj_trust() of OpenSSL): nothing rejects them, and a list of
+/// what is trusted names them. None if it cannot be read.
+pub fn is_for_servers(trust: &[u8]) -> Option<bool> {
+    if trust.is_empty() {
+        return Some(true);
+    }
+    let parts = sequence(trust).filter(|trust| trust.rest.is_empty())?.content;
+    let list = |tag| match elements(parts).find(|part| part.tag == tag) {
+        Some(part) => part.content,
+        None => &[],
+    };
+    if elements(parts).map(|part| part.whole.len()).sum::<usize>() != parts.len() {
+        return None;
+    }
+    let (trusted, rejected) = (list(SEQUENCE), list(REJECTED));
+    let names_servers = |list| elements(list).any(|id| [&SERVER_AUTH[..], &ANY_USAGE].contains(&id.whole));
+    Some(!names_servers(rejected) && (trusted.is_empty() || names_servers(trusted)))
+}
+
 /// The part of a certificate that is signed.
 pub fn signed_part<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
     Some(sequence(sequence(certificate)?.content)?.whole)
@@ -81,13 +110,13 @@ pub fn without_ca_mark(certificate: &CertificateDer<'_>) -> Option<CertificateDe
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
     use rustls::pki_types::pem::PemObject;
 
     /// P-256, for localhost, CA:TRUE, as `openssl req -x509` makes it.
-    const CA: &[u8] = b"-----BEGIN CERTIFICATE-----
+    pub const CA: &str = "-----BEGIN CERTIFICATE-----
 MIIBlTCCATugAwIBAgIUV4I5aqtOV/FQU7szqRAF85Z3IMswCgYIKoZIzj0EAwIw
 FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyNTE4NTIxN1oYDzIxMDkwMTE0
 MTg1MjE3WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
@@ -100,7 +129,7 @@ En7GRI0j0bp9JXf6EJ0/LPoy6GKltBgaog==
 -----END CERTIFICATE-----";
 
     fn ca() -> CertificateDer<'static> {
-        CertificateDer::from_pem_slice(CA).unwrap()
+        CertificateDer::from_pem_slice(CA.as_bytes()).unwrap()
     }
 
     #[test]

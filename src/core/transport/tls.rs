@@ -1,15 +1,11 @@
-//! verify → whom a TLS connection trusts, and its TLS configuration.
+//! Whom a TLS connection trusts → its TLS configuration.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, UnixTime,
 };
@@ -17,112 +13,14 @@ use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use super::certificate;
-use crate::core::failure::{InvalidInput, SetupFailure};
+use super::trust::Trust;
+use crate::core::failure::SetupFailure;
 use crate::core::text;
-
-/// The `verify` argument.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verify {
-    System,
-    /// The path of a CA file.
-    File(PathBuf),
-    Off,
-}
 
 /// All that TLS connections must have in common to be shared. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     pub trust: Trust,
-}
-
-/// Whose certificates are trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
-    /// The system's store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
-    System(SystemStore),
-    /// The certificates of one file, and no others.
-    File(Arc<CaFile>),
-    /// Anyone's: the connection is encrypted, and nothing of the certificate or of its key is checked.
-    Anyone,
-}
-
-/// The system's store, as the environment names it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SystemStore {
-    file: Option<PathBuf>,
-    directory: Option<PathBuf>,
-}
-
-impl SystemStore {
-    pub fn from_env() -> Self {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self { file: path("SSL_CERT_FILE"), directory: path("SSL_CERT_DIR") }
-    }
-}
-
-/// A CA file as it was when read.
-#[derive(Debug)]
-pub struct CaFile {
-    stamp: FileStamp,
-    certificates: Vec<CertificateDer<'static>>,
-}
-
-/// Detects a changed file by path, length and modification time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileStamp {
-    path: PathBuf,
-    length: u64,
-    modified: Option<SystemTime>,
-}
-
-impl FileStamp {
-    pub fn of(path: &Path) -> Result<Self, InvalidInput> {
-        let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        // A relative path depends on the working directory of this moment.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { path, length: meta.len(), modified: meta.modified().ok() })
-    }
-}
-
-impl CaFile {
-    pub fn read(stamp: FileStamp) -> Result<Self, InvalidInput> {
-        let pem = fs::read(&stamp.path).map_err(|error| unreadable(&stamp.path, &error))?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let certificates = certificates.map_err(|error| unreadable(&stamp.path, &error))?;
-        if certificates.is_empty() {
-            return Err(InvalidInput::new(
-                "verify",
-                format!("names a file without a PEM certificate: {}", stamp.path.display()),
-            ));
-        }
-        let file = Self { stamp, certificates };
-        file.store()?;
-        Ok(file)
-    }
-
-    pub fn stamp(&self) -> &FileStamp {
-        &self.stamp
-    }
-
-    fn store(&self) -> Result<Store, InvalidInput> {
-        let mut store = Store::new();
-        for certificate in &self.certificates {
-            store.add(certificate.clone()).map_err(|error| unreadable(&self.stamp.path, &error))?;
-        }
-        Ok(store)
-    }
-}
-
-impl PartialEq for CaFile {
-    fn eq(&self, other: &Self) -> bool {
-        self.stamp == other.stamp
-    }
-}
-
-impl Eq for CaFile {}
-
-fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
-    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", path.display()))
 }
 
 impl TlsOptions {
@@ -161,8 +59,13 @@ struct Verifier {
 impl Verifier {
     fn judge(&self) -> Result<&Judge, rustls::Error> {
         let judge = self.judge.get_or_init(|| match &self.trust {
-            Trust::System(store) => system(store, &self.provider),
-            Trust::File(file) => file.store().map(Judge::Store).map_err(|error| error.to_string()),
+            #[cfg(all(unix, not(target_vendor = "apple")))]
+            Trust::System(store) => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
+            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+            Trust::System(_) => rustls_platform_verifier::Verifier::new(self.provider.clone())
+                .map(Judge::System)
+                .map_err(|error| error.to_string()),
+            Trust::File(file) => Ok(Judge::Store(Store::new(file.certificates().to_vec()))),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
         });
         judge.as_ref().map_err(|text| rustls::Error::General(text.clone()))
@@ -274,34 +177,20 @@ struct Store {
 }
 
 impl Store {
-    fn new() -> Self {
+    fn new(certificates: Vec<CertificateDer<'static>>) -> Self {
+        let mut roots = RootCertStore::empty();
+        // webpki lets any trusted certificate vouch for others. One that is no CA's stands for itself alone (RFC 5280
+        // section 6.1.4, k).
+        let may_vouch = |certificate: &&CertificateDer<'_>| certificate::is_ca(certificate) != Some(false);
+        roots.add_parsable_certificates(certificates.iter().filter(may_vouch).cloned());
         let algorithms = ring::default_provider().signature_verification_algorithms.all;
-        Self { certificates: Vec::new(), roots: RootCertStore::empty(), algorithms }
-    }
-
-    fn add(&mut self, certificate: CertificateDer<'static>) -> Result<(), rustls::Error> {
-        // webpki lets any trusted certificate vouch for others, and one that is no CA's stands for itself alone
-        // (RFC 5280 section 6.1.4, k).
-        if certificate::is_ca(&certificate) != Some(false) {
-            self.roots.add(certificate.clone())?;
-        }
-        self.certificates.push(certificate);
-        Ok(())
-    }
-
-    /// Adds those that can be parsed: a system's store may hold others.
-    fn add_parsable(&mut self, certificates: Vec<CertificateDer<'static>>) {
-        for certificate in certificates {
-            let _ = self.add(certificate);
-        }
+        Self { certificates, roots, algorithms }
     }
 
     fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
         self.certificates.iter().any(|own| own.as_ref() == certificate.as_ref())
     }
-}
 
-impl Store {
     fn verify_server_cert(
         &self,
         end_entity: &CertificateDer<'_>,
@@ -370,57 +259,4 @@ enum Judge {
     Store(Store),
     #[cfg(not(all(unix, not(target_vendor = "apple"))))]
     System(rustls_platform_verifier::Verifier),
-}
-
-/// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
-/// beside it, which may have changed since the key of the connections was made.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-const SYSTEM_FILES: [&str; 8] = [
-    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch, ALT
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL 7 and later, Fedora
-    "/etc/pki/tls/certs/ca-bundle.crt",                  // RHEL 6
-    "/etc/ssl/ca-bundle.pem",                            // SUSE
-    "/etc/ssl/cert.pem",                                 // Alpine, OpenBSD
-    "/usr/local/etc/ssl/cert.pem",                       // FreeBSD
-    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD, DragonFly
-    "/etc/openssl/certs/ca-certificates.crt",            // NetBSD
-];
-
-/// Reads the store's one file, or its directories if there is none. Debian keeps the same certificates in both, and parsing
-/// them twice would double the time of a first call.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn system(place: &SystemStore, _: &Arc<CryptoProvider>) -> Result<Judge, String> {
-    let chosen = place.file.is_some() || place.directory.is_some();
-    let (file, directories): (_, Vec<_>) = if chosen {
-        (place.file.clone(), place.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
-    } else {
-        let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
-        (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
-    };
-    let mut store = Store::new();
-    if let Some(file) = &file {
-        store.add_parsable(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
-    }
-    if chosen || store.certificates.is_empty() {
-        for directory in &directories {
-            store.add_parsable(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
-        }
-    }
-    if store.certificates.is_empty() {
-        let place = if chosen {
-            " where SSL_CERT_FILE and SSL_CERT_DIR point"
-        } else {
-            "; install the package ca-certificates"
-        };
-        return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
-    }
-    Ok(Judge::Store(store))
-}
-
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn system(_: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Judge, String> {
-    match rustls_platform_verifier::Verifier::new(provider.clone()) {
-        Ok(verifier) => Ok(Judge::System(verifier)),
-        Err(error) => Err(error.to_string()),
-    }
 }
