@@ -24,13 +24,13 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Union
 
 import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from peer import ID, LOGIN, PASSWORD
 from saymon_bulk.testing import PracticeServer
 
@@ -106,11 +106,14 @@ class Certificates:
         self.key(name).write_bytes(key)
 
 
+PrivateKey = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+
+
 class Issued(NamedTuple):
     """A certificate and its key."""
 
     certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
+    key: PrivateKey
 
     @property
     def pem(self) -> bytes:
@@ -126,7 +129,8 @@ def issue(
     more: Iterable[tuple[x509.ExtensionType, bool]] = (),
     since: datetime.datetime | None = None,
     until: datetime.datetime | None = None,
-    key: ec.EllipticCurvePrivateKey | None = None,
+    key: PrivateKey | None = None,
+    digest: hashes.SHA224 | hashes.SHA256 | hashes.SHA512 | None = None,
 ) -> Issued:
     """A certificate for a name, by an issuer or by itself; `more` are extensions, each with its mark as critical."""
     key = key or ec.generate_private_key(ec.SECP256R1())
@@ -152,7 +156,7 @@ def issue(
         builder = builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True)
     for extension, critical in more:
         builder = builder.add_extension(extension, critical=critical)
-    return Issued(builder.sign(signer, hashes.SHA256()), key)
+    return Issued(builder.sign(signer, digest or hashes.SHA256()), key)
 
 
 @pytest.fixture(scope="session")

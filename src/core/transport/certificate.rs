@@ -3,6 +3,7 @@
 use rustls::pki_types::CertificateDer;
 
 const BOOLEAN: u8 = 0x01;
+const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
 /// `[3]`, which holds the extensions of a certificate.
 const EXTENSIONS: u8 = 0xa3;
@@ -11,6 +12,7 @@ const REJECTED: u8 = 0xa0;
 /// 1.3.6.1.5.5.7.3.1 and 2.5.29.37.0 (RFC 5280 section 4.2.1.12), with tag and length.
 const SERVER_AUTH: [u8; 10] = [0x06, 0x08, 0x2b, 0x06, 0x01, 0x05, 0x05, 0x07, 0x03, 0x01];
 const ANY_USAGE: [u8; 6] = [0x06, 0x04, 0x55, 0x1d, 0x25, 0x00];
+const RSA: &str = "1.2.840.113549.1.1.1";
 /// 2.5.29.19, with tag and length.
 const BASIC_CONSTRAINTS: [u8; 5] = [0x06, 0x03, 0x55, 0x1d, 0x13];
 
@@ -89,6 +91,53 @@ fn basic_constraints<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]
         .find(|extension| element(extension.content).is_some_and(|id| id.whole == BASIC_CONSTRAINTS))?;
     // The last part of an extension is its value, an OCTET STRING.
     Some(sequence(elements(constraints.content).last()?.content)?.content)
+}
+
+/// The object identifiers of an AlgorithmIdentifier as numbers: the algorithm's, and its parameter's if that is one too.
+pub fn object_identifiers(identifier: &[u8]) -> Vec<String> {
+    elements(identifier).filter(|part| part.tag == OBJECT_IDENTIFIER).map(|part| numbers(part.content)).collect()
+}
+
+/// An object identifier as numbers (X.690 section 8.19).
+fn numbers(identifier: &[u8]) -> String {
+    let mut arcs = Vec::new();
+    let mut arc = 0_u64;
+    for octet in identifier {
+        arc = arc.saturating_mul(128).saturating_add(u64::from(octet & 0x7f));
+        if octet & 0x80 == 0 {
+            // The first octets hold two arcs.
+            if arcs.is_empty() {
+                let first = (arc / 40).min(2);
+                arcs.push(first.to_string());
+                arc -= first * 40;
+            }
+            arcs.push(arc.to_string());
+            arc = 0;
+        }
+    }
+    arcs.join(".")
+}
+
+/// The length of an RSA key in bits (RFC 8017 section A.1.1); none of another key. Takes the contents of a
+/// SubjectPublicKeyInfo.
+pub fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let algorithm = sequence(key)?;
+    if object_identifiers(algorithm.content) != [RSA] {
+        return None;
+    }
+    // The first octet of a BIT STRING counts unused bits.
+    let (_, key) = element(algorithm.rest)?.content.split_first()?;
+    let modulus = element(sequence(key)?.content)?.content;
+    let leading = modulus.iter().take_while(|octet| **octet == 0).count();
+    let first = modulus.get(leading)?;
+    Some((modulus.len() - leading) * 8 - first.leading_zeros() as usize)
+}
+
+/// The contents of a certificate's SubjectPublicKeyInfo.
+pub fn key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+    // Before it: the version and, as SEQUENCEs, the algorithm of the signature, the issuer, the validity, the subject.
+    let parts = elements(sequence(signed_part(certificate)?)?.content);
+    Some(parts.filter(|part| part.tag == SEQUENCE).nth(4)?.content)
 }
 
 /// What a certificate says of itself: to be a CA's, not to be one, or nothing.

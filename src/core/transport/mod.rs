@@ -10,4 +10,5 @@ pub mod pool;
 mod proxy;
 mod tls;
 mod trust;
+mod words;
 pub mod yields;

@@ -1,6 +1,7 @@
 //! Whom a TLS connection trusts → its TLS configuration.
 
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
@@ -15,7 +16,6 @@ use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, 
 use super::certificate;
 use super::trust::Trust;
 use crate::core::failure::SetupFailure;
-use crate::core::text;
 
 /// All that TLS connections must have in common to be shared. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,6 +46,9 @@ const UNVERIFIABLE: [SignatureScheme; 7] = [
     SignatureScheme::ECDSA_SHA1_Legacy,
     SignatureScheme::RSA_PKCS1_SHA1,
 ];
+
+/// The RSA keys that ring verifies with.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 
 /// Verifies certificates under a [`Trust`]. The trust store is read at the first handshake: plain http must work on a
 /// machine that has none, and reading it takes milliseconds.
@@ -93,7 +96,7 @@ impl ServerCertVerifier for Verifier {
         };
         match verdict {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
-                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+                Err(refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone"))
             }
             verdict => verdict,
         }
@@ -114,6 +117,7 @@ impl ServerCertVerifier for Verifier {
             signature,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(|error| or_unusual_key(error, "the server's", certificate::key(certificate)))
     }
 
     fn verify_tls13_signature(
@@ -131,6 +135,7 @@ impl ServerCertVerifier for Verifier {
             signature,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(|error| or_unusual_key(error, "the server's", certificate::key(certificate)))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
@@ -142,26 +147,40 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Why a certificate was refused, in words that can be looked up.
-pub fn describe(reason: &CertificateError) -> String {
-    let words = match reason {
-        CertificateError::UnknownIssuer => "unknown issuer: no trusted CA has signed it".to_owned(),
-        CertificateError::Other(OtherError(reason)) => reason.to_string(),
-        reason => reason.to_string(),
-    };
-    format!("invalid peer certificate: {}", text::escape(&words))
-}
-
+/// Why a certificate is refused, where rustls has no reason of its own.
 #[derive(Debug)]
-struct SelfSigned;
+struct Refused(String);
 
-impl fmt::Display for SelfSigned {
+impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("self-signed certificate; verify='/path/to/it.pem' would trust it alone")
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for SelfSigned {}
+impl std::error::Error for Refused {}
+
+fn refused(reason: impl Into<String>) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(Refused(reason.into())))).into()
+}
+
+/// Tells a key that ring does not verify with from a signature that is wrong: ring reports both alike.
+fn or_unusual_key(
+    error: rustls::Error,
+    whose: &str,
+    keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> rustls::Error {
+    if error != rustls::Error::InvalidCertificate(CertificateError::BadSignature) {
+        return error;
+    }
+    let mut bits = keys.into_iter().filter_map(|key| certificate::rsa_bits(key.as_ref()));
+    match bits.find(|bits| !RSA_BITS.contains(bits)) {
+        Some(bits) if bits < *RSA_BITS.start() => {
+            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not 2048"))
+        }
+        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; 8192 can be verified")),
+        None => error,
+    }
+}
 
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
@@ -185,6 +204,20 @@ impl Store {
         roots.add_parsable_certificates(certificates.iter().filter(may_vouch).cloned());
         let algorithms = ring::default_provider().signature_verification_algorithms.all;
         Self { certificates, roots, algorithms }
+    }
+
+    /// The keys of those who may have signed one of these certificates.
+    fn issuers<'a>(&'a self, end_entity: &CertificateDer<'_>, above: &'a [CertificateDer<'_>]) -> Vec<&'a [u8]> {
+        let shown: Vec<_> = std::iter::once(end_entity)
+            .chain(above)
+            .filter_map(|one| webpki::EndEntityCert::try_from(one).ok())
+            .collect();
+        let signed = |name: &[u8]| shown.iter().any(|certificate| certificate.issuer() == name);
+        let is_issuer =
+            |one: &&CertificateDer<'_>| webpki::EndEntityCert::try_from(*one).is_ok_and(|one| signed(one.subject()));
+        let roots = self.roots.roots.iter().filter(|root| signed(&root.subject));
+        let above = above.iter().filter(is_issuer).filter_map(certificate::key);
+        above.chain(roots.map(|root| root.subject_public_key_info.as_ref())).collect()
     }
 
     fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
@@ -223,7 +256,8 @@ impl Store {
                 })
                 .collect();
             let algorithms: Vec<_> = of_original.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
-            verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)?;
+            verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)
+                .map_err(|error| or_unusual_key(error, "a CA's", self.issuers(end_entity, intermediates)))?;
         }
         verify_server_name(&server, server_name)?;
         Ok(ServerCertVerified::assertion())
