@@ -1,7 +1,5 @@
 //! What stands in a certificate where neither rustls nor webpki says it (RFC 5280 section 4.1).
 
-use rustls::pki_types::CertificateDer;
-
 const BOOLEAN: u8 = 0x01;
 const OBJECT_IDENTIFIER: u8 = 0x06;
 const SEQUENCE: u8 = 0x30;
@@ -79,12 +77,12 @@ pub fn is_for_servers(trust: &[u8]) -> Option<bool> {
 }
 
 /// The part of a certificate that is signed.
-pub fn signed_part<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+pub fn signed_part(certificate: &[u8]) -> Option<&[u8]> {
     Some(sequence(sequence(certificate)?.content)?.whole)
 }
 
 /// The basic constraints (RFC 5280 section 4.2.1.9), without the SEQUENCE around them.
-fn basic_constraints<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+fn basic_constraints(certificate: &[u8]) -> Option<&[u8]> {
     let signed = sequence(signed_part(certificate)?)?;
     let extensions = elements(signed.content).find(|part| part.tag == EXTENSIONS)?;
     let constraints = elements(sequence(extensions.content)?.content)
@@ -134,14 +132,14 @@ pub fn rsa_bits(key: &[u8]) -> Option<usize> {
 }
 
 /// The contents of a certificate's SubjectPublicKeyInfo.
-pub fn key<'a>(certificate: &'a CertificateDer<'_>) -> Option<&'a [u8]> {
+pub fn key(certificate: &[u8]) -> Option<&[u8]> {
     // Before it: the version and, as SEQUENCEs, the algorithm of the signature, the issuer, the validity, the subject.
     let parts = elements(sequence(signed_part(certificate)?)?.content);
     Some(parts.filter(|part| part.tag == SEQUENCE).nth(4)?.content)
 }
 
 /// What a certificate says of itself: to be a CA's, not to be one, or nothing.
-pub fn is_ca(certificate: &CertificateDer<'_>) -> Option<bool> {
+pub fn is_ca(certificate: &[u8]) -> Option<bool> {
     basic_constraints(certificate).map(|constraints| ca_mark(constraints).is_some())
 }
 
@@ -150,18 +148,19 @@ fn ca_mark(constraints: &[u8]) -> Option<&[u8]> {
 }
 
 /// A copy that is no CA's, of a certificate that is one: the same but for that one octet, so its signature is broken.
-pub fn without_ca_mark(certificate: &CertificateDer<'_>) -> Option<CertificateDer<'static>> {
+pub fn without_ca_mark(certificate: &[u8]) -> Option<Vec<u8>> {
     let mark = ca_mark(basic_constraints(certificate)?)?;
     let place = mark.as_ptr().addr() - certificate.as_ptr().addr();
     let mut copy = certificate.to_vec();
     *copy.get_mut(place)? = 0x00;
-    Some(copy.into())
+    Some(copy)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
+    use rustls::pki_types::CertificateDer;
     use rustls::pki_types::pem::PemObject;
 
     /// P-256, for localhost, CA:TRUE, as `openssl req -x509` makes it.
@@ -190,18 +189,18 @@ En7GRI0j0bp9JXf6EJ0/LPoy6GKltBgaog==
         let changed: Vec<_> = certificate.iter().zip(copy.iter()).filter(|(before, after)| before != after).collect();
         assert_eq!(changed, [(&0xff, &0x00)]);
         assert_ne!(signed_part(&certificate), signed_part(&copy));
-        assert!(webpki::EndEntityCert::try_from(&copy).is_ok());
+        assert!(webpki::EndEntityCert::try_from(&CertificateDer::from(copy)).is_ok());
     }
 
     #[test]
     fn reads_whatever_stands_there() {
         let certificate = ca();
         for end in 0..certificate.len() {
-            let cut = CertificateDer::from(&certificate[..end]);
-            assert_eq!((is_ca(&cut), signed_part(&cut)), (None, None), "{end}");
+            let cut = &certificate[..end];
+            assert_eq!((is_ca(cut), signed_part(cut)), (None, None), "{end}");
             let mut turned = certificate.to_vec();
             turned[end] ^= 0xff;
-            let _ = without_ca_mark(&turned.into());
+            let _ = without_ca_mark(&turned);
         }
     }
 }

@@ -3,9 +3,9 @@
 pub mod answer;
 pub mod call;
 mod cause;
-mod certificate;
+pub mod certificate;
 pub mod exchange;
-mod pem;
+pub mod pem;
 pub mod pool;
 mod proxy;
 mod tls;

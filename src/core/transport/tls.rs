@@ -216,7 +216,7 @@ impl Store {
         let is_issuer =
             |one: &&CertificateDer<'_>| webpki::EndEntityCert::try_from(*one).is_ok_and(|one| signed(one.subject()));
         let roots = self.roots.roots.iter().filter(|root| signed(&root.subject));
-        let above = above.iter().filter(is_issuer).filter_map(certificate::key);
+        let above = above.iter().filter(is_issuer).filter_map(|one| certificate::key(one));
         above.chain(roots.map(|root| root.subject_public_key_info.as_ref())).collect()
     }
 
@@ -235,7 +235,7 @@ impl Store {
         // A server may show a certificate that is marked as a CA's, as `openssl req -x509` makes it: the last of a path is
         // not asked for the mark (RFC 5280 section 6.1.4). webpki refuses it, so a copy without the mark is checked, and
         // the signature over the original.
-        let copy = certificate::without_ca_mark(end_entity);
+        let copy = certificate::without_ca_mark(end_entity).map(CertificateDer::from);
         let server = ParsedCertificate::try_from(copy.as_ref().unwrap_or(end_entity))?;
         if self.holds(end_entity) {
             // Nobody need vouch for it. What webpki checks before it looks for an issuer is left: dates and purpose.
@@ -245,16 +245,10 @@ impl Store {
                 verdict => verdict?,
             }
         } else {
-            let signed = |certificate| certificate::signed_part(certificate).unwrap_or_default();
-            let of_original: Vec<_> = self
-                .algorithms
-                .iter()
-                .map(|algorithm| OfOriginal {
-                    algorithm: *algorithm,
-                    copy: copy.as_ref().map(signed),
-                    original: signed(end_entity),
-                })
-                .collect();
+            let original = certificate::signed_part(end_entity).unwrap_or_default();
+            let copy = copy.as_ref().and_then(|copy| certificate::signed_part(copy));
+            let of_original: Vec<_> =
+                self.algorithms.iter().map(|algorithm| OfOriginal { algorithm: *algorithm, copy, original }).collect();
             let algorithms: Vec<_> = of_original.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
             verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)
                 .map_err(|error| or_unusual_key(error, "a CA's", self.issuers(end_entity, intermediates)))?;
