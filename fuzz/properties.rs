@@ -11,7 +11,7 @@ use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
 use saymon_bulk::core::origin::Origin;
 use saymon_bulk::core::segment::PathSegment;
-use saymon_bulk::core::transport::answer;
+use saymon_bulk::core::transport::{answer, certificate, pem};
 use serde_json::{Map, Value};
 
 const LOGIN: &str = "operator";
@@ -149,10 +149,34 @@ pub fn error_body(data: &[u8]) {
     for text in [&failure.code, &failure.message, &failure.gist].into_iter().flatten() {
         assert_clean(text);
     }
+    let challenges = String::from_utf8_lossy(rest);
+    if let Some(advice) = answer::unmet_challenge(challenges.lines()) {
+        assert_one_line(&advice, 1300);
+    }
     let told = failure.to_string();
     assert!(told.starts_with(&format!("HTTP {status}")));
     assert_one_line(&told, 9000);
     assert_clean(&told);
+}
+
+/// What stands in a CA file, or what a server shows: never a panic, and the mark of a CA is one octet.
+pub fn certificate(data: &[u8]) {
+    for found in pem::certificates(data).into_iter().flatten() {
+        assert!(certificate::signed_part(&found).is_some());
+        mark_of_a_ca(&found);
+    }
+    mark_of_a_ca(data);
+}
+
+fn mark_of_a_ca(der: &[u8]) {
+    let _ = certificate::key(der).and_then(certificate::rsa_bits);
+    let copy = certificate::without_ca_mark(der);
+    assert_eq!(copy.is_some(), certificate::is_ca(der) == Some(true));
+    let Some(copy) = copy else { return };
+    assert_eq!(certificate::is_ca(&copy), Some(false));
+    assert_eq!(copy.len(), der.len());
+    let changed: Vec<_> = der.iter().zip(&copy).filter(|(before, after)| before != after).collect();
+    assert_eq!(changed, [(&0xff, &0x00)]);
 }
 
 /// Digits are seconds, dates are counted from now, anything else is no header.

@@ -98,3 +98,8 @@ fn error_body() {
 fn retry_after() {
     run("retry_after", properties::retry_after);
 }
+
+#[test]
+fn certificate() {
+    run("certificate", properties::certificate);
+}

@@ -21,16 +21,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Callable, NamedTuple
+from typing import Callable, NamedTuple, Union
 
 import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from peer import ID, LOGIN, PASSWORD
 from saymon_bulk.testing import PracticeServer
 
@@ -96,38 +96,67 @@ class Certificates:
 
     def _self_sign(self, name: str, host: str, *, authority: bool, until: datetime.datetime | None = None) -> None:
         """What `openssl req -x509 -addext subjectAltName=…` makes, CA:TRUE included."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
-        now = datetime.datetime.now(datetime.timezone.utc)
-        identities: list[x509.GeneralName] = [x509.DNSName(host)]
-        if host == "localhost":
-            identities.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
-        identifier = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-        issuer = x509.AuthorityKeyIdentifier.from_issuer_subject_key_identifier(identifier)
-        constraints = x509.BasicConstraints(ca=authority, path_length=None)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(subject)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - 9 * _DAY)
-            .not_valid_after(until or now + 30 * _DAY)
-            .add_extension(identifier, critical=False)
-            .add_extension(issuer, critical=False)
-            .add_extension(constraints, critical=True)
-            .add_extension(x509.SubjectAlternativeName(identities), critical=False)
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        self.certificate(name).write_bytes(certificate.public_bytes(pem))
-        self.key(name).write_bytes(
-            key.private_bytes(
-                pem,
-                serialization.PrivateFormat.PKCS8,
-                serialization.NoEncryption(),
-            )
-        )
+        self.put(name, issue(host, authority=authority, until=until))
+
+    def put(self, name: str, shown: Issued, *above: Issued) -> None:
+        """The server NAME shows this certificate, and those above it."""
+        self.certificate(name).write_bytes(b"".join(issued.pem for issued in (shown, *above)))
+        private = serialization.PrivateFormat.PKCS8
+        key = shown.key.private_bytes(serialization.Encoding.PEM, private, serialization.NoEncryption())
+        self.key(name).write_bytes(key)
+
+
+PrivateKey = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+
+
+class Issued(NamedTuple):
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: PrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        return self.certificate.public_bytes(serialization.Encoding.PEM)
+
+
+def issue(
+    host: str,
+    issuer: Issued | None = None,
+    *,
+    authority: bool | None = None,
+    path_length: int | None = None,
+    more: Iterable[tuple[x509.ExtensionType, bool]] = (),
+    since: datetime.datetime | None = None,
+    until: datetime.datetime | None = None,
+    key: PrivateKey | None = None,
+    digest: hashes.SHA224 | hashes.SHA256 | hashes.SHA512 | None = None,
+) -> Issued:
+    """A certificate for a name, by an issuer or by itself; `more` are extensions, each with its mark as critical."""
+    key = key or ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, host)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    names: list[x509.GeneralName] = [x509.DNSName(host)]
+    if host == "localhost":
+        names.append(x509.IPAddress(ipaddress.ip_address("127.0.0.1")))
+    signer = issuer.key if issuer else key
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(since or now - 9 * _DAY)
+        .not_valid_after(until or now + 30 * _DAY)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), critical=False)
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+    )
+    if authority is not None:
+        builder = builder.add_extension(x509.BasicConstraints(authority, path_length), critical=True)
+    for extension, critical in more:
+        builder = builder.add_extension(extension, critical=critical)
+    return Issued(builder.sign(signer, digest or hashes.SHA256()), key)
 
 
 @pytest.fixture(scope="session")
@@ -363,6 +392,70 @@ def front(
         sites["ipv6"] = Site(body, "good", "::1")
     with _starting(tmp_path_factory.mktemp("nginx"), certificates) as start:
         yield start(sites)
+
+
+# openssl s_server
+
+
+class OpenSSLServer:
+    """`openssl s_server` with these options; it answers one path, that of ID, at one connection after the other."""
+
+    def __init__(self, command: str, folder: Path, *options: str) -> None:
+        page = folder / "node" / "api" / "bulk" / ID / "status"
+        page.parent.mkdir(parents=True, exist_ok=True)
+        page.write_text('HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished": true}', newline="")
+        self._output = folder / "output"
+        self._process = subprocess.Popen(
+            [command, "s_server", "-accept", "127.0.0.1:0", "-HTTP", *options],
+            cwd=folder,
+            stdin=subprocess.DEVNULL,
+            stdout=self._output.open("wb"),
+            stderr=subprocess.STDOUT,
+        )
+        try:
+            wait_until(self._ready, "openssl s_server")
+        except BaseException:
+            self.stop()
+            raise
+        self.port = int(self._said().split("ACCEPT 127.0.0.1:")[1].split()[0])
+        self.host = f"https://localhost:{self.port}"
+
+    def stop(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+    def _ready(self) -> bool:
+        assert self._process.poll() is None, f"openssl has ended: {self._said()}"
+        return "\n" in self._said().partition("ACCEPT 127.0.0.1:")[2]
+
+    def _said(self) -> str:
+        return self._output.read_text(encoding="utf-8", errors="replace")
+
+
+StartOpenSSL = Callable[..., OpenSSLServer]
+
+
+@pytest.fixture
+def openssl() -> str:
+    """The command."""
+    command = shutil.which("openssl")
+    if command is None:
+        pytest.skip("there is no openssl on PATH")
+    return command
+
+
+@pytest.fixture
+def start_openssl(openssl: str, tmp_path: Path) -> Iterator[StartOpenSSL]:
+    with contextlib.ExitStack() as stack:
+
+        def start(*options: str) -> OpenSSLServer:
+            folder = tmp_path / f"openssl-{len(list(tmp_path.iterdir()))}"
+            folder.mkdir()
+            server = OpenSSLServer(openssl, folder, *options)
+            stack.callback(server.stop)
+            return server
+
+        yield start
 
 
 # The forward proxy

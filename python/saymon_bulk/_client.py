@@ -37,8 +37,8 @@ class Client(_core.Client):
         login: The login; no colon (RFC 7617).
         password: The password.
         request_timeout: Seconds for one exchange, connect to last byte; 30 by default.
-        verify: True (default) trusts the system's CA certificates, a path those of that PEM file and no others, False
-            checks nothing and warns.
+        verify: True (default) trusts the system's CA certificates, a path those of that PEM file or directory and
+            no others, False checks nothing and warns.
 
     Raises:
         ValueError, TypeError: An argument cannot be used.

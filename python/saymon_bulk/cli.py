@@ -538,7 +538,7 @@ def _add_options(parser: ArgumentParser) -> None:
     add("--login", metavar="L", default=os.environ.get("SAYMON_LOGIN"), help=who)
     add("--password-stdin", action="store_true", help="read the password from the first line of stdin")
     add("--password", "--passwd", "--pass", "-p", type=_refused, help=SUPPRESS)
-    add("--cacert", metavar="FILE", help="trust the CA certificates of this PEM file and no others")
+    add("--cacert", metavar="PATH", help="trust the certificates of this PEM file or directory and no others")
     add("--insecure", action="store_true", help="do not check the server's certificate")
     add(
         "--request-timeout",

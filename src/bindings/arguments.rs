@@ -233,7 +233,7 @@ fn verify_from(value: &Bound<'_, PyAny>) -> PyResult<Verify> {
     match value.extract::<PathBuf>() {
         Ok(path) if path.as_os_str().is_empty() => Err(InvalidInput::new("verify", "must not be an empty path").into()),
         Ok(path) => Ok(Verify::File(path)),
-        Err(_) => Err(wrong_type("verify", "True, False or the path of a CA file", value)),
+        Err(_) => Err(wrong_type("verify", "True, False or the path of a CA file or directory", value)),
     }
 }
 

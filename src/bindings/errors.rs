@@ -96,28 +96,59 @@ fn build<'py>(
     Ok(error)
 }
 
-/// The exception for a wait whose deadline passed; its cause is the failure tolerated last.
+/// The exception for a wait whose deadline passed. Its cause is the first of the failures.
 pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin: &Origin) -> PyResult<PyErr> {
-    let statuses = PyDict::new(py);
+    let (statuses, failures) = (PyDict::new(py), PyDict::new(py));
+    let mut cause = None;
     for one in pending {
         let status = one.status.as_ref().map(|status| convert::status(py, status)).transpose()?;
         statuses.set_item(one.operation.as_str(), status)?;
+        if let Some(failure) = &one.failure {
+            let error = exception(py, failure, origin, &About::Operation(one.operation.clone()));
+            failures.set_item(one.operation.as_str(), error.clone_ref(py).into_value(py))?;
+            cause = cause.or(Some(error));
+        }
     }
     let attributes = PyDict::new(py);
     attributes.set_item("host", origin.as_str())?;
     attributes.set_item("id", pending.first().map(|one| one.operation.as_str()))?;
     attributes.set_item("pending", statuses)?;
+    attributes.set_item("failures", failures)?;
     attributes.set_item("elapsed", elapsed.as_secs_f64())?;
-    let which = match pending {
-        [one] => format!("bulk operation {}", one.operation),
-        [one, rest @ ..] => format!("{} bulk operations, {} and {} more", pending.len(), one.operation, rest.len()),
-        [] => "bulk operation".to_owned(),
-    };
-    let text = format!("{}: {which}: not finished after {:.1} s", origin.as_str(), elapsed.as_secs_f64());
+    let text = format!("{}: {}", origin.as_str(), late(pending, elapsed));
     let error = PyErr::from_value(class(py, "WaitTimeoutError")?.call((text,), Some(&attributes))?);
-    let last = pending.iter().find_map(|one| Some((one.failure.as_ref()?, &one.operation)));
-    error.set_cause(py, last.map(|(failure, id)| exception(py, failure, origin, &About::Operation(id.clone()))));
+    error.set_cause(py, cause);
     Ok(error)
+}
+
+/// What is known of the operations at the deadline. One that could not be asked is not called unfinished.
+fn late(pending: &[Pending], elapsed: Duration) -> String {
+    let seconds = format!("{:.1} s", elapsed.as_secs_f64());
+    let mut failures = pending.iter().filter_map(|one| one.failure.as_ref());
+    let (first, failed) = (failures.next(), failures.count() + 1);
+    match (pending, first) {
+        ([one], Some(failure)) => {
+            format!(
+                "bulk operation {}: not known to be finished after {seconds}; the last poll failed: {failure}",
+                one.operation
+            )
+        }
+        ([one], None) if one.status.is_none() => {
+            format!("bulk operation {}: not asked for in {seconds}", one.operation)
+        }
+        ([one], None) => format!("bulk operation {}: not finished after {seconds}", one.operation),
+        (many, first) => {
+            let id = many.first().map_or_else(String::new, |one| one.operation.to_string());
+            let others = many.len().saturating_sub(1);
+            let which = format!("{} bulk operations, {id} and {others} more", many.len());
+            match first {
+                None => format!("{which}: not finished after {seconds}"),
+                Some(failure) => format!(
+                    "{which}: not known to be finished after {seconds}; the last poll failed for {failed} of them: {failure}"
+                ),
+            }
+        }
+    }
 }
 
 fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {

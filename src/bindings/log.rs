@@ -45,15 +45,19 @@ pub fn started(py: Python<'_>, server: &Server, about: &About, started: &Started
 
 /// A start that an exception interrupted: Ctrl-C, a signal's handler, the cancellation of a task. The exception says it too.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &Bound<'_, PyAny>) -> PyResult<()> {
-    let note = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
-    // What BaseException.add_note does, on Pythons before 3.11 too.
-    let notes = match interrupt.getattr("__notes__") {
+    let text = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    note(interrupt, &text)?;
+    warning(py, "%s", text.into_pyobject(py)?.as_any())
+}
+
+/// Does what BaseException.add_note does, on Pythons before 3.11 too.
+pub fn note(error: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
+    let notes = match error.getattr("__notes__") {
         Ok(notes) => notes.cast_into::<PyList>()?,
-        Err(_) => PyList::empty(py),
+        Err(_) => PyList::empty(error.py()),
     };
-    notes.append(&note)?;
-    interrupt.setattr("__notes__", notes)?;
-    warning(py, "%s", note.into_pyobject(py)?.as_any())
+    notes.append(text)?;
+    error.setattr("__notes__", notes)
 }
 
 pub fn warning(py: Python<'_>, text: &str, argument: &Bound<'_, PyAny>) -> PyResult<()> {

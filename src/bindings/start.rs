@@ -26,11 +26,17 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
         outcome::started(py, server, asked)
     };
     let done = twin::block(py, target, begin, finish);
-    if let Err(interrupt) = &done
-        && is_under_way.get()
-    {
+    match &done {
         // A signal's handler has raised it, and any class may be its own.
-        log::interrupted(py, &target.server, &about, interrupt.value(py))?;
+        Err(interrupt) if is_under_way.get() => {
+            log::interrupted(py, &target.server, &about, interrupt.value(py))?;
+        }
+        // A signal that came with the answer would raise without it, when the caller goes on.
+        Ok(started) => py.check_signals().or_else(|interrupt| {
+            log::note(interrupt.value(py), &format!("{}: {about}: started: {started}", target.server.origin.as_str()))?;
+            Err(interrupt)
+        })?,
+        Err(_) => {}
     }
     done
 }

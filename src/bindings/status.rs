@@ -27,7 +27,7 @@ use super::{outcome, twin};
 ///     password: The password. It stands in no text and no Python frame of this package.
 ///     request_timeout: Seconds for the whole exchange, connect to last byte; 30 by default.
 ///     verify: True (default) trusts the system's CA certificates, or those that SSL_CERT_FILE names; a path trusts the
-///         certificates of that PEM file and no others; False checks nothing and warns.
+///         certificates of that PEM file or directory and no others; False checks nothing and warns.
 ///
 /// Returns:
 ///     The server's JSON object as a dict. `finished` is always there and always a bool; False means that the operation

@@ -62,7 +62,7 @@ pub struct HttpFailure {
     pub gist: Option<String>,
     pub body: String,
     pub retry_after: Option<Duration>,
-    /// For a redirect: what to do about it.
+    /// For a redirect and for a login that this package does not give: what to do about it.
     pub advice: Option<String>,
 }
 

@@ -141,11 +141,33 @@ fn masked(body: &[u8], is_cut: bool, credentials: &Credentials) -> String {
     if is_cut { credentials.mask_cut(&text) } else { credentials.mask(&text) }
 }
 
-/// What an answer in another shape says first: a page's title, which is where nginx puts its reason, or a first line.
+/// What an answer in another shape says first: a page's title, which is where nginx puts its reason; a page's heading and the
+/// text below, where haproxy does; or a first line.
 fn gist(body: &str) -> Option<String> {
     let title = body.split_once("<title>").and_then(|(_, rest)| rest.split_once("</title>")).map(|(title, _)| title);
-    let line = title.or_else(|| body.lines().find(|line| !line.trim().is_empty()))?;
-    Some(text::escape(line.trim()))
+    let parts: Vec<_> = match title {
+        Some(title) => vec![title.trim()],
+        None if body.trim_start().starts_with('<') => {
+            let texts = body.split('<').filter_map(|tag| Some(tag.split_once('>')?.1));
+            texts.flat_map(str::lines).map(str::trim).filter(|text| !text.is_empty()).take(2).collect()
+        }
+        None => body.lines().map(str::trim).filter(|line| !line.is_empty()).take(1).collect(),
+    };
+    Some(text::escape(&parts.join(": "))).filter(|gist| !gist.is_empty())
+}
+
+/// What a 401 or a 407 asks for, if it is not Basic (RFC 9110 section 11.6.1). Takes the values of its header.
+pub fn unmet_challenge<'a>(challenges: impl Iterator<Item = &'a str>) -> Option<String> {
+    // A challenge begins with its scheme; what follows a comma is another challenge, or a parameter with a `=`.
+    let schemes: Vec<_> = challenges
+        .flat_map(|challenge| challenge.split(','))
+        .filter_map(|part| part.split_whitespace().next())
+        .filter(|word| !word.contains(['=', '"']))
+        .collect();
+    if schemes.is_empty() || schemes.iter().any(|scheme| scheme.eq_ignore_ascii_case("basic")) {
+        return None;
+    }
+    Some(format!("{} is asked for, and this package gives Basic alone", text::escape(&schemes.join(" or "))))
 }
 
 /// Retry-After in seconds or as a date (RFC 9110 section 10.2.3); rubbish is no header at all.
@@ -193,8 +215,38 @@ mod tests {
         let plain = read_error(400, br#"{"code":"InvalidContent","message":"Invalid JSON"}"#, false, &someone());
         assert_eq!(plain.to_string(), "HTTP 400 InvalidContent: Invalid JSON");
         assert_eq!(read_error(500, &vec![b'x'; 9000], true, &someone()).body.len(), BODY_EXCERPT);
-        let page = b"<html>\r\n<head><title>502 Bad Gateway</title>";
-        assert_eq!(read_error(502, page, false, &someone()).to_string(), "HTTP 502: 502 Bad Gateway");
+        for (page, told) in [
+            ("<html>\r\n<head><title>502 Bad Gateway</title>", "HTTP 502: 502 Bad Gateway"),
+            (
+                "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid response.\n</body></html>\n",
+                "HTTP 502: 502 Bad Gateway: The server returned an invalid response.",
+            ),
+            ("<?xml version='1.0'?>\n<Error><Code>No</Code><Message>hunter22</Message></Error>", "HTTP 502: No: ***"),
+            ("\n upstream < 1 \nmore", "HTTP 502: upstream < 1"),
+            ("<html><body></body></html>", "HTTP 502"),
+            ("<", "HTTP 502"),
+        ] {
+            assert_eq!(read_error(502, page.as_bytes(), false, &someone()).to_string(), told);
+        }
+    }
+
+    #[test]
+    fn names_the_schemes_that_are_not_basic() {
+        let unmet = |values: &[&'static str]| unmet_challenge(values.iter().copied());
+        for (values, schemes) in [
+            (&["Digest realm=\"a, b\", nonce=\"x\", qop=\"auth\""][..], "Digest is"),
+            (&["Negotiate", "NTLM"], "Negotiate or NTLM is"),
+            (&["Negotiate, NTLM, Digest realm=x"], "Negotiate or NTLM or Digest is"),
+            (&["Bearer realm=\"x\",error=\"invalid_token\""], "Bearer is"),
+        ] {
+            assert!(unmet(values).unwrap().starts_with(schemes), "{values:?}: {:?}", unmet(values));
+        }
+        for values in
+            [&[][..], &[""], &["Basic realm=\"a\""], &["Negotiate", "bASIC realm=x"], &["Digest a=b, Basic realm=c"]]
+        {
+            assert_eq!(unmet(values), None, "{values:?}");
+        }
+        assert!(unmet(&["\u{1b}[31m"]).unwrap().starts_with("\\u{1b}"));
     }
 
     #[test]

@@ -6,9 +6,8 @@ use std::io;
 use rustls::{AlertDescription, Error as TlsError};
 
 use super::resolver::Unresolved;
-use super::tls;
+use super::words;
 use crate::core::failure::{Cause, Failure};
-use crate::core::text;
 
 /// The links of an error's chain, with those that `io::Error` hides from `source`.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -44,29 +43,28 @@ fn is_end(error: &io::Error) -> bool {
 
 /// A transport failure with its whole chain of causes, each once.
 pub fn failure(error: &reqwest::Error) -> Failure {
-    let mut words: Vec<String> = Vec::new();
+    let is_in_body = error.is_body() || error.is_decode();
+    let mut said: Vec<String> = Vec::new();
     // The first link says "error sending request" and the URL; the causes follow.
     for link in chain(error).skip(1) {
         // An io::Error around another error repeats what the next link says.
         if link.downcast_ref::<io::Error>().is_some_and(|outer| outer.get_ref().is_some()) {
             continue;
         }
-        let word = match link.downcast_ref() {
-            Some(TlsError::InvalidCertificate(reason)) => tls::describe(reason),
-            _ => text::escape(&link.to_string()),
-        };
-        // hyper-util's own link says the stage; the links below it say why.
-        if !word.starts_with("client error (") && !words.iter().any(|said| said.contains(&word)) {
-            words.push(word);
-        }
+        let words = words::of(link, is_in_body).filter(|words| !said.iter().any(|before| before.contains(words)));
+        said.extend(words);
     }
-    if words.is_empty() {
-        words.push(if error.is_body() { "broken body" } else { "broken exchange" }.to_owned());
+    if said.is_empty() {
+        said.push(if is_in_body { "broken body" } else { "broken exchange" }.to_owned());
     }
-    if chain(error).any(|link| matches!(link.downcast_ref(), Some(TlsError::InvalidMessage(_)))) {
-        words.push("the other side speaks no TLS; is it an http:// host?".to_owned());
+    let mut text = said.join(": ");
+    // A port of TLS answers plain http with an alert, or not at all.
+    let is_no_http = |error: &hyper::Error| error.is_parse() || error.is_incomplete_message();
+    let is_unanswered = !is_in_body && chain(error).filter_map(|link| link.downcast_ref()).any(is_no_http);
+    if is_unanswered && error.url().is_some_and(|url| url.scheme() == "http") {
+        text.push_str("; is it an https:// host?");
     }
-    Failure::Transport { cause: cause(error), text: words.join(": ") }
+    Failure::Transport { cause: cause(error), text }
 }
 
 fn cause(error: &reqwest::Error) -> Cause {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant, SystemTime};
 use futures_util::future::{Either, select};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
-    RETRY_AFTER,
+    PROXY_AUTHENTICATE, RETRY_AFTER, WWW_AUTHENTICATE,
 };
 use reqwest::{Client, ClientBuilder, Request, Response, StatusCode, Url, redirect};
 use rustls::ClientConfig;
@@ -190,6 +190,11 @@ fn name_proxy(failure: Failure, route: &Route) -> Failure {
         (Failure::Transport { cause, text }, Route::Through(hop)) => {
             Failure::Transport { cause, text: format!("through the proxy {}: {text}", hop.authority) }
         }
+        (Failure::Http(mut failure), Route::Through(hop)) if failure.http_status == 407 => {
+            let asked = failure.advice.map_or_else(String::new, |advice| format!(": {advice}"));
+            failure.advice = Some(format!("the proxy {} wants a login, or another one{asked}", hop.authority));
+            Failure::Http(failure)
+        }
         (failure, _) => failure,
     }
 }
@@ -246,12 +251,27 @@ async fn read_failure(mut response: Response, server: &Server) -> HttpFailure {
     let mut failure = answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &server.credentials);
     failure.retry_after =
         header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
+    if let Some(name) = challenge(status) {
+        let values = response.headers().get_all(name).iter();
+        let mask = |value: &HeaderValue| server.credentials.mask(&String::from_utf8_lossy(value.as_bytes()));
+        let values: Vec<_> = values.map(mask).collect();
+        failure.advice = answer::unmet_challenge(values.iter().map(String::as_str));
+    }
     if status.is_redirection() {
         failure.advice = header(&response, LOCATION)
             .and_then(|target| redirect_advice(&target, &server.origin))
             .map(|advice| server.credentials.mask(&advice));
     }
     failure
+}
+
+/// The header that says which login is wanted (RFC 9110 section 11.6.1 and 11.7.1).
+fn challenge(status: StatusCode) -> Option<HeaderName> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(WWW_AUTHENTICATE),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(PROXY_AUTHENTICATE),
+        _ => None,
+    }
 }
 
 /// Names a redirect's target by its origin alone: the rest may hold anything.

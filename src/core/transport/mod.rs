@@ -3,11 +3,15 @@
 pub mod answer;
 pub mod call;
 mod cause;
+pub mod certificate;
 pub mod exchange;
+pub mod pem;
 pub mod pool;
 mod progress;
 mod proxy;
 mod resolver;
 pub mod server;
 mod tls;
+mod trust;
+mod words;
 pub mod yields;

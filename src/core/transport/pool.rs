@@ -6,11 +6,12 @@ use rustls::ClientConfig;
 
 use super::exchange::Transport;
 use super::proxy::Variables;
-use super::tls::{CaFile, FileStamp, SystemStore, TlsOptions, Trust};
+use super::tls::TlsOptions;
+use super::trust::{CaFile, Stamp, SystemStore, Trust};
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::lock::lock;
 
-pub use super::tls::Verify;
+pub use super::trust::Verify;
 
 /// Keys that are kept. A changed CA file and a changed environment make new ones; bounds memory, otherwise arbitrary.
 const MAX_KEYS: usize = 16;
@@ -34,14 +35,14 @@ impl TlsConfigs {
         let trust = match verify {
             Verify::System => Trust::System(SystemStore::from_env()),
             Verify::Off => Trust::Anyone,
-            Verify::File(path) => Trust::File(self.ca_file(FileStamp::of(path)?)?),
+            Verify::File(path) => Trust::File(self.ca_file(Stamp::of(path)?)?),
         };
         let key = Key { tls: TlsOptions { trust }, proxies: Variables::read() };
         let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
 
-    fn ca_file(&self, stamp: FileStamp) -> Result<Arc<CaFile>, InvalidInput> {
+    fn ca_file(&self, stamp: Stamp) -> Result<Arc<CaFile>, InvalidInput> {
         let known = lock(&self.0).iter().find_map(|(key, _)| match &key.tls.trust {
             Trust::File(file) if *file.stamp() == stamp => Some(file.clone()),
             _ => None,

@@ -1,30 +1,21 @@
-//! verify → whom a TLS connection trusts, and its TLS configuration.
+//! Whom a TLS connection trusts → its TLS configuration.
 
 use std::fmt;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
-use std::time::SystemTime;
 
-use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::pki_types::{
+    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, UnixTime,
+};
 use rustls::server::ParsedCertificate;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
-use crate::core::failure::{InvalidInput, SetupFailure};
-use crate::core::text;
-
-/// The `verify` argument.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Verify {
-    System,
-    /// The path of a CA file.
-    File(PathBuf),
-    Off,
-}
+use super::certificate;
+use super::trust::Trust;
+use crate::core::failure::SetupFailure;
 
 /// All that TLS connections must have in common to be shared. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,101 +23,11 @@ pub struct TlsOptions {
     pub trust: Trust,
 }
 
-/// Whose certificates are trusted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trust {
-    /// The system's store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
-    System(SystemStore),
-    /// The certificates of one file, and no others.
-    File(Arc<CaFile>),
-    /// Anyone's: the connection is encrypted, but the server's identity is unknown.
-    Anyone,
-}
-
-/// The system's store, as the environment names it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct SystemStore {
-    file: Option<PathBuf>,
-    directory: Option<PathBuf>,
-}
-
-impl SystemStore {
-    pub fn from_env() -> Self {
-        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-        Self { file: path("SSL_CERT_FILE"), directory: path("SSL_CERT_DIR") }
-    }
-}
-
-/// A CA file as it was when read.
-#[derive(Debug)]
-pub struct CaFile {
-    stamp: FileStamp,
-    certificates: Vec<CertificateDer<'static>>,
-}
-
-/// Detects a changed file by path, length and modification time.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileStamp {
-    path: PathBuf,
-    length: u64,
-    modified: Option<SystemTime>,
-}
-
-impl FileStamp {
-    pub fn of(path: &Path) -> Result<Self, InvalidInput> {
-        let meta = fs::metadata(path).map_err(|error| unreadable(path, &error))?;
-        // A relative path depends on the working directory of this moment.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-        Ok(Self { path, length: meta.len(), modified: meta.modified().ok() })
-    }
-}
-
-impl CaFile {
-    pub fn read(stamp: FileStamp) -> Result<Self, InvalidInput> {
-        let pem = fs::read(&stamp.path).map_err(|error| unreadable(&stamp.path, &error))?;
-        let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&pem).collect();
-        let certificates = certificates.map_err(|error| unreadable(&stamp.path, &error))?;
-        if certificates.is_empty() {
-            return Err(InvalidInput::new(
-                "verify",
-                format!("names a file without a PEM certificate: {}", stamp.path.display()),
-            ));
-        }
-        let file = Self { stamp, certificates };
-        file.roots()?;
-        Ok(file)
-    }
-
-    pub fn stamp(&self) -> &FileStamp {
-        &self.stamp
-    }
-
-    fn roots(&self) -> Result<RootCertStore, InvalidInput> {
-        let mut roots = RootCertStore::empty();
-        for certificate in &self.certificates {
-            roots.add(certificate.clone()).map_err(|error| unreadable(&self.stamp.path, &error))?;
-        }
-        Ok(roots)
-    }
-}
-
-impl PartialEq for CaFile {
-    fn eq(&self, other: &Self) -> bool {
-        self.stamp == other.stamp
-    }
-}
-
-impl Eq for CaFile {}
-
-fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
-    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", path.display()))
-}
-
 impl TlsOptions {
     /// The configuration of all connections with these options: TLS 1.2 and 1.3.
     pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
         let provider = Arc::new(ring::default_provider());
-        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), roots: OnceLock::new() };
+        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: OnceLock::new() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
@@ -134,31 +35,43 @@ impl TlsOptions {
     }
 }
 
+/// What ring cannot verify and a server may sign with all the same (RFC 8446 section 4.2.3). A server gets an offer of these
+/// only where its signature is not checked anyway.
+const UNVERIFIABLE: [SignatureScheme; 7] = [
+    SignatureScheme::ECDSA_NISTP521_SHA512,
+    SignatureScheme::ED448,
+    SignatureScheme::Unknown(0x0809), // rsa_pss_pss_sha256
+    SignatureScheme::Unknown(0x080a), // rsa_pss_pss_sha384
+    SignatureScheme::Unknown(0x080b), // rsa_pss_pss_sha512
+    SignatureScheme::ECDSA_SHA1_Legacy,
+    SignatureScheme::RSA_PKCS1_SHA1,
+];
+
+/// The RSA keys that ring verifies with.
+const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
+
 /// Verifies certificates under a [`Trust`]. The trust store is read at the first handshake: plain http must work on a
 /// machine that has none, and reading it takes milliseconds.
 #[derive(Debug)]
 struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
-    roots: OnceLock<Result<Arc<dyn ServerCertVerifier>, String>>,
+    judge: OnceLock<Result<Judge, String>>,
 }
 
 impl Verifier {
-    fn verifier(&self) -> Result<&Arc<dyn ServerCertVerifier>, rustls::Error> {
-        let verifier = self.roots.get_or_init(|| match &self.trust {
-            Trust::System(store) => system_verifier(store, &self.provider),
-            Trust::File(file) => {
-                file.roots().map_err(|error| error.to_string()).and_then(|roots| verifier(roots, &self.provider))
-            }
+    fn judge(&self) -> Result<&Judge, rustls::Error> {
+        let judge = self.judge.get_or_init(|| match &self.trust {
+            #[cfg(all(unix, not(target_vendor = "apple")))]
+            Trust::System(store) => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
+            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+            Trust::System(_) => rustls_platform_verifier::Verifier::new(self.provider.clone())
+                .map(Judge::System)
+                .map_err(|error| error.to_string()),
+            Trust::File(file) => Ok(Judge::Store(Store::new(file.certificates().to_vec()))),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
         });
-        verifier.as_ref().map_err(|text| rustls::Error::General(text.clone()))
-    }
-
-    /// Whether the certificate itself stands in the CA file. `openssl req -x509` marks self-signed certificates as CAs, which
-    /// path building refuses at a chain's end (RFC 5280 section 6).
-    fn is_pinned(&self, certificate: &CertificateDer<'_>) -> bool {
-        matches!(&self.trust, Trust::File(file) if file.certificates.iter().any(|own| own.as_ref() == certificate.as_ref()))
+        judge.as_ref().map_err(|text| rustls::Error::General(text.clone()))
     }
 }
 
@@ -174,22 +87,16 @@ impl ServerCertVerifier for Verifier {
         if self.trust == Trust::Anyone {
             return Ok(ServerCertVerified::assertion());
         }
-        let verdict = self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now);
+        let verdict = match self.judge()? {
+            Judge::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+            Judge::System(system) => {
+                system.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+            }
+        };
         match verdict {
             Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
-                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
-            }
-            // webpki checks the dates before it refuses a CA at the chain's end; the name is still unchecked.
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
-                if is_ca_at_the_end(&reason) && self.is_pinned(end_entity) =>
-            {
-                rustls::client::verify_server_name(&ParsedCertificate::try_from(end_entity)?, server_name)?;
-                Ok(ServerCertVerified::assertion())
-            }
-            Err(rustls::Error::InvalidCertificate(CertificateError::Other(reason)))
-                if is_ca_at_the_end(&reason) && is_self_signed(end_entity) =>
-            {
-                Err(CertificateError::Other(OtherError(Arc::new(SelfSigned))).into())
+                Err(refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone"))
             }
             verdict => verdict,
         }
@@ -201,12 +108,16 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.trust == Trust::Anyone {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         rustls::crypto::verify_tls12_signature(
             message,
             certificate,
             signature,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(|error| or_unusual_key(error, "the server's", certificate::key(certificate)))
     }
 
     fn verify_tls13_signature(
@@ -215,104 +126,165 @@ impl ServerCertVerifier for Verifier {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        if self.trust == Trust::Anyone {
+            return Ok(HandshakeSignatureValid::assertion());
+        }
         rustls::crypto::verify_tls13_signature(
             message,
             certificate,
             signature,
             &self.provider.signature_verification_algorithms,
         )
+        .map_err(|error| or_unusual_key(error, "the server's", certificate::key(certificate)))
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.provider.signature_verification_algorithms.supported_schemes()
+        let mut schemes = self.provider.signature_verification_algorithms.supported_schemes();
+        if self.trust == Trust::Anyone {
+            schemes.extend(UNVERIFIABLE);
+        }
+        schemes
     }
 }
 
-/// Why a certificate was refused, in words that can be looked up.
-pub fn describe(reason: &CertificateError) -> String {
-    let words = match reason {
-        CertificateError::UnknownIssuer => "unknown issuer: no trusted CA has signed it".to_owned(),
-        CertificateError::Other(OtherError(reason)) => reason.to_string(),
-        reason => reason.to_string(),
-    };
-    format!("invalid peer certificate: {}", text::escape(&words))
-}
-
+/// Why a certificate is refused, where rustls has no reason of its own.
 #[derive(Debug)]
-struct SelfSigned;
+struct Refused(String);
 
-impl fmt::Display for SelfSigned {
+impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("self-signed certificate; verify='/path/to/it.pem' would trust it alone")
+        f.write_str(&self.0)
     }
 }
 
-impl std::error::Error for SelfSigned {}
+impl std::error::Error for Refused {}
+
+fn refused(reason: impl Into<String>) -> rustls::Error {
+    CertificateError::Other(OtherError(Arc::new(Refused(reason.into())))).into()
+}
+
+/// Tells a key that ring does not verify with from a signature that is wrong: ring reports both alike.
+fn or_unusual_key(
+    error: rustls::Error,
+    whose: &str,
+    keys: impl IntoIterator<Item = impl AsRef<[u8]>>,
+) -> rustls::Error {
+    if error != rustls::Error::InvalidCertificate(CertificateError::BadSignature) {
+        return error;
+    }
+    let mut bits = keys.into_iter().filter_map(|key| certificate::rsa_bits(key.as_ref()));
+    match bits.find(|bits| !RSA_BITS.contains(bits)) {
+        Some(bits) if bits < *RSA_BITS.start() => {
+            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not 2048"))
+        }
+        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; 8192 can be verified")),
+        None => error,
+    }
+}
 
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
 }
 
-fn is_ca_at_the_end(reason: &OtherError) -> bool {
-    matches!(reason.0.downcast_ref::<webpki::Error>(), Some(webpki::Error::CaUsedAsEndEntity))
+/// Trusted certificates that this package has read itself.
+#[derive(Debug)]
+struct Store {
+    certificates: Vec<CertificateDer<'static>>,
+    /// Those that may vouch for others.
+    roots: RootCertStore,
+    algorithms: &'static [&'static dyn SignatureVerificationAlgorithm],
 }
 
-fn verifier(roots: RootCertStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    match WebPkiServerVerifier::builder_with_provider(Arc::new(roots), provider.clone()).build() {
-        Ok(verifier) => Ok(verifier),
-        Err(error) => Err(error.to_string()),
+impl Store {
+    fn new(certificates: Vec<CertificateDer<'static>>) -> Self {
+        let mut roots = RootCertStore::empty();
+        // webpki lets any trusted certificate vouch for others. One that is no CA's stands for itself alone (RFC 5280
+        // section 6.1.4, k).
+        let may_vouch = |certificate: &&CertificateDer<'_>| certificate::is_ca(certificate) != Some(false);
+        roots.add_parsable_certificates(certificates.iter().filter(may_vouch).cloned());
+        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        Self { certificates, roots, algorithms }
     }
-}
 
-/// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
-/// beside it, which may have changed since the key of the connections was made.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-const SYSTEM_FILES: [&str; 8] = [
-    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch, ALT
-    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL 7 and later, Fedora
-    "/etc/pki/tls/certs/ca-bundle.crt",                  // RHEL 6
-    "/etc/ssl/ca-bundle.pem",                            // SUSE
-    "/etc/ssl/cert.pem",                                 // Alpine, OpenBSD
-    "/usr/local/etc/ssl/cert.pem",                       // FreeBSD
-    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD, DragonFly
-    "/etc/openssl/certs/ca-certificates.crt",            // NetBSD
-];
+    /// The keys of those who may have signed one of these certificates.
+    fn issuers<'a>(&'a self, end_entity: &CertificateDer<'_>, above: &'a [CertificateDer<'_>]) -> Vec<&'a [u8]> {
+        let shown: Vec<_> = std::iter::once(end_entity)
+            .chain(above)
+            .filter_map(|one| webpki::EndEntityCert::try_from(one).ok())
+            .collect();
+        let signed = |name: &[u8]| shown.iter().any(|certificate| certificate.issuer() == name);
+        let is_issuer =
+            |one: &&CertificateDer<'_>| webpki::EndEntityCert::try_from(*one).is_ok_and(|one| signed(one.subject()));
+        let roots = self.roots.roots.iter().filter(|root| signed(&root.subject));
+        let above = above.iter().filter(is_issuer).filter_map(|one| certificate::key(one));
+        above.chain(roots.map(|root| root.subject_public_key_info.as_ref())).collect()
+    }
 
-/// Reads the store's one file, or its directories if there is none. Debian keeps the same certificates in both, and parsing
-/// them twice would double the time of a first call.
-#[cfg(all(unix, not(target_vendor = "apple")))]
-fn system_verifier(store: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    let chosen = store.file.is_some() || store.directory.is_some();
-    let (file, directories): (_, Vec<_>) = if chosen {
-        (store.file.clone(), store.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
-    } else {
-        let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
-        (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
-    };
-    let mut roots = RootCertStore::empty();
-    if let Some(file) = &file {
-        roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(Some(file), None).certs);
+    fn holds(&self, certificate: &CertificateDer<'_>) -> bool {
+        self.certificates.iter().any(|own| own.as_ref() == certificate.as_ref())
     }
-    if chosen || roots.is_empty() {
-        for directory in &directories {
-            roots.add_parsable_certificates(rustls_native_certs::load_certs_from_paths(None, Some(directory)).certs);
-        }
-    }
-    if roots.is_empty() {
-        let place = if chosen {
-            " where SSL_CERT_FILE and SSL_CERT_DIR point"
+
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        _: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        // A server may show a certificate that is marked as a CA's, as `openssl req -x509` makes it: the last of a path is
+        // not asked for the mark (RFC 5280 section 6.1.4). webpki refuses it, so a copy without the mark is checked, and
+        // the signature over the original.
+        let copy = certificate::without_ca_mark(end_entity).map(CertificateDer::from);
+        let server = ParsedCertificate::try_from(copy.as_ref().unwrap_or(end_entity))?;
+        if self.holds(end_entity) {
+            // Nobody need vouch for it. What webpki checks before it looks for an issuer is left: dates and purpose.
+            match verify_server_cert_signed_by_trust_anchor(&server, &RootCertStore::empty(), &[], now, self.algorithms)
+            {
+                Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
+                verdict => verdict?,
+            }
         } else {
-            "; install the package ca-certificates"
-        };
-        return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
+            let original = certificate::signed_part(end_entity).unwrap_or_default();
+            let copy = copy.as_ref().and_then(|copy| certificate::signed_part(copy));
+            let of_original: Vec<_> =
+                self.algorithms.iter().map(|algorithm| OfOriginal { algorithm: *algorithm, copy, original }).collect();
+            let algorithms: Vec<_> = of_original.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
+            verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)
+                .map_err(|error| or_unusual_key(error, "a CA's", self.issuers(end_entity, intermediates)))?;
+        }
+        verify_server_name(&server, server_name)?;
+        Ok(ServerCertVerified::assertion())
     }
-    verifier(roots, provider)
 }
 
-#[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn system_verifier(_: &SystemStore, provider: &Arc<CryptoProvider>) -> Result<Arc<dyn ServerCertVerifier>, String> {
-    match rustls_platform_verifier::Verifier::new(provider.clone()) {
-        Ok(verifier) => Ok(Arc::new(verifier)),
-        Err(error) => Err(error.to_string()),
+/// Verifies the signature over a certificate of which webpki sees a copy.
+#[derive(Debug)]
+struct OfOriginal<'a> {
+    algorithm: &'a dyn SignatureVerificationAlgorithm,
+    copy: Option<&'a [u8]>,
+    original: &'a [u8],
+}
+
+impl SignatureVerificationAlgorithm for OfOriginal<'_> {
+    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
+        let message = if Some(message) == self.copy { self.original } else { message };
+        self.algorithm.verify_signature(public_key, message, signature)
     }
+
+    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.public_key_alg_id()
+    }
+
+    fn signature_alg_id(&self) -> AlgorithmIdentifier {
+        self.algorithm.signature_alg_id()
+    }
+}
+
+/// Who judges a chain of certificates.
+#[derive(Debug)]
+enum Judge {
+    Store(Store),
+    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
+    System(rustls_platform_verifier::Verifier),
 }

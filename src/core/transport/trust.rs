@@ -1,0 +1,213 @@
+//! Whom a TLS connection trusts: the certificates of files, of directories and of the system.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use rustls::pki_types::CertificateDer;
+
+use super::pem;
+use crate::core::failure::InvalidInput;
+use crate::core::text;
+
+/// No larger file of a directory is read: certificates have 2 KiB, the bundles of systems 300 KiB.
+const FILE_LIMIT: u64 = 8 * 1024 * 1024;
+
+/// The `verify` argument.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verify {
+    System,
+    /// The path of a CA file, or of a directory with such files.
+    File(PathBuf),
+    Off,
+}
+
+/// Whose certificates are trusted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trust {
+    /// The system's store, or what `SSL_CERT_FILE` and `SSL_CERT_DIR` name instead.
+    System(SystemStore),
+    /// The certificates of one path, and no others.
+    File(Arc<CaFile>),
+    /// Anyone's: the connection is encrypted, and nothing of the certificate or of its key is checked.
+    Anyone,
+}
+
+/// The system's store, as the environment names it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SystemStore {
+    file: Option<PathBuf>,
+    directory: Option<PathBuf>,
+}
+
+impl SystemStore {
+    pub fn from_env() -> Self {
+        let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+        Self { file: path("SSL_CERT_FILE"), directory: path("SSL_CERT_DIR") }
+    }
+}
+
+/// The certificates of a path as they were when read.
+#[derive(Debug)]
+pub struct CaFile {
+    stamp: Stamp,
+    certificates: Vec<CertificateDer<'static>>,
+}
+
+/// Detects a changed file, or a change to a directory or to any file in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stamp {
+    path: PathBuf,
+    is_directory: bool,
+    files: Vec<FileStamp>,
+}
+
+/// Detects a changed file by path, length and modification time.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct FileStamp {
+    path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+}
+
+impl FileStamp {
+    fn of(path: PathBuf, meta: &fs::Metadata) -> Self {
+        Self { path, length: meta.len(), modified: meta.modified().ok() }
+    }
+}
+
+impl Stamp {
+    pub fn of(path: &Path) -> Result<Self, InvalidInput> {
+        // A relative path depends on the working directory of this moment.
+        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
+        let files = if meta.is_dir() {
+            files(&path).map_err(|error| unreadable(&path, &error))?
+        } else {
+            vec![FileStamp::of(path.clone(), &meta)]
+        };
+        Ok(Self { path, is_directory: meta.is_dir(), files })
+    }
+}
+
+/// The files of a directory, under whatever name; not those of directories in it.
+fn files(directory: &Path) -> io::Result<Vec<FileStamp>> {
+    let paths = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+    // Not all can be looked at: a link may lead nowhere.
+    let stamps = paths.filter_map(|path| {
+        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= FILE_LIMIT)?;
+        Some(FileStamp::of(path, &meta))
+    });
+    let mut files: Vec<_> = stamps.collect();
+    files.sort();
+    Ok(files)
+}
+
+impl CaFile {
+    pub fn read(stamp: Stamp) -> Result<Self, InvalidInput> {
+        let mut certificates = Vec::new();
+        let mut is_der = false;
+        for file in &stamp.files {
+            let bytes = match fs::read(&file.path) {
+                Ok(bytes) => bytes,
+                // Such as a private key beside the certificates.
+                Err(_) if stamp.is_directory => continue,
+                Err(error) => return Err(unreadable(&file.path, &error)),
+            };
+            let found: Result<Vec<_>, _> = pem::certificates(&bytes).into_iter().collect();
+            certificates.extend(found.map_err(|fault| unreadable(&file.path, &fault))?);
+            is_der |= webpki::anchor_from_trusted_cert(&CertificateDer::from(bytes)).is_ok();
+        }
+        if certificates.is_empty() {
+            let kind = if stamp.is_directory { "directory" } else { "file" };
+            let advice = if is_der { "; openssl x509 -inform der makes PEM of DER" } else { "" };
+            let reason =
+                format!("names a {kind} without a PEM certificate for TLS servers: {}{advice}", shown(&stamp.path));
+            return Err(InvalidInput::new("verify", reason));
+        }
+        Ok(Self { stamp, certificates: once(certificates) })
+    }
+
+    pub fn stamp(&self) -> &Stamp {
+        &self.stamp
+    }
+
+    pub fn certificates(&self) -> &[CertificateDer<'static>] {
+        &self.certificates
+    }
+}
+
+impl PartialEq for CaFile {
+    fn eq(&self, other: &Self) -> bool {
+        self.stamp == other.stamp
+    }
+}
+
+impl Eq for CaFile {}
+
+/// Each certificate once: a directory has links to its files, by hash and by name.
+fn once(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'static>> {
+    certificates.sort_unstable_by(|one, other| one.as_ref().cmp(other));
+    certificates.dedup();
+    certificates
+}
+
+fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> InvalidInput {
+    let error = text::escape(&error.to_string());
+    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", shown(path)))
+}
+
+fn shown(path: &Path) -> String {
+    text::escape(&path.display().to_string())
+}
+
+/// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
+/// beside it, which may have changed since the key of the connections was made.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+const SYSTEM_FILES: [&str; 8] = [
+    "/etc/ssl/certs/ca-certificates.crt",                // Debian, Ubuntu, Arch, ALT
+    "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", // RHEL 7 and later, Fedora
+    "/etc/pki/tls/certs/ca-bundle.crt",                  // RHEL 6
+    "/etc/ssl/ca-bundle.pem",                            // SUSE
+    "/etc/ssl/cert.pem",                                 // Alpine, OpenBSD
+    "/usr/local/etc/ssl/cert.pem",                       // FreeBSD
+    "/usr/local/share/certs/ca-root-nss.crt",            // FreeBSD, DragonFly
+    "/etc/openssl/certs/ca-certificates.crt",            // NetBSD
+];
+
+/// The certificates of the store's one file, or of its directories if there is none. Debian keeps the same certificates in
+/// both, and parsing them twice would double the time of a first call.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+impl SystemStore {
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let is_chosen = self.file.is_some() || self.directory.is_some();
+        let (file, directories): (_, Vec<_>) = if is_chosen {
+            (self.file.clone(), self.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
+        } else {
+            let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
+            (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
+        };
+        let mut certificates: Vec<_> = file.iter().flat_map(|file| readable(file)).collect();
+        if is_chosen || certificates.is_empty() {
+            let files = directories.iter().filter_map(|directory| files(directory).ok()).flatten();
+            certificates.extend(files.flat_map(|file| readable(&file.path)));
+        }
+        if certificates.is_empty() {
+            let place = if is_chosen {
+                " where SSL_CERT_FILE and SSL_CERT_DIR point"
+            } else {
+                "; install the package ca-certificates"
+            };
+            return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
+        }
+        Ok(once(certificates))
+    }
+}
+
+/// What can be read of a file. One certificate that is broken must not cost the others of a system.
+#[cfg(all(unix, not(target_vendor = "apple")))]
+fn readable(file: &Path) -> Vec<CertificateDer<'static>> {
+    pem::certificates(&fs::read(file).unwrap_or_default()).into_iter().flatten().collect()
+}

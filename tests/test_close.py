@@ -1,0 +1,128 @@
+"""close() from another thread, or another task, ends what the client has under way, and that of no other client."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Callable
+
+import pytest
+from peer import RUN, Answer, Peer, Wire, at, headers, no_hanging
+from saymon_bulk import Client
+
+_no_hanging = no_hanging(20)
+
+IDS = [f"op-{number}" for number in range(200)]
+BULK = [{"modify": {"a": 1}}]
+
+BLOCKING: dict[str, tuple[Answer, Callable[[Client], Any]]] = {
+    "a status": (Wire.hold, lambda client: client.get_bulk_status("x")),
+    "a batch": (Wire.hold, lambda client: client.get_bulk_statuses(IDS, return_exceptions=True)),
+    "a wait that polls": (Wire.hold, lambda client: client.wait_for_bulk("x", timeout=None)),
+    "a wait that pauses": (RUN, lambda client: client.wait_for_bulk("x", timeout=None, interval=60)),
+    "many waits": (RUN, lambda client: list(client.wait_for_bulks(IDS, timeout=None, interval=60))),
+    "a start": (Wire.hold, lambda client: client.start_bulk({"a": 1}, BULK)),
+    "a clone": (Wire.hold, lambda client: client.start_clone("x")),
+}
+
+
+async def each(client: Client) -> list[Any]:
+    return [outcome async for outcome in client.wait_for_bulks_async(IDS, timeout=None, interval=60)]
+
+
+AWAITED: dict[str, tuple[Answer, Callable[[Client], Any]]] = {
+    "a status": (Wire.hold, lambda client: client.get_bulk_status_async("x")),
+    "a batch": (Wire.hold, lambda client: client.get_bulk_statuses_async(IDS, return_exceptions=True)),
+    "a wait that polls": (Wire.hold, lambda client: client.wait_for_bulk_async("x", timeout=None)),
+    "a wait that pauses": (RUN, lambda client: client.wait_for_bulk_async("x", timeout=None, interval=60)),
+    "many waits": (RUN, each),
+    "a start": (Wire.hold, lambda client: client.start_bulk_async({"a": 1}, BULK)),
+    "a clone": (Wire.hold, lambda client: client.start_clone_async("x")),
+}
+
+
+@pytest.mark.parametrize(("answer", "call"), BLOCKING.values(), ids=BLOCKING)
+def test_a_blocking_call_ends(peer: Peer, answer: Answer, call: Callable[[Client], Any]) -> None:
+    peer.answer(answer)
+    client = at(peer)
+    with ThreadPoolExecutor(1) as threads:
+        running = threads.submit(call, client)
+        peer.wait_for(lambda: len(peer.requests) >= 1)
+        closed = time.monotonic()
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            running.result(5)
+        assert time.monotonic() - closed < 1
+    peer.wait_for(lambda: peer.open == 0)
+
+
+@pytest.mark.parametrize(("answer", "call"), AWAITED.values(), ids=AWAITED)
+def test_an_awaited_call_ends(peer: Peer, answer: Answer, call: Callable[[Client], Any]) -> None:
+    peer.answer(answer)
+    client = at(peer)
+
+    async def main() -> None:
+        running = asyncio.ensure_future(call(client))
+        await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) >= 1)
+        client.close()
+        with pytest.raises(RuntimeError, match="the client is closed"):
+            await asyncio.wait_for(running, 1)
+
+    asyncio.run(main())
+
+
+def test_a_pool_of_endless_waits_lets_the_process_go_on(peer: Peer) -> None:
+    peer.answer(RUN)
+    with ThreadPoolExecutor(8) as threads, at(peer) as client:
+        ended = [threads.submit(client.wait_for_bulk, id, timeout=None) for id in IDS[:8]]
+        peer.wait_for(lambda: len(peer.requests) >= 8)
+    assert {str(one.exception()) for one in ended} == {"the client is closed"}
+
+
+def test_another_client_of_the_same_server_goes_on(peer: Peer, other: Peer) -> None:
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(0.5)
+        wire.send(RUN)
+
+    peer.answer(late)
+    closed, kept = at(peer), at(peer)
+    with ThreadPoolExecutor(2) as threads:
+        ends, stays = threads.submit(closed.get_bulk_status, "x"), threads.submit(kept.get_bulk_status, "x")
+        peer.wait_for(lambda: len(peer.requests) == 2)
+        closed.close()
+        assert isinstance(ends.exception(5), RuntimeError)
+        assert stays.result(5) == {"finished": False}
+
+
+@pytest.mark.parametrize("verb", ["start_clone", "start_clone_async"])
+def test_a_start_may_have_happened(peer: Peer, caplog: pytest.LogCaptureFixture, verb: str) -> None:
+    caplog.set_level(logging.WARNING, "saymon_bulk")
+    peer.answer(Wire.hold)
+    client = at(peer)
+    closing = threading.Thread(target=lambda: (peer.wait_for(lambda: len(peer.requests) == 1), client.close()))
+    closing.start()
+    with pytest.raises(RuntimeError, match="the client is closed") as caught:
+        started = getattr(client, verb)("x")
+        asyncio.run(started)
+    closing.join()
+    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
+    assert "may have started" in note
+    assert dict(headers(peer.requests[0]))["x-request-id"] in note
+    assert note in caplog.text
+
+
+def test_a_wait_that_is_closed_by_its_own_loop(peer: Peer) -> None:
+    peer.answer(RUN)
+    client = at(peer)
+    polls = []
+
+    def on_poll(*poll: Any) -> None:
+        polls.append(poll)
+        client.close()
+
+    with pytest.raises(RuntimeError, match="the client is closed"):
+        client.wait_for_bulk("x", interval=0.01, on_poll=on_poll)
+    assert len(polls) == 1

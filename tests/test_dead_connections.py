@@ -1,0 +1,165 @@
+"""Connections and addresses that say nothing: one time-out is a lesson for all kept ones, and a second address is tried."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from peer import LOGIN, PASSWORD, RUN, no_hanging
+from saymon_bulk import Client, RequestTimeoutError
+
+_no_hanging = no_hanging(60)
+
+
+class Firewalled:
+    """A server whose connections of before `forget` are forgotten: nothing comes through, nobody says so."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self.host = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
+        self.connections, self.forgotten = 0, 0
+        self._open: list[socket.socket] = []
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def forget(self) -> None:
+        self.forgotten = self.connections
+
+    def stop(self) -> None:
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        for sock in self._open:
+            with contextlib.suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+    def _accept(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                sock, _ = self._listener.accept()
+                self.connections += 1
+                self._open.append(sock)
+                threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()
+
+    def _serve(self, sock: socket.socket, number: int) -> None:
+        with contextlib.suppress(OSError):
+            while sock.recv(65536):
+                if number > self.forgotten:
+                    threading.Event().wait(0.02)  # so that a batch opens many
+                    sock.sendall(RUN)
+
+
+@pytest.fixture
+def server() -> Iterator[Firewalled]:
+    one = Firewalled()
+    yield one
+    one.stop()
+
+
+def client(server: Firewalled) -> Client:
+    one = Client(server.host, LOGIN, PASSWORD, request_timeout=0.5)
+    one.get_bulk_status("x")
+    return one
+
+
+def test_one_call_is_lost_and_no_more(server: Firewalled) -> None:
+    one = client(server)
+    one.get_bulk_statuses([f"op-{number}" for number in range(64)])
+    assert server.connections > 8
+    server.forget()
+    with pytest.raises(RequestTimeoutError):
+        one.get_bulk_status("x")
+    for _ in range(20):
+        assert one.get_bulk_status("x") == {"finished": False}
+    assert server.connections == server.forgotten + 1
+
+
+def test_the_lesson_is_for_other_threads_and_for_asyncio(server: Firewalled) -> None:
+    one = client(server)
+    asyncio.run(one.get_bulk_status_async("x"))
+    one.get_bulk_statuses([f"op-{number}" for number in range(300)])
+    server.forget()
+    with pytest.raises(RequestTimeoutError):
+        one.get_bulk_status("x")
+    assert asyncio.run(one.get_bulk_status_async("x")) == {"finished": False}
+    assert len(one.get_bulk_statuses([f"op-{number}" for number in range(300)])) == 300
+    assert Client(server.host, "another", "login").get_bulk_status("x") == {"finished": False}
+
+
+def test_a_wait_counts_no_failure(server: Firewalled) -> None:
+    one = client(server)
+    one.get_bulk_statuses([f"op-{number}" for number in range(64)])
+    server.forget()
+    polls = []
+
+    def on_poll(*poll: object) -> None:
+        polls.append(poll)
+        if len(polls) == 5:
+            raise LookupError("enough")
+
+    with pytest.raises(LookupError):
+        one.wait_for_bulk("x", interval=0.01, max_interval=0.02, retries=0, on_poll=on_poll)
+
+
+def test_a_time_out_on_a_new_connection_is_no_lesson(server: Firewalled) -> None:
+    one = client(server)
+    server.forgotten = 1000
+    before = server.connections
+    for _ in range(3):
+        with pytest.raises(RequestTimeoutError):
+            one.get_bulk_status("x")
+    assert server.connections == before + 2
+
+
+INSIDE = """
+import socket, sys, threading, warnings
+import saymon_bulk
+warnings.simplefilter("ignore")
+live = socket.create_server(("127.0.0.3", 0))
+port = live.getsockname()[1]
+answer = b'HTTP/1.1 200 OK\\r\\nContent-Length: 41\\r\\nConnection: close\\r\\n\\r\\n{"bulkId": "x", "finished": true, "n": 1 }'
+def serve():
+    while True:
+        sock, _ = live.accept()
+        sock.recv(65536)
+        sock.sendall(answer)
+        sock.close()
+threading.Thread(target=serve, daemon=True).start()
+# A full backlog drops a SYN, as a dead machine does.
+dead = socket.socket()
+dead.bind(("127.0.0.2", port))
+dead.listen(0)
+full = [socket.socket() for _ in range(3)]
+for sock in full:
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.2", port))
+client = saymon_bulk.Client(f"http://pair.example:{port}", "login", "password", request_timeout=3)
+for _ in range(2):
+    print(client.get_bulk_status("x")["finished"])
+print(client.start_clone("x")["bulkId"])
+print(client.wait_for_bulk("x", retries=0)["finished"])
+"""
+
+
+def test_the_second_address_of_a_name(tmp_path: Path) -> None:
+    unshare = shutil.which("unshare")
+    if unshare is None or os.geteuid() != 0:
+        pytest.skip("a hosts file of one's own needs unshare and root")
+    hosts = tmp_path / "hosts"
+    hosts.write_text("127.0.0.1 localhost\n127.0.0.2 pair.example\n127.0.0.3 pair.example\n")
+    os.chmod(tmp_path, 0o755)
+    script = tmp_path / "inside.py"
+    script.write_text(INSIDE)
+    mount = f"mount --bind {hosts} /etc/hosts && exec {sys.executable} {script}"
+    done = subprocess.run([unshare, "--mount", "sh", "-c", mount], capture_output=True, text=True, timeout=60, check=False)
+    if "permission" in done.stderr.lower() and "mount" in done.stderr:
+        pytest.skip("this user may make no mount namespace")
+    assert (done.stdout, done.stderr) == ("True\nTrue\nx\nTrue\n", "")

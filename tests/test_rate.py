@@ -1,0 +1,97 @@
+"""A server that limits its rate: waits slow down together, recover, and no operation is given up while others get answers."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from peer import END, RUN, Answer, Desk, at, collected, id_of, no_hanging, proved, response
+
+_no_hanging = no_hanging(40)
+
+
+class Limited(Desk):
+    """It answers so many requests a second, and the rest with an error; each operation finishes at its third answer."""
+
+    def __init__(self, rate: float, status: int, *headers: str) -> None:
+        self.refusal = response("{}", status, *headers)
+        self.rate, self.free, self.refused = rate, 0.0, 0
+        self.answers: dict[str, int] = {}
+        super().__init__()
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        now, id = time.monotonic(), id_of(request)
+        if now < self.free:
+            self.refused += 1
+            return [self.refusal]
+        self.free = now + 1 / self.rate
+        self.answers[id] = self.answers.get(id, 0) + 1
+        return [END if self.answers[id] >= 3 else RUN]
+
+
+def waits(desk: Desk, ids: list[str], **more: Any) -> dict[str, Any]:
+    return dict(proved(desk).wait_for_bulks(ids, **more))
+
+
+def waits_async(desk: Desk, ids: list[str], **more: Any) -> dict[str, Any]:
+    return asyncio.run(collected(proved(desk), ids, **more))
+
+
+@pytest.mark.parametrize("wait", [waits, waits_async])
+@pytest.mark.parametrize("status", [429, 503])
+def test_many_waits_behind_a_limit(wait: Any, status: int) -> None:
+    ids = [f"op-{number}" for number in range(60)]
+    with Limited(30, status) as desk:
+        found = wait(desk, ids, interval=0.1, max_interval=1, retries=3, timeout=30)
+        assert found == dict.fromkeys(ids, {"finished": True})
+        # Each needs three answers; of what was asked besides, most would be refused without a shared rate.
+        assert desk.refused < 3 * 60
+
+
+def test_waits_of_several_threads_share_the_rate() -> None:
+    ids = [f"op-{number}" for number in range(16)]
+    with Limited(20, 503) as desk, ThreadPoolExecutor(16) as threads:
+        ends = [threads.submit(proved(desk).wait_for_bulk, id, interval=0.05, max_interval=1, retries=10) for id in ids]
+        assert [one.result(30) for one in ends] == [{"finished": True}] * 16
+        assert desk.refused < 16 * 6
+
+
+def test_a_pause_that_one_is_asked_for_is_for_all() -> None:
+    begun = threading.Event()
+    times: list[float] = []
+
+    class Once(Desk):
+        def _script_for(self, request: bytes) -> list[Answer]:
+            times.append(time.monotonic())
+            if begun.is_set():
+                return [END]
+            begun.set()
+            return [response("{}", 503, "Retry-After: 1")]
+
+    with Once() as desk:
+        dict(proved(desk).wait_for_bulks([f"op-{number}" for number in range(4)], concurrency=1, interval=0.1, max_interval=2))
+    assert len(times) == 5
+    assert all(later - times[0] >= 0.95 for later in times[1:])
+
+
+def test_the_rate_recovers(desk: Desk) -> None:
+    refusals = [response("{}", 503)] * 6
+    desk.of = {"op": [*refusals, *[RUN] * 60, END]}
+    began = time.monotonic()
+    assert at(desk).wait_for_bulk("op", interval=0.01, max_interval=0.3, retries=6)["finished"]
+    slow = time.monotonic() - began
+    desk.of = {"op": [*[RUN] * 20, END]}
+    began = time.monotonic()
+    at(desk).wait_for_bulk("op", interval=0.01, max_interval=0.01)
+    assert time.monotonic() - began < slow / 4
+
+
+def test_alone_an_operation_is_given_up(desk: Desk) -> None:
+    desk.answer(response("{}", 503))
+    with pytest.raises(Exception, match="HTTP 503"):
+        at(desk).wait_for_bulk("x", interval=0.01, max_interval=0.02, retries=3)
+    assert len(desk.requests) == 4

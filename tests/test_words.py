@@ -1,0 +1,281 @@
+"""What an error says when TLS, a proxy or a login fails: words that can be looked up, and no names of Rust."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import ssl
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import saymon_bulk
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.x509.oid import ExtendedKeyUsageOID
+from peer import PASSWORD, Act, Peer, Wire, closing, failure, response
+from servers import Certificates, Issued, StartOpenSSL, issue
+
+UTC = datetime.timezone.utc
+WEAK = ["-cipher", "DEFAULT:@SECLEVEL=0"]
+
+
+def says(error: saymon_bulk.SaymonError, *words: str) -> str:
+    """The words stand in the error, and nothing that only its programmer understands."""
+    text = str(error)
+    for word in words:
+        assert word in text, text
+    rust = re.search(
+        r"[A-Z][a-z]+[A-Z][a-z]+|[{}\[\]]|::|docs\.rs|close_notify|UNIX", text.partition(": ")[2].replace("ChaCha", "")
+    )
+    assert rust is None, text
+    assert len(text) < 500
+    return text
+
+
+# Certificates
+
+
+def rsa_key(bits: int) -> rsa.RSAPrivateKey:
+    return rsa.generate_private_key(65537, bits)
+
+
+P521 = ec.generate_private_key(ec.SECP521R1())
+OLD = {"since": datetime.datetime(2020, 1, 1, tzinfo=UTC), "until": datetime.datetime(2021, 1, 1, tzinfo=UTC)}
+NEW = {"since": datetime.datetime(2090, 1, 1, tzinfo=UTC), "until": datetime.datetime(2091, 1, 1, tzinfo=UTC)}
+CLIENT_ALONE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, x509.ObjectIdentifier("1.3.6.1.4.1.311.10.3.3")])
+ELSEWHERE_ALONE = x509.NameConstraints([x509.DNSName("elsewhere.example")], None)
+UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
+
+# What root, intermediate and leaf are like, and what is said of the leaf.
+CHAINS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
+    ("expired since 01 Jan 2021 00:00:00 UTC", {}, {}, OLD),
+    ("expired since 01 Jan 2021 00:00:00 UTC", {}, OLD, {}),
+    ("not valid before 01 Jan 2090 00:00:00 UTC", {}, {}, NEW),
+    ('not valid for name "localhost"; it is for elsewhere.example', {}, {}, {"host": "elsewhere.example"}),
+    ("name constraints", {}, {"more": [(ELSEWHERE_ALONE, True)]}, {}),
+    ("not a CA's", {}, {"authority": False}, {}),
+    ("lacks serverAuth", {}, {}, {"more": [(CLIENT_ALONE, False)]}),
+    ("a critical extension that this package does not know", {}, {}, {"more": [(UNKNOWN, True)]}),
+    ("malformed", {}, {}, {"since": datetime.datetime(1960, 1, 1, tzinfo=UTC)}),
+    ("signed with ECDSA with SHA-512, which", {}, {"key": P521}, {"digest": hashes.SHA512()}),
+    ("signed with ECDSA with SHA-256 and a key on P-521", {"key": P521}, {}, {}),
+    ("signed with ECDSA with SHA-224", {}, {}, {"digest": hashes.SHA224()}),
+    ("the server's key is too weak: RSA of 1024 bits", {}, {}, {"key": rsa_key(1024)}),
+    ("a CA's key is too weak: RSA of 1536 bits", {}, {"key": rsa_key(1536)}, {}),
+    ("a CA's key is too weak: RSA of 1024 bits", {"key": rsa_key(1024)}, {}, {}),
+]
+
+
+def showing(certificates: Certificates, shown: Issued, *above: Issued) -> list[str]:
+    """The options of a server with these certificates."""
+    certificates.put("words", shown, *above)
+    path = str(certificates.certificate("words"))
+    return ["-cert", path, "-cert_chain", path, "-key", str(certificates.key("words")), *WEAK]
+
+
+@pytest.mark.parametrize(("words", "root", "middle", "leaf"), CHAINS)
+def test_why_a_certificate_is_refused(
+    start_openssl: StartOpenSSL, certificates: Certificates, tmp_path: Path, words: str, root: Any, middle: Any, leaf: Any
+) -> None:
+    ca = issue("root.example", **{"authority": True, **root})
+    above = issue("ca.example", ca, **{"authority": True, **middle})
+    shown = issue(**{"host": "localhost", "issuer": above, **leaf})
+    (tmp_path / "ca.pem").write_bytes(ca.pem)
+    server = start_openssl(*showing(certificates, shown, above))
+    says(failure(server.host, verify=tmp_path / "ca.pem"), "invalid peer certificate: ", words)
+
+
+def test_more_cas_than_one_allows(start_openssl: StartOpenSSL, certificates: Certificates, tmp_path: Path) -> None:
+    root = issue("root.example", authority=True)
+    above = issue("ca.example", root, authority=True, path_length=0)
+    below = issue("below.example", above, authority=True)
+    (tmp_path / "ca.pem").write_bytes(root.pem)
+    server = start_openssl(*showing(certificates, issue("localhost", below), below, above))
+    says(failure(server.host, verify=tmp_path / "ca.pem"), "more CAs above it than one of them allows (path length)")
+
+
+def test_a_wrong_signature_is_not_called_a_weak_key(
+    start_openssl: StartOpenSSL, certificates: Certificates, tmp_path: Path
+) -> None:
+    root, other = issue("root.example", authority=True), issue("root.example", authority=True)
+    (tmp_path / "ca.pem").write_bytes(root.pem)
+    server = start_openssl(*showing(certificates, issue("localhost", other)))
+    says(failure(server.host, verify=tmp_path / "ca.pem"), "its signature is wrong")
+
+
+def test_a_certificate_of_version_1(openssl: str, start_openssl: StartOpenSSL, tmp_path: Path) -> None:
+    key, request, certificate = (str(tmp_path / f"v1.{end}") for end in ("key", "csr", "pem"))
+    new = ["-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
+    subprocess.run([openssl, "req", *new, "-keyout", key, "-out", request], check=True, capture_output=True)
+    sign = ["-req", "-in", request, "-signkey", key, "-days", "30", "-out", certificate]
+    subprocess.run([openssl, "x509", *sign], check=True, capture_output=True)
+    server = start_openssl("-cert", certificate, "-key", key)
+    says(failure(server.host, verify=certificate), "X.509 version 1")
+
+
+# The handshake
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-tls1_2", "-cipher", "AES256-SHA256"], ["ECDHE with AES-GCM or ChaCha20", "client certificate"]),
+        (["-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0"], ["no cipher, group or signature in common"]),
+        (["-groups", "P-521"], ["no cipher, group or signature in common"]),
+        (["-tls1_2", "-sigalgs", "RSA+SHA1", *WEAK], ["no cipher, group or signature in common"]),
+        (["-Verify", "1"], ["wants a client certificate, which this package does not give"]),
+        (["-Verify", "1", "-tls1_2"], ["wants a client certificate, which this package does not give"]),
+        (["-tls1_1", *WEAK], ["the server speaks neither TLS 1.2 nor TLS 1.3"]),
+        (["-servername", "other", "-servername_fatal"], ["the server knows no host of this name"]),
+    ],
+)
+def test_why_a_handshake_fails(
+    start_openssl: StartOpenSSL, certificates: Certificates, tmp_path: Path, options: list[str], words: list[str]
+) -> None:
+    shown = issue("localhost", key=rsa_key(2048))
+    (tmp_path / "own.pem").write_bytes(shown.pem)
+    certificates.put("words", shown)
+    pair = [str(certificates.certificate("words")), str(certificates.key("words"))]
+    second = ["-cert2", pair[0], "-key2", pair[1]] if "-servername" in options else []
+    server = start_openssl("-cert", pair[0], "-key", pair[1], *options, *second)
+    says(failure(server.host, verify=tmp_path / "own.pem"), *words)
+
+
+def test_http_to_a_port_of_tls(start_openssl: StartOpenSSL, certificates: Certificates) -> None:
+    server = start_openssl(*showing(certificates, issue("localhost")))
+    says(failure(server.host.replace("https", "http")), "without answering; is it an https:// host?")
+
+
+@pytest.mark.parametrize("alert", [b"\x15\x03\x01\x00\x02\x02\x0a", b"\x15\x03\x03\x00\x02\x02\x28"])
+def test_http_to_a_port_that_answers_with_an_alert(peer: Peer, alert: bytes) -> None:
+    peer.answer(closing(alert))
+    says(failure(peer.host), "the other side speaks no HTTP; is it an https:// host?")
+
+
+# Connections that end
+
+
+def by_tls(certificates: Certificates, answer: bytes, *, in_order: bool) -> Act:
+    """Take a request by TLS, send this and end the connection, with TLS's own end or without."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate("good"), certificates.key("good"))
+
+    def act(wire: Wire) -> None:
+        with context.wrap_socket(wire.socket, server_side=True) as secure:
+            secure.recv(65536)
+            if answer:
+                secure.sendall(answer)
+            if in_order:
+                with contextlib.suppress(OSError):
+                    secure.unwrap()
+            else:
+                os.close(secure.detach())
+
+    return act
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (b"", "the other side closed the connection without answering"),
+        (b"HTTP/1.1 200 OK\r\nContent", "the other side closed the connection without answering"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{", "the answer broke off"),
+    ],
+)
+def test_a_connection_that_ends(peer: Peer, certificates: Certificates, answer: bytes, words: str, in_order: bool) -> None:
+    peer.greeting = by_tls(certificates, answer, in_order=in_order)
+    says(failure(f"https://{peer.authority}", verify=certificates.ca), words)
+
+
+# Proxies
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (response(b"", 403), "the proxy refused the tunnel"),
+        (response(b"", 503), "the proxy refused the tunnel"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy refused the tunnel"),
+        (response(b"", 407), "the proxy refused the tunnel with 407: it wants a login"),
+        (b"", "the proxy closed the connection"),
+    ],
+)
+def test_a_proxy_that_opens_no_tunnel(peer: Peer, monkeypatch: pytest.MonkeyPatch, answer: bytes, words: str) -> None:
+    monkeypatch.setenv("https_proxy", peer.host)
+    peer.answer(closing(answer))
+    says(failure("https://monitor.invalid"), f"through the proxy {peer.authority}: {words}")
+
+
+@pytest.mark.parametrize(
+    ("scheme", "answer", "words"),
+    [
+        ("socks5", b"", "the proxy broke off the SOCKS handshake"),
+        ("socks5", b"\x05\xff", "the proxy wants another kind of login"),
+        ("socks5", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the proxy speaks no SOCKS"),
+        ("socks4", b"HTTP/1.1 400 Bad Request\r\n\r\n", "the proxy speaks no SOCKS"),
+    ],
+)
+def test_a_socks_proxy_that_fails(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, scheme: str, answer: bytes, words: str
+) -> None:
+    def act(wire: Wire) -> None:
+        wire.socket.recv(65536)
+        wire.send(answer)
+        wire.hold() if answer else None
+
+    peer.greeting = act
+    monkeypatch.setenv("https_proxy", f"{scheme}://{peer.authority}")
+    says(failure("https://127.0.0.1:1"), f"through the proxy {peer.authority}: {words}")
+
+
+def test_a_407_names_the_proxy(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", peer.host)
+    peer.answer(
+        response("<title>Cache Access Denied</title>", 407, "Proxy-Authenticate: Basic realm=x", content_type="text/html")
+    )
+    error = failure("http://127.0.0.1:1")
+    assert isinstance(error, saymon_bulk.HTTPStatusError)
+    says(error, f"HTTP 407: Cache Access Denied: the proxy {peer.authority} wants a login, or another one")
+    peer.answer(response(b"", 407, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM"))
+    says(failure("http://127.0.0.1:1"), peer.authority, "Negotiate or NTLM is asked for, and this package gives Basic alone")
+
+
+# Logins and pages
+
+
+@pytest.mark.parametrize(
+    ("challenges", "words"),
+    [
+        (['Digest realm="monitor", nonce="abc", qop="auth"'], "Digest is asked for, and this package gives Basic alone"),
+        (["Negotiate", "NTLM"], "Negotiate or NTLM is asked for"),
+        (["Negotiate, NTLM"], "Negotiate or NTLM is asked for"),
+        ([f"{PASSWORD} realm=x"], "*** is asked for"),
+        ([f"{'x' * 290}{PASSWORD}"], "xxx*** is asked for"),
+    ],
+)
+def test_a_login_that_is_not_basic(peer: Peer, challenges: list[str], words: str) -> None:
+    peer.answer(response(b"", 401, *(f"WWW-Authenticate: {challenge}" for challenge in challenges)))
+    error = failure(peer.host)
+    assert isinstance(error, saymon_bulk.AuthError)
+    assert PASSWORD not in says(error, words)
+
+
+@pytest.mark.parametrize("challenges", [[], ["Basic realm=x"], ["Negotiate", "basic"], ["Digest realm=x, Basic realm=y"]])
+def test_a_login_that_is_basic(peer: Peer, challenges: list[str]) -> None:
+    peer.answer(response(b"", 401, *(f"WWW-Authenticate: {challenge}" for challenge in challenges)))
+    assert "asked for" not in says(failure(peer.host), "HTTP 401")
+
+
+def test_a_page_of_haproxy(peer: Peer) -> None:
+    page = "<html><body><h1>503 Service Unavailable</h1>\nNo server is available to handle this request.\n</body></html>\n"
+    peer.answer(response(page, 503, content_type="text/html"))
+    error = failure(peer.host)
+    assert "<" not in says(error, "HTTP 503: 503 Service Unavailable: No server is available to handle this request.")
+    assert isinstance(error, saymon_bulk.HTTPStatusError)
+    assert error.body == page
