@@ -107,9 +107,24 @@ def test_a_line_comes_when_its_operation_ends(server: PracticeServer) -> None:
 
 @pytest.mark.parametrize("command", ["status", "wait"])
 def test_nobody_answers(command: str) -> None:
-    result = run(None, command, DONE, "other", "--host", "http://127.0.0.1:1")
+    quick = ["--interval", "0.01", "--max-interval", "0.01"] if command == "wait" else []
+    result = run(None, command, *quick, DONE, "other", "--host", "http://127.0.0.1:1")
     assert (result.returncode, result.stdout) == (1, "")
     assert result.stderr.count("refused") == 2
+
+
+def test_a_wait_that_gets_no_answer_says_unknown(server: PracticeServer) -> None:
+    server.fail_next(1000, 503)
+    result = run(server, "wait", "--timeout", "0.3", "--interval", "0.1", "--quiet", NEVER)
+    assert (result.returncode, result.stdout) == (1, f"{NEVER} unknown\n")
+    assert "the last poll failed: HTTP 503" in result.stderr
+
+
+def test_the_hint_says_what_is_known(server: PracticeServer) -> None:
+    server.fail_next(1000, 503)
+    result = run(server, "wait", "--timeout", "0.3", "--interval", "0.1", NEVER)
+    assert "1 not known to have finished. To go on waiting:" in result.stderr
+    assert "running" not in result.stderr
 
 
 # JSON

@@ -102,13 +102,22 @@ def test_a_start_may_have_happened(peer: Peer, caplog: pytest.LogCaptureFixture,
     caplog.set_level(logging.WARNING, "saymon_bulk")
     peer.answer(Wire.hold)
     client = at(peer)
-    closing = threading.Thread(target=lambda: (peer.wait_for(lambda: len(peer.requests) == 1), client.close()))
+
+    def close() -> None:
+        peer.wait_for(lambda: len(peer.requests) == 1)
+        client.close()
+
+    def start() -> None:
+        started = getattr(client, verb)("x")
+        if verb.endswith("_async"):
+            asyncio.run(started)
+
+    closing = threading.Thread(target=close)
     closing.start()
     with pytest.raises(RuntimeError, match="the client is closed") as caught:
-        started = getattr(client, verb)("x")
-        asyncio.run(started)
+        start()
     closing.join()
-    (note,) = caught.value.__notes__  # type: ignore[attr-defined]
+    (note,) = caught.value.__notes__
     assert "may have started" in note
     assert dict(headers(peer.requests[0]))["x-request-id"] in note
     assert note in caplog.text

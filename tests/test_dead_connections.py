@@ -125,7 +125,8 @@ import saymon_bulk
 warnings.simplefilter("ignore")
 live = socket.create_server(("127.0.0.3", 0))
 port = live.getsockname()[1]
-answer = b'HTTP/1.1 200 OK\\r\\nContent-Length: 41\\r\\nConnection: close\\r\\n\\r\\n{"bulkId": "x", "finished": true, "n": 1 }'
+body = b'{"bulkId": "x", "finished": true}'
+answer = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n%s" % (len(body), body)
 def serve():
     while True:
         sock, _ = live.accept()

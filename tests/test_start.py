@@ -392,7 +392,9 @@ def test_a_request_cut_at_every_byte(whole: bytes, start: Starting, how: Act) ->
         with Peer() as peer:
             got = cut_after(peer, count, how)
             error = ended(start, peer.host)
-            assert type(error) is StartUncertainError, (count, error)
+            # A reset at once can come before the connection is known to stand, and then nothing was sent.
+            kinds = [StartUncertainError] if count or how is end else [StartUncertainError, saymon_bulk.TransportError]
+            assert type(error) in kinds, (count, error)
             assert peer.connections == len(got) == 1, count
 
     with ThreadPoolExecutor(8) as threads:

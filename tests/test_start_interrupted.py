@@ -61,6 +61,21 @@ def test_ctrl_c(peer: Peer, start: Start) -> None:
     assert peer.connections == 1
 
 
+def test_ctrl_c_that_comes_with_the_answer(peer: Peer, start: Start) -> None:
+    code = CALL.format(setup="import os")
+
+    def both(wire: Wire) -> None:
+        script.signal()
+        wire.stopping.wait(0.01)  # the signal must be there first
+        wire.send(ANSWER)
+
+    peer.answer(both)
+    script = start(code, peer.host)
+    told = script.finish()[-1]
+    assert told.startswith("KeyboardInterrupt ")
+    assert f"started bulk operation {STARTED['bulkId']}" in told or "may have started" in told
+
+
 @pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError", "saymon_bulk.SaymonError"])
 def test_a_handler_that_raises_any_exception(peer: Peer, start: Start, base: str) -> None:
     peer.answer(Wire.hold)

@@ -767,9 +767,34 @@ def test_the_error_travels(clock: Clock) -> None:
     for twin in [*twins, copy.copy(error), copy.deepcopy(error)]:
         assert type(twin) is WaitTimeoutError
         assert (str(twin), repr(twin), twin.args) == (str(error), repr(error), error.args)
-        assert vars(twin) == vars(error)
+        assert {**vars(twin), "failures": None} == {**vars(error), "failures": None}
+        assert {id: str(one) for id, one in twin.failures.items()} == {"b": str(error.failures["b"])}
         assert twin.pending == {"a": RUNNING, "b": None}
         assert twin.elapsed == error.elapsed > 0.1
+
+
+def test_what_could_not_be_asked_is_not_called_unfinished(clock: Clock, wait: Wait) -> None:
+    clock.answer(RUN, BUSY)
+    error = late(wait, clock.host, timeout=0.2, retries=100, **QUICK)
+    assert (error.pending, list(error.failures)) == ({ID: RUNNING}, [ID])
+    assert error.__cause__ is error.failures[ID]
+    assert isinstance(error.failures[ID], HTTPStatusError)
+    assert "not known to be finished after" in str(error)
+    assert "the last poll failed: HTTP 503" in str(error)
+
+
+def test_a_good_answer_ends_the_failures(clock: Clock, wait: Wait) -> None:
+    clock.answer(BUSY, BUSY, RUN)
+    error = late(wait, clock.host, timeout=0.2, retries=100, **QUICK)
+    assert (error.pending, error.failures, error.__cause__) == ({ID: RUNNING}, {}, None)
+    assert "not finished after" in str(error)
+
+
+def test_of_how_many_the_last_poll_failed(clock: Clock, waits: Wait) -> None:
+    clock.of = {"a": [RUN], "b": [BUSY], "c": [BUSY], "d": [END]}
+    error = late(waits, clock.host, ["a", "b", "c", "d"], timeout=0.3, retries=100, **QUICK)
+    assert set(error.failures) == {"b", "c"}
+    assert "the last poll failed for 2 of them: HTTP 503" in str(error)
 
 
 # Many

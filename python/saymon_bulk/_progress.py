@@ -19,7 +19,7 @@ def progress(total: int, *, wanted: bool) -> Any:
         tqdm = import_module("tqdm").tqdm
     except ImportError:
         return _Line(total)
-    shape = "{n_fmt} of {total_fmt} done |{bar:40}| {elapsed}"
+    shape = "{n_fmt} of {total_fmt} done |{bar:40}| {elapsed}{postfix}"
     return tqdm(total=total, bar_format=shape, leave=False, dynamic_ncols=True, file=sys.stderr)
 
 
@@ -27,6 +27,7 @@ class _Nothing:
     leave = False  # whether the bar stays on the screen when it is closed
 
     def update(self, n: int) -> None: ...
+    def set_postfix_str(self, text: str, refresh: bool) -> None: ...
     def refresh(self) -> None: ...
     def clear(self) -> None: ...
     def close(self) -> None: ...
@@ -39,14 +40,17 @@ class _Line(_Nothing):
         import time
 
         self._now, self._start = time.monotonic, time.monotonic()
-        self._done, self._total, self._width = 0, total, 0
+        self._done, self._total, self._width, self._postfix = 0, total, 0, ""
         self.refresh()
 
     def update(self, n: int) -> None:
         self._done += n
 
+    def set_postfix_str(self, text: str, refresh: bool) -> None:
+        self._postfix = f", {text}" if text else ""
+
     def refresh(self) -> None:
-        text = f"{self._done} of {self._total} done, {self._now() - self._start:.0f} s"
+        text = f"{self._done} of {self._total} done, {self._now() - self._start:.0f} s{self._postfix}"
         print("\r" + text.ljust(self._width), end="", file=sys.stderr, flush=True)
         self._width = len(text)
 

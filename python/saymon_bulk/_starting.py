@@ -58,7 +58,7 @@ def criteria(search: object, every_object: object) -> bytes:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
     if not search and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
-    if search and set(search) <= _BODY:
+    if search and (set(search) <= _BODY or set(search) >= _BODY):
         raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, search))}")
     return _json("search", search)
 

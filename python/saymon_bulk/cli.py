@@ -10,7 +10,7 @@ import io
 import os
 import sys
 
-from ._client import INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, TIMEOUT, Client
+from ._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT, Client
 from ._core import __version__, _checked_id
 from ._progress import progress
 from .errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutError
@@ -18,10 +18,11 @@ from .errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutErro
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from argparse import ArgumentParser, Namespace
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from typing import Any, TextIO
 
-    from ._types import BulkStart, BulkStatus, OnPoll
+    from ._core import Step
+    from ._types import BulkStart, BulkStatus
 
 __all__ = ["main"]
 
@@ -39,7 +40,7 @@ on the terminal.
 
 Exit codes; where several apply, 4 goes before 1 and 1 before 8:
   0    all finished; without --wait, started
-  1    an error; without --wait, not started
+  1    an error, or unknown; without --wait, not started
   2    wrong usage
   4    not authorised
   8    not finished yet
@@ -108,7 +109,7 @@ def _start(options: Namespace) -> int:
     client = _client(options)
     if options.wait:
         options.ids = []
-        _outcomes(client, options)  # an interval of 0 is refused now, not after the start
+        _outcomes(client, options, lambda _: None)  # an interval of 0 is refused now, not after the start
     if terminal and not _is_meant(terminal, client):
         _note("not started")
         return ERROR
@@ -211,25 +212,41 @@ def _status(client: Client, options: Namespace) -> int:
 
 
 def _wait(client: Client, options: Namespace) -> int:
-    left = dict.fromkeys(options.ids)
+    left = dict.fromkeys(options.ids, False)
     try:
         code = _follow(client, options, left)
     except KeyboardInterrupt as interrupt:
         code = _interrupted(interrupt)
     if left and not options.quiet:
-        _note(f"{len(left)} still running on the server. To go on waiting:\n  {_resumption(left, client, options)}")
+        _note(f"{_states(left)}. To go on waiting:\n  {_resumption(left, client, options)}")
     return code
 
 
-def _follow(client: Client, options: Namespace, left: dict[str, None]) -> int:
-    """Report each operation as its wait ends, and take out of `left` those whose wait is over for good."""
+def _states(left: dict[str, bool]) -> str:
+    running = sum(left.values())
+    unknown = len(left) - running
+    counts = [(running, "still running on the server"), (unknown, "not known to have finished")]
+    return ", ".join(f"{count} {state}" for count, state in counts if count)
+
+
+def _follow(client: Client, options: Namespace, left: dict[str, bool]) -> int:
+    """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
     codes = []
     bar = progress(len(left), wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
+
+    def on_step(step: Step) -> None:
+        if not isinstance(step.error, WaitTimeoutError):
+            left[step.id] = step.error is None
+        bar.set_postfix_str(_trouble(step), refresh=False)
+        bar.refresh()
+
     try:
-        for id, outcome in _outcomes(client, options, lambda *_: bar.refresh()):
+        for id, outcome in _outcomes(client, options, on_step):
             bar.clear()
             codes.append(_report(id, outcome, options))
-            if not isinstance(outcome, WaitTimeoutError):
+            if isinstance(outcome, WaitTimeoutError):
+                left[id] = _is_running(id, outcome)
+            else:
                 del left[id]
                 bar.update(1)
             bar.refresh()
@@ -241,20 +258,35 @@ def _follow(client: Client, options: Namespace, left: dict[str, None]) -> int:
     return _worst(codes)
 
 
+def _trouble(step: Step) -> str:
+    """What the progress line says after a failure that is tolerated."""
+    if step.error is None or step.is_over:
+        return ""
+    status_code = getattr(step.error, "status_code", None)
+    what = f"answers {status_code}" if status_code else "does not answer"
+    return f"server {what}, {step.failures} of {RETRIES}"
+
+
 def _outcomes(
-    client: Client, options: Namespace, on_poll: OnPoll | None = None
+    client: Client, options: Namespace, on_step: Callable[[Step], None]
 ) -> Iterator[tuple[str, BulkStatus | SaymonError]]:
-    return client.wait_for_bulks(
-        options.ids,
-        timeout=options.timeout,
-        interval=options.interval,
-        max_interval=options.max_interval,
-        on_poll=on_poll,
-        return_exceptions=True,
-    )
+    """What `wait_for_bulks` yields; `on_step` sees the failures too."""
+    waits = client._waits(options.ids, (options.timeout, options.interval, options.max_interval, RETRIES, CONCURRENCY), True)
+
+    def outcomes() -> Iterator[tuple[str, Any]]:
+        try:
+            for steps in waits:
+                for step in steps:
+                    on_step(step)
+                    if step.is_over:
+                        yield step.id, step.status if step.error is None else step.error
+        finally:
+            waits.close()
+
+    return outcomes()
 
 
-def _resumption(left: dict[str, None], client: Client, options: Namespace) -> str:
+def _resumption(left: dict[str, bool], client: Client, options: Namespace) -> str:
     """The command that waits for what is left: as this one was called, with what it had from the environment spelt out."""
     import shlex
 
@@ -280,8 +312,11 @@ def _report(id: str | None, outcome: BulkStatus | SaymonError, options: Namespac
         print(json.dumps(_as_object(id, outcome)), flush=True)
     elif not isinstance(outcome, SaymonError):
         print(id, "finished" if outcome["finished"] else "running", flush=True)
-    elif isinstance(outcome, WaitTimeoutError) and id and outcome.pending.get(id):
-        print(id, "running", flush=True)
+    elif isinstance(outcome, WaitTimeoutError) and id:
+        is_running = _is_running(id, outcome)
+        print(id, "running" if is_running else "unknown", flush=True)
+        if not is_running:
+            _note(outcome)
     else:
         _note(outcome)
     return _code(outcome)
@@ -297,11 +332,16 @@ def _as_object(id: str | None, outcome: BulkStatus | SaymonError) -> dict[str, o
     return {"id": id, **{name: value for name, value in outcome.items() if name != "id"}}
 
 
+def _is_running(id: str, late: WaitTimeoutError) -> bool:
+    """Whether an operation ran when it was last asked for; a poll that failed tells nothing."""
+    return bool(late.pending.get(id)) and id not in late.failures
+
+
 def _code(outcome: BulkStatus | SaymonError) -> int:
     if isinstance(outcome, AuthError):
         return NOT_AUTHORISED
     if isinstance(outcome, WaitTimeoutError):
-        return RUNNING
+        return RUNNING if all(_is_running(id, outcome) for id in outcome.pending) else ERROR
     if isinstance(outcome, StartUncertainError):
         return UNCERTAIN
     if isinstance(outcome, SaymonError):

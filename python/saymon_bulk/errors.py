@@ -136,16 +136,18 @@ class InsecureConnectionWarning(UserWarning):
 
 
 class WaitTimeoutError(SaymonError, TimeoutError):
-    """A wait's `timeout` passed before all operations had finished. They go on, on the server.
-
-    `__cause__` is the failure that was tolerated last, if the last poll failed.
+    """A wait's `timeout` passed before all operations were known to have finished. They go on, on the server.
 
     Attributes:
-        pending: From the id of each operation that had not finished to its last status, None where none came.
+        pending: From the id of each operation that was not known to have finished to its last status, None where none
+            came.
+        failures: From the id of each operation whose last poll failed to the error. The operation may have finished.
+            `__cause__` is the first of them.
         elapsed: Seconds since the wait began.
     """
 
     pending: dict[str, BulkStatus | None]
+    failures: dict[str, SaymonError]
     elapsed: float
 
     def __init__(
@@ -155,8 +157,10 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         host: str | None = None,
         id: str | None = None,
         pending: dict[str, BulkStatus | None] | None = None,
+        failures: dict[str, SaymonError] | None = None,
         elapsed: float = 0.0,
     ) -> None:
         super().__init__(message, host=host, id=id)
         self.pending = {} if pending is None else pending
+        self.failures = {} if failures is None else failures
         self.elapsed = elapsed

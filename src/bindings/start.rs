@@ -6,6 +6,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use crate::core::api::start::Started;
+use crate::core::failure::Failure;
 use crate::core::transport::call::Call;
 use crate::core::transport::exchange::{Asked, Transport};
 use crate::core::transport::server::Server;
@@ -16,27 +17,39 @@ use super::{errors, log, outcome, twin};
 
 pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyResult<Bound<'py, PyAny>> {
     let about = call.about.clone();
+    let noted = about.clone();
     let is_under_way = Cell::new(false);
     let begin = |transport, server| {
         is_under_way.set(true);
         ask(transport, server, call)
     };
-    let finish = |py, server: &Server, asked| {
+    let finish = |py: Python<'py>, server: &Server, asked: Asked<Started>| {
         is_under_way.set(false);
-        outcome::started(py, server, asked)
+        let known = match &asked.outcome {
+            Ok(started) => format!("started bulk operation {}", started.id),
+            Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),
+            Err(_) => "not started".to_owned(),
+        };
+        let is_started = asked.outcome.is_ok();
+        let done = outcome::started(py, server, asked);
+        // A signal's handler may raise together with the answer, here or in the logger: what came of the start must not be
+        // lost with it.
+        let signals = py.check_signals();
+        let is_lost = signals.is_err() || (is_started && done.is_err());
+        let done = signals.and(done);
+        if let Err(error) = &done
+            && is_lost
+        {
+            log::note(error.value(py), &format!("{}: {noted}: {known}", server.origin.as_str()))?;
+        }
+        done
     };
     let done = twin::block(py, target, begin, finish);
-    match &done {
+    if let Err(interrupt) = &done
+        && is_under_way.get()
+    {
         // A signal's handler has raised it, and any class may be its own.
-        Err(interrupt) if is_under_way.get() => {
-            log::interrupted(py, &target.server, &about, interrupt.value(py))?;
-        }
-        // A signal that came with the answer would raise without it, when the caller goes on.
-        Ok(started) => py.check_signals().or_else(|interrupt| {
-            log::note(interrupt.value(py), &format!("{}: {about}: started: {started}", target.server.origin.as_str()))?;
-            Err(interrupt)
-        })?,
-        Err(_) => {}
+        log::interrupted(py, &target.server, &about, interrupt.value(py))?;
     }
     done
 }

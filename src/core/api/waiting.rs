@@ -213,9 +213,9 @@ impl Wait {
             return None;
         }
         tokio::time::sleep_until(self.due).await;
+        let permit = shared.permit().await?;
         let begin = Instant::from_std(shared.server.site.reserve());
         tokio::time::sleep_until(shared.before_deadline(begin)).await;
-        let permit = shared.permit().await?;
         let now = Instant::now();
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);

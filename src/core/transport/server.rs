@@ -48,6 +48,9 @@ impl Server {
 /// The first pause between two polls of a throttled server: shorter ones have no effect; otherwise arbitrary.
 const SHORTEST: Duration = Duration::from_millis(50);
 
+/// A pause below this is none.
+const NEGLIGIBLE: Duration = Duration::from_millis(1);
+
 /// What a process has learnt of an origin. All its clients of that origin share it.
 #[derive(Debug)]
 pub struct Site {
@@ -55,6 +58,8 @@ pub struct Site {
     born: Instant,
     /// Pause between two polls of all waits together, in nanoseconds; 0 if the server does not throttle.
     pause: AtomicU64,
+    /// When polls became rarer last.
+    slowed: AtomicU64,
     /// When the next poll may begin.
     next: AtomicU64,
     /// Connections that are older may be dead.
@@ -63,8 +68,8 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, next, distrusted] = [const { AtomicU64::new(0) }; 3];
-        Self { born: Instant::now(), pause, next, distrusted }
+        let [pause, slowed, next, distrusted] = [const { AtomicU64::new(0) }; 4];
+        Self { born: Instant::now(), pause, slowed, next, distrusted }
     }
 }
 
@@ -74,10 +79,15 @@ impl Site {
     }
 
     /// The server has answered 429 or 503: polls get twice as rare, and pause for as long as it asks. Nothing pauses for
-    /// longer than `longest`.
+    /// longer than `longest`. Polls that were under way together are one reason to slow down.
     pub fn throttle(&self, retry_after: Option<Duration>, longest: Duration) {
-        let slower = |pause: u64| Some(pause.saturating_mul(2).max(nanos(SHORTEST)).min(nanos(longest)));
-        let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
+        let now = self.nanoseconds(Instant::now());
+        let pause = self.pause.load(Ordering::Acquire).max(nanos(SHORTEST));
+        let again = |slowed: u64| (slowed == 0 || now >= slowed.saturating_add(pause)).then_some(now.max(1));
+        if self.slowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok() {
+            let slower = |pause: u64| Some(pause.saturating_mul(2).max(nanos(SHORTEST)).min(nanos(longest)));
+            let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
+        }
         if let Some(delay) = retry_after {
             self.next.fetch_max(self.nanoseconds(Instant::now() + delay.min(longest)), Ordering::AcqRel);
         }
@@ -87,7 +97,7 @@ impl Site {
     pub fn ease(&self) {
         let faster = |pause: u64| {
             let faster = pause - pause / 10;
-            (pause > 0).then_some(if faster < nanos(SHORTEST) { 0 } else { faster })
+            (pause > 0).then_some(if faster < nanos(NEGLIGIBLE) { 0 } else { faster })
         };
         let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, faster);
     }
@@ -154,10 +164,17 @@ mod tests {
         let site = Site::default();
         let now = Instant::now();
         assert!(site.reserve() - now < Duration::from_millis(10));
-        (0..4).for_each(|_| site.throttle(None, LONGEST));
+        let slow = |times: u64| {
+            for _ in 0..times {
+                site.slowed.store(0, Ordering::Relaxed);
+                site.throttle(None, LONGEST);
+                site.throttle(None, LONGEST); // of a poll that was under way with the first
+            }
+        };
+        slow(4);
         let begins: Vec<Duration> = (0..5).map(|_| site.reserve() - now).collect();
         assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == SHORTEST * 8), "{begins:?}");
-        (0..100).for_each(|_| site.throttle(None, LONGEST));
+        slow(100);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
         (0..100).for_each(|_| site.ease());
         assert_eq!(site.pause.load(Ordering::Relaxed), 0);
