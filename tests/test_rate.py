@@ -84,7 +84,7 @@ def test_the_rate_recovers(desk: Desk) -> None:
     refusals = [response("{}", 503)] * 6
     desk.of = {"op": [*refusals, *[RUN] * 60, END]}
     began = time.monotonic()
-    assert at(desk).wait_for_bulk("op", interval=0.01, max_interval=0.3, retries=6)["finished"]
+    assert at(desk).wait_for_bulk("op", interval=0.01, max_interval=0.06, retries=6)["finished"]
     slow = time.monotonic() - began
     desk.of = {"op": [*[RUN] * 20, END]}
     began = time.monotonic()

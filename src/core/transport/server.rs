@@ -45,8 +45,8 @@ impl Server {
     }
 }
 
-/// The first pause between two polls of a throttled server: shorter ones have no effect; otherwise arbitrary.
-const SHORTEST: Duration = Duration::from_millis(50);
+/// The first pause between two polls of a throttled server; otherwise arbitrary.
+const FIRST: Duration = Duration::from_millis(50);
 
 /// A pause below this is none.
 const NEGLIGIBLE: Duration = Duration::from_millis(1);
@@ -82,10 +82,12 @@ impl Site {
     /// longer than `longest`. Polls that were under way together are one reason to slow down.
     pub fn throttle(&self, retry_after: Option<Duration>, longest: Duration) {
         let now = self.nanoseconds(Instant::now());
-        let pause = self.pause.load(Ordering::Acquire).max(nanos(SHORTEST));
+        let pause = self.pause.load(Ordering::Acquire).max(nanos(FIRST));
         let again = |slowed: u64| (slowed == 0 || now >= slowed.saturating_add(pause)).then_some(now.max(1));
         if self.slowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok() {
-            let slower = |pause: u64| Some(pause.saturating_mul(2).max(nanos(SHORTEST)).min(nanos(longest)));
+            let first = nanos(FIRST);
+            let slower =
+                |pause: u64| Some(if pause == 0 { first } else { pause.saturating_mul(2) }.min(nanos(longest)));
             let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
         }
         if let Some(delay) = retry_after {
@@ -173,7 +175,7 @@ mod tests {
         };
         slow(4);
         let begins: Vec<Duration> = (0..5).map(|_| site.reserve() - now).collect();
-        assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == SHORTEST * 8), "{begins:?}");
+        assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == FIRST * 8), "{begins:?}");
         slow(100);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
         (0..100).for_each(|_| site.ease());
