@@ -62,15 +62,17 @@ class Client(_core.Client):
     def from_env(cls, *, request_timeout: float = REQUEST_TIMEOUT, verify: bool | str | PathLike[str] = True) -> Self:
         """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
 
-        Where login or password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the
-        host's name; SAYMON_LOGIN must then be absent or agree with it.
+        SAYMON_PASSWORD_FILE may name a file with the password instead; SAYMON_PASSWORD goes before it. Where login or
+        password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the host's name;
+        SAYMON_LOGIN must then be absent or agree with it.
 
         Args:
             request_timeout: As for Client.
             verify: As for Client.
 
         Raises:
-            ValueError: The environment lacks the host or the credentials; the text says which.
+            ValueError: The environment lacks the host or the credentials, or the password file cannot be used; the text
+                says which.
         """
         from ._environment import client_arguments
 

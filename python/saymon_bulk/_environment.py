@@ -1,10 +1,13 @@
-"""Host and credentials from the environment and netrc: the order of sources of `from_env` and the command line."""
+"""Host and credentials from the environment, a password file and netrc: the order of sources of `from_env` and the command
+line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc."""
 
 from __future__ import annotations
 
 import os
 
 from ._core import _host_name
+
+PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
 
 
 def client_arguments() -> tuple[str, str, str]:
@@ -21,11 +24,36 @@ def client_arguments() -> tuple[str, str, str]:
 
 
 def credentials(host: str, login: str | None) -> tuple[str | None, str | None]:
-    """The login with SAYMON_PASSWORD, else netrc's entry for the host and that login; what is missing is None."""
-    variable = "SAYMON_PASSWORD"
-    if login and os.environ.get(variable):
-        return login, os.environ[variable]
-    return _netrc_entry(host, login) or (login, os.environ.get(variable))
+    """The login with the password that the environment has or names, else netrc's entry for the host and that login; what is
+    missing is None."""
+    if login and os.environ.get(PASSWORD):
+        return login, os.environ[PASSWORD]
+    if login and os.environ.get(PASSWORD_FILE):
+        return login, _password_in(os.environ[PASSWORD_FILE])
+    return _netrc_entry(host, login) or (login, os.environ.get(PASSWORD))
+
+
+def _password_in(path: str) -> str:
+    """The content of a password file, without the newline that editors and `echo` add."""
+    # An error is raised outside of `except`: UnicodeDecodeError holds the content, and would stay as its context.
+    try:
+        with open(path, "rb") as file:
+            password, problem = _text(file.read())
+    except OSError as error:
+        password, problem = "", f"cannot be read: {type(error).__name__}"
+    if password:
+        return password
+    raise ValueError(f"{PASSWORD_FILE} names a file that {problem or 'is empty'}: {path}")
+
+
+def _text(content: bytes) -> tuple[str, str | None]:
+    """The text of a file with one line, or what is wrong with the file."""
+    if content.endswith(b"\n"):
+        content = content[:-2] if content.endswith(b"\r\n") else content[:-1]
+    try:
+        return content.decode("utf-8-sig"), None  # Windows begins a file with a BOM
+    except UnicodeDecodeError:
+        return "", "is not UTF-8"
 
 
 def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:

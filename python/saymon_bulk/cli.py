@@ -31,8 +31,9 @@ BY_SIGNAL = 128  # plus the signal's number, as shells count
 EPILOG = """\
 T is a time: 90 (seconds), 90s, 5m, 1.5h.
 
-The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from
-netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the terminal.
+The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else
+from the file that SAYMON_PASSWORD_FILE names, else from netrc (the file that
+NETRC names, or ~/.netrc), else it is asked for on the terminal.
 
 Exit codes: 0 all finished, 1 an error, 2 wrong usage, 4 not authorised, 8 not finished
 yet; where several apply, 4 goes before 1 and 1 before 8. 130 interrupted (Ctrl-C),
@@ -289,7 +290,7 @@ def _password_on_stdin() -> str | None:
 
 def _prompt(login: str) -> str:
     if not sys.stdin.isatty():
-        raise ValueError("no password: use --password-stdin, SAYMON_PASSWORD or netrc")
+        raise ValueError("no password: use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc")
     from getpass import getpass
 
     try:
@@ -405,4 +406,5 @@ def _refused(_: str) -> str:
     from argparse import ArgumentTypeError
 
     # Not even an "unrecognized argument", which would be quoted.
-    raise ArgumentTypeError("others can read a command line; use --password-stdin, SAYMON_PASSWORD or netrc")
+    sources = "--password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+    raise ArgumentTypeError(f"others can read a command line; use {sources}")
