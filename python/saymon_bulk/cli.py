@@ -272,8 +272,20 @@ def _credentials(options: Namespace) -> tuple[str, str]:
 
         login, password = credentials(options.host, login)
     if not login:
-        raise ValueError("no login: give --login or set SAYMON_LOGIN")
+        raise ValueError(f"no login: {_absence(options)}give --login or set SAYMON_LOGIN")
+    if not password and not sys.stdin.isatty():
+        sources = "use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+        raise ValueError(f"no password: {_absence(options)}{sources}")
     return login, password or _prompt(login)
+
+
+def _absence(options: Namespace) -> str:
+    """Why netrc gave nothing, if it was asked."""
+    if options.password_stdin:
+        return ""
+    from ._environment import absence
+
+    return absence(options.host, options.login) + "; "
 
 
 def _password_on_stdin() -> str | None:
@@ -289,8 +301,6 @@ def _password_on_stdin() -> str | None:
 
 
 def _prompt(login: str) -> str:
-    if not sys.stdin.isatty():
-        raise ValueError("no password: use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc")
     from getpass import getpass
 
     try:
