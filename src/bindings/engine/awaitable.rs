@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3_async_runtimes::get_running_loop;
@@ -19,6 +19,9 @@ static CREATE_FUTURE: Interned = Interned::new("create_future");
 static DONE: Interned = Interned::new("done");
 static RESULT: Interned = Interned::new("result");
 
+const NO_LOOP: &str = "no asyncio event loop runs here, and the coroutines of saymon_bulk need one; call the blocking \
+                       function instead, in trio with trio.to_thread.run_sync";
+
 pub fn start<F, C>(
     py: Python<'_>,
     asyncio: &'static Mutex<Asyncio>,
@@ -31,8 +34,8 @@ where
     F::Output: Send,
     C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
 {
+    let running = get_running_loop(py).map_err(|_| PyRuntimeError::new_err(NO_LOOP))?;
     let handle = lock(asyncio).runtime()?.handle.clone();
-    let running = get_running_loop(py)?;
     let queue = CompletionQueue::of(&running, asyncio, queues)?;
     let pending = running.call_method0(&CREATE_FUTURE)?.unbind();
     let sender = queue.get().register(pending.clone_ref(py));
