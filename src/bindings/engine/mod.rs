@@ -31,6 +31,7 @@ use process::{PerProcess, Process};
 pub use awaitable::Awaitable;
 pub use blocking::RuntimeGuard;
 pub use completions::CompletionQueue;
+pub use process::check_interpreter;
 
 /// All that a process owns.
 pub struct Engine {
