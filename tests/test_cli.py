@@ -461,7 +461,7 @@ def test_options_import_what_they_use_and_no_more(server: PracticeServer, tmp_pa
     assert loaded(server, "wait", DONE) & UNUSED == set()
     assert loaded(server, "status", "--json", DONE) & UNUSED == {"json"}
     assert loaded(server, "status", "--password-stdin", DONE) & UNUSED == set()
-    assert loaded(server, "status", DONE, SAYMON_PASSWORD="") & UNUSED == {"netrc"}
+    assert loaded(server, "status", DONE, SAYMON_PASSWORD="") & UNUSED == set()
     assert "logging" in loaded(server, "status", "-v", DONE)
 
 

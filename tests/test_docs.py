@@ -100,3 +100,11 @@ def test_the_readme_names_options_that_exist(capsys: pytest.CaptureFixture[str])
 
 def test_the_installed_version() -> None:
     assert importlib.metadata.version("saymon-bulk") == saymon_bulk.__version__
+
+
+def test_every_test_that_security_names_exists() -> None:
+    text = (Path(__file__).parent.parent / "SECURITY.md").read_text(encoding="utf-8")
+    named = re.findall(r"`(\w+\.py)::(\w+)`", text)
+    assert len(named) > 40
+    for file, test in named:
+        assert f"def {test}(" in (Path(__file__).parent / file).read_text(encoding="utf-8"), f"{file}::{test}"

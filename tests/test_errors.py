@@ -13,6 +13,7 @@ from saymon_bulk import (
     AuthError,
     HTTPStatusError,
     InsecureConnectionWarning,
+    InsecureFileWarning,
     NotFoundError,
     RequestTimeoutError,
     ResponseError,
@@ -29,6 +30,7 @@ FAMILY: dict[type[BaseException], tuple[type[BaseException], ...]] = {
     RequestTimeoutError: (TransportError, TimeoutError),
     ResponseError: (SaymonError, ValueError),
     InsecureConnectionWarning: (UserWarning,),
+    InsecureFileWarning: (UserWarning,),
 }
 
 SAID = b'{"code": "Busy", "message": "\xd0\xb5\xd1\x89\xd1\x91"}'

@@ -62,15 +62,17 @@ class Client(_core.Client):
     def from_env(cls, *, request_timeout: float = REQUEST_TIMEOUT, verify: bool | str | PathLike[str] = True) -> Self:
         """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
 
-        Where login or password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the
-        host's name; SAYMON_LOGIN must then be absent or agree with it.
+        SAYMON_PASSWORD_FILE may name a file with the password instead; SAYMON_PASSWORD goes before it. Where login or
+        password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the host's name;
+        SAYMON_LOGIN must then be absent or agree with it.
 
         Args:
             request_timeout: As for Client.
             verify: As for Client.
 
         Raises:
-            ValueError: The environment lacks the host or the credentials; the text says which.
+            ValueError: The environment lacks the host or the credentials, or the password file cannot be used; the text
+                says which.
         """
         from ._environment import client_arguments
 
@@ -200,8 +202,8 @@ class Client(_core.Client):
             interval: Seconds of the first pause; 1 by default.
             max_interval: Seconds that the pauses grow to; 10 by default, and never less than `interval`.
             retries: Failures in a row that are tolerated; 10 by default. Tolerated are HTTP 408, 429, 500, 502, 503 and 504,
-                connections refused or cut off, and requests timed out; before the first good answer a name that does not
-                resolve, a refused connection and a failed TLS handshake are not.
+                connections refused or cut off, and requests timed out; after the first good answer also a name that does
+                not resolve and a failed TLS handshake. A kept connection that has died in silence does not count.
             on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer; elapsed is in seconds
                 since the start. What it raises ends the wait and comes out of it.
 

@@ -1,10 +1,17 @@
-"""Host and credentials from the environment and netrc: the order of sources of `from_env` and the command line."""
+"""Host and credentials from the environment, a password file and netrc: the order of sources of `from_env` and the command
+line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc."""
 
 from __future__ import annotations
 
 import os
 
 from ._core import _host_name
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from ._netrc import Netrc
+
+PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
 
 
 def client_arguments() -> tuple[str, str, str]:
@@ -16,43 +23,100 @@ def client_arguments() -> tuple[str, str, str]:
     if login and password:
         return host, login, password
     del password  # a traceback shows the variables of a frame
-    missing = "SAYMON_PASSWORD" if login else "SAYMON_LOGIN"
-    raise ValueError(f"{missing} is not set, and netrc has no entry for this host" + (" and login" if login else ""))
+    raise ValueError(f"{PASSWORD if login else 'SAYMON_LOGIN'} is not set, and {absence(host, login)}")
 
 
 def credentials(host: str, login: str | None) -> tuple[str | None, str | None]:
-    """The login with SAYMON_PASSWORD, else netrc's entry for the host and that login; what is missing is None."""
-    variable = "SAYMON_PASSWORD"
-    if login and os.environ.get(variable):
-        return login, os.environ[variable]
-    return _netrc_entry(host, login) or (login, os.environ.get(variable))
+    """The login with the password that the environment has or names, else netrc's entry for the host and that login; what is
+    missing is None."""
+    if login and os.environ.get(PASSWORD):
+        return login, os.environ[PASSWORD]
+    if login and os.environ.get(PASSWORD_FILE):
+        return login, _password_in(os.environ[PASSWORD_FILE])
+    return _netrc_entry(host, login) or (login, os.environ.get(PASSWORD))
+
+
+def _password_in(path: str) -> str:
+    """The content of a password file, without the newline that editors and `echo` add."""
+    # An error is raised outside of `except`: UnicodeDecodeError holds the content, and would stay as its context.
+    try:
+        with open(path, "rb") as file:
+            password, problem = _text(file.read())
+    except OSError as error:
+        password, problem = "", f"cannot be read: {type(error).__name__}"
+    if password:
+        return password
+    raise ValueError(f"{PASSWORD_FILE} names a file that {problem or 'is empty'}: {path}")
+
+
+def _text(content: bytes) -> tuple[str, str | None]:
+    """The text of a file with one line, or what is wrong with the file."""
+    if content.endswith(b"\n"):
+        content = content[:-2] if content.endswith(b"\r\n") else content[:-1]
+    try:
+        return content.decode("utf-8-sig"), None  # Windows begins a file with a BOM
+    except UnicodeDecodeError:
+        return "", "is not UTF-8"
+
+
+def absence(host: str, login: str | None) -> str:
+    """Why netrc gave nothing, in words. It is read again: no password stands in the frames of the error."""
+    path = _netrc_path()
+    netrc = _netrc(path)
+    if netrc is None:
+        return f"there is no netrc file {path}"
+    text = f"netrc has no entry for {_host_name(host)}"
+    if login:
+        text += f" and login {login if login.isprintable() else ascii(login)}"
+    return text if netrc.problem is None else f"{text}; line {netrc.problem} of {path} cannot be read"
 
 
 def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
     """netrc's login and password for a host, as curl finds them: by name, without scheme and port."""
-    import netrc
+    path, name = _netrc_path(), _host_name(host)
+    netrc = _netrc(path)
+    if netrc is None:
+        return None
+    entry = netrc.find(lambda machine: _is_name(machine, name), login)
+    if entry is None:
+        return None
+    if entry.problem is not None:
+        raise ValueError(f"netrc cannot be read: {path}, line {entry.problem}")
+    if netrc.others_can_read:
+        _warn(f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that")
+    return entry.login or "", entry.password or ""
 
-    path = os.environ.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
+
+def _netrc_path() -> str:
+    return os.environ.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
+
+
+def _netrc(path: str) -> Netrc | None:
+    from ._netrc import Netrc
+
     try:
-        entries = netrc.netrc(path)
-    except FileNotFoundError:
+        return Netrc(path)
+    except (FileNotFoundError, NotADirectoryError):  # the home of a service account may be /dev/null
         return None
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
         raise ValueError(f"netrc cannot be read: {path}: {type(error).__name__}") from None
-    except netrc.NetrcParseError as error:
-        # Its text may quote a token of the file.
-        raise ValueError(f"netrc cannot be read: {path}, line {error.lineno}") from None
-    name = _host_name(host)
-    machine = next((machine for machine in entries.hosts if _is_name(machine, name)), "default")
-    found = entries.authenticators(machine)
-    if found is None or found[2] is None or (login and found[0] != login):
-        return None
-    return found[0], found[2]
+
+
+def _warn(text: str) -> None:
+    import sys
+    import warnings
+
+    from .errors import InsecureFileWarning
+
+    level = 1
+    while sys._getframe(level).f_globals.get("__name__", "").startswith("saymon_bulk."):
+        level += 1
+    warnings.warn(text, InsecureFileWarning, stacklevel=level + 1)
 
 
 def _is_name(machine: str, name: str) -> bool:
     """Whether a machine of netrc is that host; an address or an IDN may be spelt in several ways."""
     try:
-        return machine == name or (machine != "default" and _host_name(machine) == name)
+        return machine == name or _host_name(machine) == name
     except ValueError:
         return False

@@ -35,8 +35,8 @@ EPILOG = """\
 T is a time: 90 (seconds), 90s, 5m, 1.5h.
 
 The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD,
-else from netrc (the file that NETRC names, or ~/.netrc), else it is asked for
-on the terminal.
+else from the file that SAYMON_PASSWORD_FILE names, else from netrc (the file
+that NETRC names, or ~/.netrc), else it is asked for on the terminal.
 
 Exit codes; where several apply, 4 goes before 1 and 1 before 8:
   0    all finished; without --wait, started
@@ -450,8 +450,20 @@ def _credentials(options: Namespace) -> tuple[str, str]:
 
         login, password = credentials(options.host, login)
     if not login:
-        raise ValueError("no login: give --login or set SAYMON_LOGIN")
+        raise ValueError(f"no login: {_absence(options)}give --login or set SAYMON_LOGIN")
+    if not password and not sys.stdin.isatty():
+        sources = "use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+        raise ValueError(f"no password: {_absence(options)}{sources}")
     return login, password or _prompt(login)
+
+
+def _absence(options: Namespace) -> str:
+    """Why netrc gave nothing, if it was asked."""
+    if options.password_stdin:
+        return ""
+    from ._environment import absence
+
+    return absence(options.host, options.login) + "; "
 
 
 def _password_on_stdin() -> str | None:
@@ -467,8 +479,6 @@ def _password_on_stdin() -> str | None:
 
 
 def _prompt(login: str) -> str:
-    if not sys.stdin.isatty():
-        raise ValueError("no password: use --password-stdin, SAYMON_PASSWORD or netrc")
     from getpass import getpass
 
     try:
@@ -619,4 +629,5 @@ def _refused(_: str) -> str:
     from argparse import ArgumentTypeError
 
     # Not even an "unrecognized argument", which would be quoted.
-    raise ArgumentTypeError("others can read a command line; use --password-stdin, SAYMON_PASSWORD or netrc")
+    sources = "--password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+    raise ArgumentTypeError(f"others can read a command line; use {sources}")

@@ -135,6 +135,10 @@ class InsecureConnectionWarning(UserWarning):
     """The password travels in a way that others may read: `verify=False`, or plain http beyond this machine."""
 
 
+class InsecureFileWarning(UserWarning):
+    """The password stands in a netrc file that other users of this machine may read."""
+
+
 class WaitTimeoutError(SaymonError, TimeoutError):
     """A wait's `timeout` passed before all operations were known to have finished. They go on, on the server.
 

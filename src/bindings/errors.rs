@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
@@ -30,6 +30,14 @@ impl From<SetupFailure> for PyErr {
     fn from(error: SetupFailure) -> Self {
         PyRuntimeError::new_err(error.to_string())
     }
+}
+
+/// The runtime of a call has panicked. An OSError, so that `except Exception` catches it.
+pub fn panicked() -> PyErr {
+    PyOSError::new_err(
+        "the runtime of this call has failed: its file descriptors were closed, or no thread can be started; \
+         the next call makes a new one",
+    )
 }
 
 /// Refuses the calls of a closed client.

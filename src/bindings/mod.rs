@@ -17,35 +17,29 @@ mod waiting;
 use pyo3::prelude::*;
 use pyo3::types::IntoPyDict;
 
+/// A function, since the list of a declarative module is exported before anything else runs.
 #[pymodule]
-mod _core {
-    use super::*;
+fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    // First of all: classes and hooks of a sub-interpreter would outlive it, and its exit would end the main one's requests.
+    engine::check_interpreter()?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<client::Client>()?;
+    module.add_class::<engine::Awaitable>()?;
+    module.add_class::<engine::CompletionQueue>()?;
+    module.add_class::<outcome::Step>()?;
+    module.add_class::<waiting::AsyncWaits>()?;
+    module.add_class::<waiting::Waits>()?;
+    module.add_function(wrap_pyfunction!(arguments::_checked_id, module)?)?;
+    module.add_function(wrap_pyfunction!(arguments::_host_name, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::_before_fork, module)?)?;
+    module.add_function(wrap_pyfunction!(engine::_shutdown, module)?)?;
+    module.add_function(wrap_pyfunction!(status::get_bulk_status, module)?)?;
 
-    #[pymodule_export]
-    use super::arguments::{_checked_id, _host_name};
-    #[pymodule_export]
-    use super::client::Client;
-    #[pymodule_export]
-    use super::engine::{_before_fork, _shutdown, Awaitable, CompletionQueue};
-    #[pymodule_export]
-    use super::outcome::Step;
-    #[pymodule_export]
-    use super::status::get_bulk_status;
-    #[pymodule_export]
-    use super::waiting::{AsyncWaits, Waits};
-
-    #[pymodule_export]
-    #[allow(non_upper_case_globals)]
-    const __version__: &str = env!("CARGO_PKG_VERSION");
-
-    #[pymodule_init]
-    fn init(module: &Bound<'_, PyModule>) -> PyResult<()> {
-        let py = module.py();
-        py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
-        // Where processes can fork.
-        if let Ok(register) = py.import("os")?.getattr("register_at_fork") {
-            register.call((), Some(&[("before", module.getattr("_before_fork")?)].into_py_dict(py)?))?;
-        }
-        Ok(())
+    let py = module.py();
+    py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
+    // Where processes can fork.
+    if let Ok(register) = py.import("os")?.getattr("register_at_fork") {
+        register.call((), Some(&[("before", module.getattr("_before_fork")?)].into_py_dict(py)?))?;
     }
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Mutex;
 
-use pyo3::exceptions::PyStopIteration;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3_async_runtimes::get_running_loop;
@@ -11,13 +11,16 @@ use tokio::task::JoinHandle;
 use crate::bindings::cached::Interned;
 use crate::lock::lock;
 
-use super::background::Asyncio;
+use super::background::{self, Asyncio};
 use super::completions::{CompletionQueue, Queues};
 
 static BLOCKING: Interned = Interned::new("_asyncio_future_blocking");
 static CREATE_FUTURE: Interned = Interned::new("create_future");
 static DONE: Interned = Interned::new("done");
 static RESULT: Interned = Interned::new("result");
+
+const NO_LOOP: &str = "no asyncio event loop runs here, and the coroutines of saymon_bulk need one; call the blocking \
+                       function instead, in trio with trio.to_thread.run_sync";
 
 pub fn start<F, C>(
     py: Python<'_>,
@@ -31,16 +34,17 @@ where
     F::Output: Send,
     C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
 {
-    let handle = lock(asyncio).runtime()?.handle.clone();
-    let running = get_running_loop(py)?;
+    let running = get_running_loop(py).map_err(|_| PyRuntimeError::new_err(NO_LOOP))?;
+    let handle = lock(asyncio).handle()?;
     let queue = CompletionQueue::of(&running, asyncio, queues)?;
     let pending = running.call_method0(&CREATE_FUTURE)?.unbind();
     let sender = queue.get().register(pending.clone_ref(py));
     let number = sender.number;
-    let task = handle.spawn(async move {
+    let task = async move {
         let output = future.await;
         sender.send(Box::new(move |py| finish(py, output)));
-    });
+    };
+    let task = background::spawn(asyncio, &handle, task)?;
     Ok(Awaitable { future: pending, queue: queue.unbind(), number, task })
 }
 

@@ -1,6 +1,8 @@
 //! asyncio: one background thread drives the exchanges of all event loops and never enters the interpreter.
 
-use std::sync::mpsc;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, mpsc};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -8,7 +10,9 @@ use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
+use crate::bindings::errors;
 use crate::core::transport::pool::Clients;
+use crate::lock::lock;
 
 /// How long the exit waits for the background thread, and for a wake-up of a loop that is under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -22,7 +26,8 @@ pub struct Asyncio {
 }
 
 pub struct BackgroundRuntime {
-    pub handle: Handle,
+    handle: Handle,
+    thread: JoinHandle<()>,
     stop: oneshot::Sender<()>,
     alive: mpsc::SyncSender<()>,
     /// Disconnected when the thread and all its jobs have ended.
@@ -31,15 +36,32 @@ pub struct BackgroundRuntime {
 
 impl Asyncio {
     /// The runtime, started at first use; an error after the exit has begun.
-    pub fn runtime(&mut self) -> PyResult<&BackgroundRuntime> {
+    fn runtime(&mut self) -> PyResult<&BackgroundRuntime> {
         if self.is_shut {
             return Err(PyRuntimeError::new_err("the interpreter is shutting down"));
         }
         let runtime = match self.runtime.take() {
-            Some(runtime) => runtime,
-            None => BackgroundRuntime::start()?,
+            // A thread that has ended has panicked.
+            Some(runtime) if !runtime.thread.is_finished() => runtime,
+            found => {
+                if found.is_some() {
+                    self.give_up();
+                }
+                BackgroundRuntime::start()?
+            }
         };
         Ok(self.runtime.insert(runtime))
+    }
+
+    /// Where tasks are started, with [`spawn`].
+    pub fn handle(&mut self) -> PyResult<Handle> {
+        Ok(self.runtime()?.handle())
+    }
+
+    /// Leaks the runtime with its connections: what it would close by number may be others' by now.
+    fn give_up(&mut self) {
+        std::mem::forget(self.runtime.take());
+        std::mem::forget(std::mem::take(&mut self.clients));
     }
 
     pub fn running(&self) -> Option<&BackgroundRuntime> {
@@ -52,6 +74,19 @@ impl Asyncio {
     }
 }
 
+/// Starts a task. A panic means that the runtime's descriptors were closed by others: the next task gets a new runtime. Not
+/// called under the lock, since the task that is lost takes it.
+pub fn spawn(
+    asyncio: &Mutex<Asyncio>,
+    handle: &Handle,
+    task: impl Future<Output = ()> + Send + 'static,
+) -> PyResult<tokio::task::JoinHandle<()>> {
+    catch_unwind(AssertUnwindSafe(|| handle.spawn(task))).map_err(|_| {
+        lock(asyncio).give_up();
+        errors::panicked()
+    })
+}
+
 impl BackgroundRuntime {
     fn start() -> PyResult<Self> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
@@ -59,12 +94,16 @@ impl BackgroundRuntime {
         let (stop, stopped) = oneshot::channel::<()>();
         let (alive, ended) = mpsc::sync_channel::<()>(0);
         let driving = alive.clone();
-        std::thread::Builder::new().name("saymon-bulk".to_owned()).spawn(move || {
+        let thread = std::thread::Builder::new().name("saymon-bulk".to_owned()).spawn(move || {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
             drop(driving);
         })?;
-        Ok(Self { handle, stop, alive, ended })
+        Ok(Self { handle, thread, stop, alive, ended })
+    }
+
+    pub fn handle(&self) -> Handle {
+        self.handle.clone()
     }
 
     /// Runs on another thread what has to wait for the interpreter.
@@ -79,7 +118,7 @@ impl BackgroundRuntime {
     /// To be called detached: a job that waits for the interpreter could not end otherwise.
     pub fn stop(self) {
         let Self { stop, alive, ended, .. } = self;
-        let _ = stop.send(());
+        let _ = catch_unwind(AssertUnwindSafe(|| stop.send(())));
         drop(alive);
         let _ = ended.recv_timeout(SHUTDOWN_TIMEOUT);
     }

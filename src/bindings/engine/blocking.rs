@@ -1,6 +1,7 @@
 //! Blocking calls: each acquires a runtime with its connections and drives it on its own thread. A call hops to no other
 //! thread, and as many runtimes exist as calls run at the same time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -93,19 +94,25 @@ impl RuntimeGuard {
         F: Future + Send,
         F::Output: Send,
     {
-        let mut future = pin!(future);
+        let mut future = pin!(Some(future));
         loop {
             let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
-            let step = py.detach(|| {
+            let step = || {
                 runtime.block_on(yields::flush_wakeups(async {
-                    match select(future.as_mut(), pin!(signal_check.tick())).await {
+                    match select(future.as_mut().as_pin_mut()?, pin!(signal_check.tick())).await {
                         Either::Left((output, _)) => Some(output),
                         Either::Right(_) => None,
                     }
                 }))
-            });
-            if let Some(output) = step {
-                return Ok(output);
+            };
+            match py.detach(|| catch_unwind(AssertUnwindSafe(step))) {
+                Ok(Some(output)) => return Ok(output),
+                Ok(None) => {}
+                Err(_) => {
+                    // What is dropped wakes the runtime, which panics again.
+                    let _ = catch_unwind(AssertUnwindSafe(|| future.set(None)));
+                    return Err(self.panicked());
+                }
             }
             let checked = py.check_signals().and_then(|()| errors::check_open(server));
             if let Err(interrupt) = checked {
@@ -117,7 +124,17 @@ impl RuntimeGuard {
 
     /// Runs a future on a thread that is not Python's, where no signal arrives.
     pub fn block_on_detached<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
-        Ok(self.runtime()?.runtime.block_on(yields::flush_wakeups(future)))
+        let BlockingRuntime { runtime, .. } = self.runtime()?;
+        let step = || runtime.block_on(yields::flush_wakeups(future));
+        catch_unwind(AssertUnwindSafe(step)).map_err(|_| self.panicked())
+    }
+
+    /// A panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks the
+    /// runtime and the idle ones: what they would close by number may be others' by now.
+    fn panicked(&mut self) -> PyErr {
+        std::mem::forget(self.runtime.take());
+        lock(&self.pool.idle).drain(..).for_each(std::mem::forget);
+        errors::panicked()
     }
 
     /// Drops the runtime and its connections. A request in flight would otherwise wait until the runtime is next driven.

@@ -35,6 +35,7 @@ use process::{PerProcess, Process};
 pub use awaitable::Awaitable;
 pub use blocking::RuntimeGuard;
 pub use completions::CompletionQueue;
+pub use process::check_interpreter;
 
 /// All that a process owns.
 pub struct Engine {
@@ -142,8 +143,9 @@ impl Engine {
 
     /// Runs a core future in the background and tells nobody. After the exit has begun there is nothing to run for.
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        if let Some(runtime) = lock(&self.asyncio).running() {
-            runtime.handle.spawn(future);
+        let handle = lock(&self.asyncio).running().map(BackgroundRuntime::handle);
+        if let Some(handle) = handle {
+            let _ = background::spawn(&self.asyncio, &handle, future);
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which process this is, and what each process makes for itself. All unsafe code stands here.
+//! Which process and which interpreter this is, and what each process makes for itself. All unsafe code stands here.
 //!
 //! A pid does not tell a process from its child: a child in a new PID namespace has its parent's pid, and a pid is used again.
 //! So each process has a mark in memory that a fork wipes. It is read without a system call.
@@ -6,7 +6,8 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyImportError, PyRuntimeError};
+use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// A process, told apart from those that it forks.
@@ -43,6 +44,30 @@ impl Process {
         }
         Err(PyRuntimeError::new_err("this wait belongs to the process that forked; begin one in each process"))
     }
+}
+
+/// Refuses a sub-interpreter: what a process makes once is shared by its interpreters, and would outlive this one.
+#[allow(unsafe_code)]
+#[cfg(not(windows))]
+pub fn check_interpreter() -> PyResult<()> {
+    // SAFETY: both are called with an attached thread, as every function that Python calls has.
+    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
+    if id == MAIN_INTERPRETER {
+        return Ok(());
+    }
+    Err(PyImportError::new_err(
+        "saymon_bulk works in the main interpreter alone, and this is a sub-interpreter (in mod_wsgi, \
+         WSGIApplicationGroup %{GLOBAL} selects the main one)",
+    ))
+}
+
+#[cfg(not(windows))]
+const MAIN_INTERPRETER: i64 = 0;
+
+/// The stable ABI of Python 3.9 on Windows lacks `PyInterpreterState_Get`. From 3.12 on CPython refuses isolated ones itself.
+#[cfg(windows)]
+pub fn check_interpreter() -> PyResult<()> {
+    Ok(())
 }
 
 /// A value that each process makes for itself. A child leaks what it inherits: sockets, timers and locks in it are the

@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime};
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use reqwest::header::{
     ACCEPT, AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION,
@@ -169,6 +170,8 @@ fn builder(tls: &ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {
         .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
         .retry(reqwest::retry::never())
+        // A line that begins with a blank continues the one above; a client replaces the fold (RFC 9112 section 5.2).
+        .http1_allow_obsolete_multiline_headers_in_responses(true)
         .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(Resolver))
         .connector_layer(MapFutureLayer::new(progress::connecting));
@@ -222,13 +225,12 @@ async fn read<T>(mut response: Response, server: &Server, call: &Call<T>) -> Res
     if response.status() != StatusCode::OK {
         return Err(Failure::Http(Box::new(read_failure(response, server).await)));
     }
-    if let Some(encoding) =
-        header(&response, CONTENT_ENCODING).filter(|encoding| !encoding.eq_ignore_ascii_case("identity"))
-    {
+    if let Some(encoding) = header(&response, CONTENT_ENCODING).filter(|encoding| is_compressed(encoding)) {
         let reason = format!("Content-Encoding {encoding}, which was not asked for");
         return Err(undocumented(&response, server, &reason, &Body::default()));
     }
-    let body = body(&mut response).await;
+    let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
+    let body = if is_too_long { arrived(&mut response) } else { body(&mut response).await };
     match &body.end {
         End::Complete => (call.read)(&body.bytes).map_err(|reason| undocumented(&response, server, &reason, &body)),
         End::TooLong => {
@@ -315,6 +317,18 @@ enum End {
     Complete,
     TooLong,
     Failed(Failure),
+}
+
+/// What has arrived by now of a body that is too long by its own account.
+fn arrived(response: &mut Response) -> Body {
+    let chunk = response.chunk().now_or_never().and_then(|read| read.ok().flatten()).unwrap_or_default();
+    Body { bytes: chunk.get(..BODY_LIMIT).unwrap_or(&chunk).to_vec(), end: End::TooLong }
+}
+
+/// Whether a content coding changes the body. Servers also say `none`, `utf-8` or nothing, which the body then bears out.
+fn is_compressed(encoding: &str) -> bool {
+    const COMPRESSIONS: [&str; 7] = ["br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"];
+    encoding.split(',').any(|coding| COMPRESSIONS.iter().any(|known| coding.trim().eq_ignore_ascii_case(known)))
 }
 
 async fn body(response: &mut Response) -> Body {

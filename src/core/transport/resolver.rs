@@ -37,10 +37,12 @@ impl Resolve for Resolver {
 
 async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
     let (answer, found) = oneshot::channel();
-    thread::Builder::new().name("saymon-bulk-dns".to_owned()).spawn(move || {
+    let look_up = move || {
         // The port is set by whoever connects.
         let addresses = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect);
         let _ = answer.send(addresses);
-    })?;
+    };
+    let started = thread::Builder::new().name("saymon-bulk-dns".to_owned()).spawn(look_up);
+    started.map_err(|error| io::Error::other(format!("no thread can be started to resolve the name: {error}")))?;
     found.await.unwrap_or_else(|_| Err(io::Error::other("the look-up was lost")))
 }

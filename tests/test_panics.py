@@ -1,0 +1,102 @@
+"""tokio panics without threads and without descriptors: here that is an Exception, and the next call works."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import pytest
+from peer import ID, LOGIN, PASSWORD
+from processes import run_script
+from saymon_bulk.testing import PracticeServer
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="limits and descriptors as Linux has them")
+
+BEGINNING = f"""
+import asyncio, os, resource, sys, threading
+import saymon_bulk
+
+host = sys.argv[1]
+IDS = [{ID!r}] * 1 + [f"no-{{number}}" for number in range(199)]
+
+def client(where=host):
+    return saymon_bulk.Client(where, {LOGIN!r}, {PASSWORD!r}, request_timeout=5)
+
+def outcome(batch):
+    failures = [one for one in batch.values() if type(one) is saymon_bulk.TransportError]
+    return failures[0] if failures else True
+
+WAYS = {{
+    "call": lambda one: one.get_bulk_status({ID!r})["finished"],
+    "batch": lambda one: outcome(one.get_bulk_statuses(IDS, concurrency=32, return_exceptions=True)),
+    "wait": lambda one: one.wait_for_bulk({ID!r}, retries=0)["finished"],
+    "start": lambda one: bool(one.start_clone("object")["bulkId"]),
+    "awaited": lambda one: asyncio.run(asyncio.wait_for(one.get_bulk_status_async({ID!r}), 10))["finished"],
+    "awaited wait": lambda one: asyncio.run(asyncio.wait_for(one.wait_for_bulk_async({ID!r}, retries=0), 10))["finished"],
+}}
+
+def attempt(way, where=host):
+    try:
+        found = WAYS[way](client(where))
+    except Exception as error:
+        found = error
+    except BaseException as error:
+        found = f"NO Exception: {{error!r}}"
+    print(way, "|", found if found is True or isinstance(found, str) else type(found).__name__, "|", found, flush=True)
+"""
+
+CLOSED = """
+for way in WAYS:
+    attempt(way)
+os.closerange(3, 4096)
+for way in WAYS:
+    attempt(way)
+    attempt(way)
+"""
+
+NO_THREAD = """
+before = resource.getrlimit(resource.RLIMIT_NPROC)
+if os.getuid() == 0:  # whom the limit does not bind
+    os.setgid(65534)
+    os.setuid(65534)
+attempt("awaited")  # its thread is there
+resource.setrlimit(resource.RLIMIT_NPROC, (0, before[1]))
+try:
+    threading.Thread(target=int).start()
+except RuntimeError:
+    for way in WAYS:
+        attempt(way, host.replace("127.0.0.1", "localhost"))
+        attempt(way)
+    resource.setrlimit(resource.RLIMIT_NPROC, before)
+    for way in WAYS:
+        attempt(way, host.replace("127.0.0.1", "localhost"))
+"""
+
+
+def lines(code: str) -> list[list[str]]:
+    with PracticeServer(LOGIN, PASSWORD) as server:
+        server.start_bulk(0.0, id=ID)
+        done = run_script(BEGINNING + code, server.host)
+    assert done.returncode == 0, done.stderr
+    return [line.split(" | ") for line in done.stdout.splitlines()]
+
+
+def test_after_all_descriptors_were_closed_the_next_call_works() -> None:
+    found = lines(CLOSED)
+    assert all(kind != "NO Exception" and not kind.startswith("NO") for _, kind, _ in found), found
+    assert [kind for _, kind, _ in found[:6]] == ["True"] * 6
+    second = found[7::2]
+    assert [(way, kind) for way, kind, _ in second] == [(way, "True") for way, _, _ in found[:6]]
+
+
+def test_where_no_thread_can_be_started() -> None:
+    if os.geteuid() != 0 and sys.platform != "linux":
+        pytest.skip("the limit needs a user whom it binds")
+    found = lines(NO_THREAD)
+    if len(found) == 1:
+        pytest.skip("threads start nevertheless")
+    named, plain = found[1:13:2], found[2:13:2]
+    assert {kind for _, kind, _ in named} == {"TransportError"}
+    assert all("no thread can be started to resolve the name" in text for _, _, text in named)
+    assert {kind for _, kind, _ in plain} == {"True"}
+    assert {kind for _, kind, _ in found[13:]} == {"True"}
