@@ -434,6 +434,7 @@ async def listed(items):
 """
 
 INTERRUPTED = """
+client.get_bulk_status("proof")  # so that many requests go out at once
 try:
     {}
 except KeyboardInterrupt:

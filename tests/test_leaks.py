@@ -212,6 +212,7 @@ main(lambda: asyncio.run(some()), 6, 20)
 """,
     "first errors with others under way": """
 shared = client()
+shared.get_bulk_status("proof")  # so that many requests go out at once
 
 def turn():
     for _ in range(5):
@@ -236,7 +237,7 @@ shared = client()
 def turn():
     for call in (
         lambda: shared.get_bulk_status("op"),
-        lambda: shared.wait_for_bulk("op"),
+        lambda: shared.wait_for_bulk("op", retries=0),
         lambda: shared.get_bulk_statuses(["a", "b"]),
         lambda: asyncio.run(shared.get_bulk_status_async("op")),
     ):
