@@ -55,7 +55,7 @@ def batches(pairs: Iterable[Pair], size: int) -> list[Batch]:
 
 def begin(engine: Engine, task: Any, todo: list[Batch]) -> dict[Any, Batch]:
     """The futures of the tasks, each with its batch."""
-    # pure=False: what is asked again is asked anew, and not answered with what Dask still holds for the same arguments.
+    # pure=False: Dask asks again, and does not answer with what it still holds for the same arguments.
     return dict(zip(engine.map(task, *zip(*todo), pure=False), todo))
 
 

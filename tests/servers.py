@@ -1,7 +1,7 @@
 """Real servers, on loopback ports of their own: nginx with TLS, and a forward proxy.
 
 In front of everything stands nginx, behind it the practice server; the certificates are
-made anew for each run. Nothing here needs root or the outside world.
+made for each run. Nothing here needs root or the outside world.
 """
 
 from __future__ import annotations
