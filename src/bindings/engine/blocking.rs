@@ -4,7 +4,7 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use pyo3::exceptions::PyRuntimeError;
@@ -30,6 +30,12 @@ const TIMER_CHECK: u32 = 3;
 /// Idle runtimes that are kept; bounds memory, otherwise arbitrary.
 const MAX_IDLE_RUNTIMES: usize = 64;
 
+/// How long a runtime may be idle: as long as reqwest keeps an idle connection.
+const MAX_IDLE_TIME: Duration = Duration::from_secs(90);
+
+/// How often a call looks after the idle runtimes.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
+
 struct BlockingRuntime {
     runtime: Runtime,
     clients: Clients,
@@ -47,12 +53,36 @@ impl BlockingRuntime {
         signal_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Ok(Self { runtime, clients: Clients::default(), signal_check })
     }
+
+    /// Lets connections that the server has closed end: nobody else drives an idle runtime. None if it was idle too long.
+    fn swept(self, idle: Duration) -> Option<Self> {
+        if idle >= MAX_IDLE_TIME {
+            self.runtime.shutdown_background();
+            return None;
+        }
+        let drive = || self.runtime.block_on(yields::poll_idle_connections(0));
+        match catch_unwind(AssertUnwindSafe(drive)) {
+            Ok(()) => Some(self),
+            Err(_) => {
+                // Its descriptors were closed by others: see `panicked`.
+                std::mem::forget(self);
+                None
+            }
+        }
+    }
 }
 
 /// Runtimes that no call holds. The last one used is at the end: its connections are the warmest.
 pub struct RuntimePool {
     process: Process,
-    idle: Mutex<Vec<BlockingRuntime>>,
+    idle: Mutex<Idle>,
+}
+
+#[derive(Default)]
+struct Idle {
+    /// Each with the moment at which it was returned.
+    runtimes: Vec<(Instant, BlockingRuntime)>,
+    swept: Option<Instant>,
 }
 
 impl RuntimePool {
@@ -61,9 +91,26 @@ impl RuntimePool {
     }
 
     pub fn acquire(&'static self) -> PyResult<RuntimeGuard> {
-        let idle = lock(&self.idle).pop();
-        let runtime = idle.map_or_else(BlockingRuntime::new, Ok)?;
+        let idle = lock(&self.idle).runtimes.pop();
+        let runtime = idle.map_or_else(BlockingRuntime::new, |(_, runtime)| Ok(runtime))?;
         Ok(RuntimeGuard { pool: self, runtime: Some(runtime) })
+    }
+
+    /// Takes a runtime back, and looks after those that were not used lately; gives it back if there are enough.
+    fn release(&self, runtime: BlockingRuntime) -> Result<(), BlockingRuntime> {
+        let now = Instant::now();
+        let mut idle = lock(&self.idle);
+        if idle.runtimes.len() >= MAX_IDLE_RUNTIMES {
+            return Err(runtime);
+        }
+        if idle.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
+            idle.swept = Some(now);
+            let runtimes = std::mem::take(&mut idle.runtimes);
+            idle.runtimes =
+                runtimes.into_iter().filter_map(|(since, idle)| Some((since, idle.swept(now - since)?))).collect();
+        }
+        idle.runtimes.push((now, runtime));
+        Ok(())
     }
 }
 
@@ -133,7 +180,7 @@ impl RuntimeGuard {
     /// runtime and the idle ones: what they would close by number may be others' by now.
     fn panicked(&mut self) -> PyErr {
         std::mem::forget(self.runtime.take());
-        lock(&self.pool.idle).drain(..).for_each(std::mem::forget);
+        lock(&self.pool.idle).runtimes.drain(..).for_each(std::mem::forget);
         errors::panicked()
     }
 
@@ -153,12 +200,10 @@ impl Drop for RuntimeGuard {
         if self.process().is_current()
             && let Some(runtime) = self.runtime.take()
         {
-            let mut idle = lock(&self.pool.idle);
-            if idle.len() < MAX_IDLE_RUNTIMES {
-                return idle.push(runtime);
+            match self.pool.release(runtime) {
+                Ok(()) => return,
+                Err(runtime) => self.runtime = Some(runtime),
             }
-            drop(idle);
-            self.runtime = Some(runtime);
         }
         self.discard();
     }
