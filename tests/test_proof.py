@@ -79,6 +79,16 @@ def test_what_is_no_answer_proves_nothing(peer: Peer, ask: Ask, first: Answer) -
 
 
 @every_way
+@pytest.mark.parametrize("status", [407, 429, 502, 503, 504])
+def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int) -> None:
+    peer.answer(response("", status), UNAUTHORIZED)
+    found = ask(at(peer), return_exceptions=True)
+    assert len(peer.requests) == 2
+    refused = [error for error in found.values() if type(error) is AuthError]
+    assert len(refused) >= len(IDS) - 1
+
+
+@every_way
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_of_one_operation_is_not_of_all(desk: Desk, ask: Ask, status: int) -> None:
     desk.answer(END)

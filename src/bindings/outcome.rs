@@ -51,11 +51,12 @@ pub fn values<'py>(
     let statuses = PyDict::new(py);
     let mut first_error = None;
     for asked in results {
-        let about = asked.about.clone();
+        let (about, was_sent) = (asked.about.clone(), asked.took.is_some());
         match status(py, server, asked) {
             Ok(status) => statuses.set_item(about.id(), status)?,
             Err(error) if return_exceptions => statuses.set_item(about.id(), error.into_value(py))?,
-            Err(error) => first_error = first_error.or(Some(error)),
+            Err(error) if was_sent => first_error = first_error.or(Some(error)),
+            Err(_) => {}
         }
     }
     first_error.map_or(Ok(statuses.into_any()), Err)

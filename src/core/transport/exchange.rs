@@ -87,10 +87,8 @@ impl Transport {
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>) -> Asked<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
-        match &outcome {
-            Ok(_) => server.prove(),
-            Err(Failure::Http(failure)) if failure.http_status != 401 => server.prove(),
-            Err(_) => {}
+        if proves_credentials(&outcome) {
+            server.prove();
         }
         Asked { about: call.about, outcome, took: Some(started.elapsed()) }
     }
@@ -176,6 +174,15 @@ fn builder(tls: &ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {
         .dns_resolver(Arc::new(Resolver))
         .connector_layer(MapFutureLayer::new(progress::connecting));
     proxies.apply(builder)
+}
+
+/// Whether an answer shows that the server has accepted the credentials. A gateway gives some answers before it asks for them.
+fn proves_credentials<T>(outcome: &Result<T, Failure>) -> bool {
+    match outcome {
+        Ok(_) => true,
+        Err(Failure::Http(failure)) => !matches!(failure.http_status, 401 | 407 | 429 | 502..=504),
+        Err(_) => false,
+    }
 }
 
 /// Whether a failure on an open connection proves that the server did not act on the request.

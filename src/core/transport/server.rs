@@ -26,7 +26,7 @@ impl Server {
         Self { origin, credentials, request_timeout, site, is_proved, is_closed }
     }
 
-    /// Whether the server has accepted the credentials: it has given an answer other than 401.
+    /// Whether the server has accepted the credentials of this client once.
     pub fn is_proved(&self) -> bool {
         self.is_proved.load(Ordering::Relaxed)
     }
