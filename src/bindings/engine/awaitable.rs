@@ -35,8 +35,8 @@ where
     C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
 {
     let running = get_running_loop(py).map_err(|_| PyRuntimeError::new_err(NO_LOOP))?;
-    let handle = lock(asyncio).handle()?;
     let queue = CompletionQueue::of(&running, asyncio, queues)?;
+    let handle = lock(asyncio).handle()?;
     let pending = running.call_method0(&CREATE_FUTURE)?.unbind();
     let sender = queue.get().register(pending.clone_ref(py));
     let number = sender.number;

@@ -20,7 +20,7 @@ use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 use crate::bindings::cached::Interned;
 use crate::lock::lock;
 
-use super::background::Asyncio;
+use super::background::{self, Asyncio};
 
 /// What a loop calls after a wake-up.
 const DRAIN: &str = "drain";
@@ -55,6 +55,8 @@ impl CompletionQueue {
         if let Some(known) = lock(queues).of(running) {
             return Ok(known);
         }
+        // The first use by this loop.
+        background::check(py, asyncio)?;
         let queue = Self::new(running, asyncio, queues)?.into_bound(py);
         lock(queues).add(&queue)?;
         Ok(queue)
