@@ -154,8 +154,6 @@ main(turn, 6, 20)
 shared = client()
 
 async def some():
-    # As many connections as the tasks can ever leave behind.
-    await asyncio.gather(*(shared.get_bulk_status_async("together") for _ in range(25)))
     uses = shared.get_bulk_status_async, shared.wait_for_bulk_async
     tasks = [asyncio.create_task(use(id)) for use in uses for id in ("hung", "running", "op") for _ in range(4)]
     tasks.append(asyncio.create_task(shared.get_bulk_statuses_async(["hung", "op"])))
@@ -163,6 +161,8 @@ async def some():
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
+    # More connections than are kept, so that each turn leaves as many.
+    await asyncio.gather(*(shared.get_bulk_status_async("together") for _ in range(25)))
 
 main(lambda: asyncio.run(some()), 6, 20)
 """,
