@@ -284,6 +284,7 @@ class Nginx:
             f"http {{\n{temporary}"
             "    log_format witness '$pid $connection $connection_requests $status"
             " $ssl_protocol $http_via';\n"
+            "    log_format request_ids '$http_x_request_id';\n"
             f"{servers}}}\n"
         )
 

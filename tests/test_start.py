@@ -461,14 +461,23 @@ def test_many_tasks_start_at_once(peer: Peer) -> None:
 
 
 def test_through_nginx_whose_log_has_the_request_id(
-    practice: PracticeServer, certificates: Certificates, start_nginx: StartNginx
+    practice: PracticeServer,
+    certificates: Certificates,
+    start_nginx: StartNginx,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    # `via` is the last field of the witness.
-    nginx = start_nginx({"site": Site(f"add_header X-Seen 1; location / {{ proxy_pass {practice.host}; }}", "good")})
+    caplog.set_level(logging.INFO, "saymon_bulk")
+    directives = f"access_log request_ids.log request_ids; location / {{ proxy_pass {practice.host}; }}"
+    nginx = start_nginx({"site": Site(directives, "good")})
     client = Client(nginx.url("site"), LOGIN, PASSWORD, verify=certificates.ca)
     started = client.start_bulk(SEARCH, BULK)
     assert client.get_bulk_status(started["bulkId"]).keys() == {"finished"}
     assert [request.status for request in nginx.requests("site", 2)] == [200, 200]
+    start, status = nginx._text("request_ids.log").splitlines()
+    assert status == "-"
+    assert uuid.UUID(start).version == 4
+    assert start in caplog.text
+    assert practice.starts[-1].request_id == start
 
 
 def test_a_server_that_stops_in_the_middle() -> None:

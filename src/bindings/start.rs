@@ -1,14 +1,13 @@
 //! Starts, blocking and awaited: at most one request each, and an interrupted one is told of.
 
 use std::cell::Cell;
-use std::sync::Arc;
 
 use pyo3::prelude::*;
 
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
 use crate::core::transport::call::Call;
-use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::exchange::Asked;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
@@ -21,7 +20,7 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
     let is_under_way = Cell::new(false);
     let begin = |transport, server| {
         is_under_way.set(true);
-        ask(transport, server, call)
+        twin::ask(transport, server, call)
     };
     let finish = |py: Python<'py>, server: &Server, asked: Asked<Started>| {
         is_under_way.set(false);
@@ -64,9 +63,5 @@ pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResu
             Err(error)
         }
     };
-    twin::awaitable(py, target, |transport, server| ask(transport, server, call), outcome::started, closed)
-}
-
-async fn ask(transport: Transport, server: Arc<Server>, call: Call<Started>) -> Asked<Started> {
-    transport.ask(&server, call).await
+    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), outcome::started, closed)
 }

@@ -1,13 +1,9 @@
 //! One status, blocking and awaited, and the plain function `get_bulk_status`.
 
-use std::sync::Arc;
-
 use pyo3::prelude::*;
 
-use crate::core::api::status::{self, Status};
+use crate::core::api::status;
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Transport};
-use crate::core::transport::server::Server;
 
 use super::arguments::{self, Argument, Target};
 use super::engine::Awaitable;
@@ -62,13 +58,15 @@ pub fn get_bulk_status<'py>(
 }
 
 pub fn block<'py>(py: Python<'py>, target: &Target, operation: PathSegment) -> PyResult<Bound<'py, PyAny>> {
-    twin::block(py, target, |transport, server| ask(transport, server, operation), outcome::status)
+    twin::block(py, target, |transport, server| twin::ask(transport, server, status::call(&operation)), outcome::status)
 }
 
 pub fn awaitable(py: Python<'_>, target: &Target, operation: PathSegment) -> PyResult<Awaitable> {
-    twin::awaitable(py, target, |transport, server| ask(transport, server, operation), outcome::status, |_, _| Ok(()))
-}
-
-async fn ask(transport: Transport, server: Arc<Server>, operation: PathSegment) -> Asked<Status> {
-    transport.ask(&server, status::call(&operation)).await
+    twin::awaitable(
+        py,
+        target,
+        |transport, server| twin::ask(transport, server, status::call(&operation)),
+        outcome::status,
+        |_, _| Ok(()),
+    )
 }

@@ -6,12 +6,18 @@ use std::sync::Arc;
 
 use pyo3::prelude::*;
 
-use crate::core::transport::exchange::Transport;
+use crate::core::transport::call::Call;
+use crate::core::transport::exchange::{Asked, Transport};
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::{Awaitable, Engine};
 use super::errors;
+
+/// The core future of a verb that is one call.
+pub async fn ask<T>(transport: Transport, server: Arc<Server>, call: Call<T>) -> Asked<T> {
+    transport.ask(&server, call).await
+}
 
 /// Asks on this thread and waits for the answer.
 pub fn block<'py, F>(

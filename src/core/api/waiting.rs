@@ -137,7 +137,12 @@ impl Waits {
     async fn event(&mut self) -> Option<Event> {
         loop {
             if let Some((failure, left)) = &mut self.refused {
-                let about = About::Operation(left.pop()?);
+                let Some(operation) = left.pop() else {
+                    // The polls that the 401 has cut off.
+                    yields::let_connections_settle().await;
+                    return None;
+                };
+                let about = About::Operation(operation);
                 let asked = Asked { about, outcome: Err(failure.clone()), took: None };
                 let elapsed = self.shared.started.elapsed();
                 return Some(Event::Polled { asked, elapsed, failures: 1, then: Then::Over });
@@ -161,7 +166,6 @@ impl Waits {
                 && failure.is_unauthorized()
             {
                 self.refuse(failure.clone());
-                yields::let_connections_close().await;
             }
             return Some(Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures, then });
         }
@@ -260,8 +264,11 @@ impl Wait {
         if !is_tolerable(failure, answers > 0) {
             return Then::Over;
         }
-        let throttled = throttling(failure);
-        if let Some(retry_after) = throttled {
+        let retry_after = match failure {
+            Failure::Http(failure) => failure.retry_after,
+            _ => None,
+        };
+        if is_throttling(failure) {
             shared.server.site.throttle(retry_after, longest(&shared.plan));
             if answers > self.answers {
                 // Others get answers, so the server is up and this operation's turn comes.
@@ -276,10 +283,6 @@ impl Wait {
         if self.failures > shared.plan.retries {
             return Then::Over;
         }
-        let retry_after = match failure {
-            Failure::Http(failure) => failure.retry_after,
-            _ => None,
-        };
         self.schedule(shared, retry_after);
         self.pending.failure = Some(failure.clone());
         Then::PollAgain
@@ -362,12 +365,9 @@ impl Shared {
     }
 }
 
-/// The pause that a throttling server asks for, if it does; None for other failures.
-fn throttling(failure: &Failure) -> Option<Option<Duration>> {
-    match failure {
-        Failure::Http(failure) if matches!(failure.http_status, 429 | 503) => Some(failure.retry_after),
-        _ => None,
-    }
+/// Whether the server says that it is asked too often.
+fn is_throttling(failure: &Failure) -> bool {
+    matches!(failure, Failure::Http(failure) if matches!(failure.http_status, 429 | 503))
 }
 
 /// Whether polling goes on after a failure. Before the first good answer, a name or a protocol is more likely wrong than

@@ -108,7 +108,7 @@ impl Transport {
             Err(Failure::Timeout { limit, on_kept })
         });
         if outcome.is_err() || !call.is_repeatable() {
-            yields::let_connections_close().await;
+            yields::let_connections_settle().await;
         }
         let may_have_arrived = !call.is_repeatable() && connection == Connection::Opened;
         outcome.map_err(|failure| name_proxy(failure, route)).map_err(|failure| {
@@ -123,7 +123,7 @@ impl Transport {
         let mut sent = pin!(self.send(end, server, call));
         match select(sent.as_mut(), pin!(tokio::time::sleep(limit))).await {
             Either::Left((outcome, _)) => Some(outcome),
-            Either::Right(_) => match select(sent, pin!(yields::let_connections_read())).await {
+            Either::Right(_) => match select(sent, pin!(yields::let_connections_settle())).await {
                 Either::Left((outcome, _)) => Some(outcome),
                 Either::Right(_) => None,
             },

@@ -20,15 +20,9 @@ const FOR_THE_RUNTIME: usize = 8;
 /// Bounds the yields of one call, otherwise arbitrary: a process has fewer connections.
 const AT_MOST: usize = 20_000;
 
-/// Lets the connection of an abandoned request close now, and not when this runtime is next driven.
-pub async fn let_connections_close() {
-    for _ in 0..UNTIL_CLOSED {
-        yield_and_wake().await;
-    }
-}
-
-/// Lets the connection of the request under way read what has arrived, when its limit is found to have passed.
-pub async fn let_connections_read() {
+/// Lets connections take their next steps now, and not when this runtime is next driven: that of an abandoned request closes,
+/// and one whose limit has passed reads what has arrived.
+pub async fn let_connections_settle() {
     for _ in 0..UNTIL_CLOSED {
         yield_and_wake().await;
     }
