@@ -161,6 +161,10 @@ pub fn error_body(data: &[u8]) {
 
 /// What stands in a CA file, or what a server shows: never a panic, and the mark of a CA is one octet.
 pub fn certificate(data: &[u8]) {
+    let chain = pem::chain(data).map_or(0, |chain| chain.len());
+    let trusted = pem::certificates(data).into_iter().flatten().count();
+    assert!(chain == 0 || trusted <= chain);
+    let _ = pem::key(data);
     for found in pem::certificates(data).into_iter().flatten() {
         assert!(certificate::signed_part(&found).is_some());
         mark_of_a_ca(&found);

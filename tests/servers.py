@@ -30,7 +30,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from peer import ID, LOGIN, PASSWORD
 from saymon_bulk.testing import PracticeServer
 
@@ -106,7 +106,7 @@ class Certificates:
         self.key(name).write_bytes(key)
 
 
-PrivateKey = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey]
+PrivateKey = Union[ec.EllipticCurvePrivateKey, rsa.RSAPrivateKey, ed25519.Ed25519PrivateKey, ed448.Ed448PrivateKey]
 
 
 class Issued(NamedTuple):

@@ -34,7 +34,7 @@ def test_the_signature_is_the_documented_one() -> None:
     parameters = inspect.signature(saymon_bulk.get_bulk_status).parameters
     assert list(parameters) == [
         *("host", "id", "login", "password"),
-        *("request_timeout", "verify"),
+        *("request_timeout", "verify", "cert"),
     ]
     only_named = inspect.Parameter.KEYWORD_ONLY
     assert parameters["request_timeout"].kind is only_named

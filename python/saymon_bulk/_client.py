@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._types import BulkStart, BulkStatus, OnPoll
+    from ._types import BulkStart, BulkStatus, Cert, OnPoll
 
 
 # Defaults of arguments, times in seconds. A module of their own would make the import slower by a tenth.
@@ -39,6 +39,9 @@ class Client(_core.Client):
         request_timeout: Seconds for one exchange, connect to last byte; 30 by default.
         verify: True (default) trusts the system's CA certificates, a path those of that PEM file or directory and
             no others, False checks nothing and warns.
+        cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
+            (certificate, key) with two paths. None (default) gives none. The key must not be encrypted. Both files are
+            read now; a Client that lives on keeps what they held.
 
     Raises:
         ValueError, TypeError: An argument cannot be used.
@@ -52,31 +55,41 @@ class Client(_core.Client):
         *,
         request_timeout: float = REQUEST_TIMEOUT,
         verify: bool | str | PathLike[str] = True,
+        cert: Cert | None = None,
     ) -> Self:
         try:
-            return super().__new__(cls, host, login, password, request_timeout, verify)
+            return super().__new__(cls, host, login, password, request_timeout, verify, cert)
         finally:
             del password  # a traceback shows the variables of a frame
 
     @classmethod
-    def from_env(cls, *, request_timeout: float = REQUEST_TIMEOUT, verify: bool | str | PathLike[str] = True) -> Self:
+    def from_env(
+        cls,
+        *,
+        request_timeout: float = REQUEST_TIMEOUT,
+        verify: bool | str | PathLike[str] = True,
+        cert: Cert | None = None,
+    ) -> Self:
         """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
 
         SAYMON_PASSWORD_FILE may name a file with the password instead; SAYMON_PASSWORD goes before it. Where login or
         password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the host's name;
-        SAYMON_LOGIN must then be absent or agree with it.
+        SAYMON_LOGIN must then be absent or agree with it. SAYMON_CERT names the PEM file of a client certificate, and
+        SAYMON_KEY its key, if that stands in another file.
 
         Args:
             request_timeout: As for Client.
             verify: As for Client.
+            cert: As for Client; goes before SAYMON_CERT and SAYMON_KEY.
 
         Raises:
-            ValueError: The environment lacks the host or the credentials, or the password file cannot be used; the text
-                says which.
+            ValueError: The environment lacks the host or the credentials, or a file that it names cannot be used; the
+                text says which.
         """
-        from ._environment import client_arguments
+        from ._environment import certificate, client_arguments
 
-        return cls(*client_arguments(), request_timeout=request_timeout, verify=verify)
+        cert = certificate() if cert is None else cert
+        return cls(*client_arguments(), request_timeout=request_timeout, verify=verify, cert=cert)
 
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
@@ -362,10 +375,11 @@ async def get_bulk_status_async(
     *,
     request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
+    cert: Cert | None = None,
 ) -> BulkStatus:
     """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
         del password
     return await client.get_bulk_status_async(id)
@@ -384,6 +398,7 @@ def wait_for_bulk(
     on_poll: OnPoll | None = None,
     request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
+    cert: Cert | None = None,
 ) -> BulkStatus:
     """Wait until a bulk operation has finished: `Client.wait_for_bulk` for one call.
 
@@ -399,6 +414,7 @@ def wait_for_bulk(
         on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer.
         request_timeout: Seconds for one exchange; 30 by default.
         verify: As for `get_bulk_status`.
+        cert: As for `get_bulk_status`.
 
     Returns:
         The status with `finished` True. Finished does not mean succeeded.
@@ -409,7 +425,7 @@ def wait_for_bulk(
         SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
     """
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
         del password
     return client.wait_for_bulk(
@@ -430,10 +446,11 @@ async def wait_for_bulk_async(
     on_poll: OnPoll | None = None,
     request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
+    cert: Cert | None = None,
 ) -> BulkStatus:
     """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify)
+        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
         del password
     return await client.wait_for_bulk_async(

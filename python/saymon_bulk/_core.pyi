@@ -6,7 +6,7 @@ from typing import Any, Literal, final
 
 from typing_extensions import Self, disjoint_base
 
-from ._types import BulkStart, BulkStatus
+from ._types import BulkStart, BulkStatus, Cert
 from .errors import SaymonError
 
 __all__ = [
@@ -34,12 +34,13 @@ def get_bulk_status(
     *,
     request_timeout: float = 30.0,
     verify: bool | str | PathLike[str] = True,
+    cert: Cert | None = None,
 ) -> BulkStatus:
     """Ask a SAYMON server once whether a bulk operation has finished.
 
     One `GET /node/api/bulk/:id/status` with Basic credentials in UTF-8 (the vendor's page "Get Bulk Operation Status";
     RFC 7617). Connections are kept and shared by all calls of the process. No redirect is followed and nothing is retried,
-    save once silently when the server has closed a kept connection.
+    but a request on a kept connection that has died, once and in silence.
 
     Args:
         host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
@@ -50,6 +51,8 @@ def get_bulk_status(
         request_timeout: Seconds for the whole exchange, connect to last byte; 30 by default.
         verify: True (default) trusts the system's CA certificates, or those that SSL_CERT_FILE names; a path trusts the
             certificates of that PEM file or directory and no others; False checks nothing and warns.
+        cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
+            (certificate, key) with two paths. None (default) gives none.
 
     Returns:
         The server's JSON object as a dict. `finished` is always there and always a bool; False means that the operation
@@ -76,7 +79,13 @@ _Plan = tuple[float | None, float, float, int, int]
 @disjoint_base
 class Client:
     def __new__(
-        cls, host: str, login: str, password: str, request_timeout: float, verify: bool | str | PathLike[str]
+        cls,
+        host: str,
+        login: str,
+        password: str,
+        request_timeout: float,
+        verify: bool | str | PathLike[str],
+        cert: Cert | None,
     ) -> Self: ...
     @property
     def host(self) -> str:

@@ -1,4 +1,4 @@
-"""Host and credentials from the environment, a password file and netrc: the order of sources of `from_env` and the command
+"""What the environment says of host, credentials and client certificate: the order of sources of `from_env` and the command
 line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc."""
 
 from __future__ import annotations
@@ -10,8 +10,10 @@ from ._core import _host_name
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from ._netrc import Netrc
+    from ._types import Cert
 
 PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
+CERT, KEY = "SAYMON_CERT", "SAYMON_KEY"
 
 
 def client_arguments() -> tuple[str, str, str]:
@@ -24,6 +26,14 @@ def client_arguments() -> tuple[str, str, str]:
         return host, login, password
     del password  # a traceback shows the variables of a frame
     raise ValueError(f"{PASSWORD if login else 'SAYMON_LOGIN'} is not set, and {absence(host, login)}")
+
+
+def certificate() -> Cert | None:
+    """The client certificate that the environment names."""
+    cert, key = os.environ.get(CERT), os.environ.get(KEY)
+    if key and not cert:
+        raise ValueError(f"{KEY} is set, and {CERT} is not")
+    return (cert, key) if cert and key else cert or None
 
 
 def credentials(host: str, login: str | None) -> tuple[str | None, str | None]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import Callable, TypedDict
+from os import PathLike
+from typing import Callable, TypedDict, Union
 
 
 class BulkStatus(TypedDict):
@@ -28,3 +29,8 @@ class BulkStart(TypedDict):
 
 OnPoll = Callable[[str, BulkStatus, float], object]
 """Called as on_poll(id, status, elapsed) after every good answer; elapsed is in seconds since the start."""
+
+_Path = Union[str, "PathLike[str]"]
+
+Cert = Union[_Path, tuple[_Path, _Path]]
+"""A PEM file with a client certificate and its key, or (certificate, key) with two paths."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from typing import Any, TextIO
 
     from ._core import Step
-    from ._types import BulkStart, BulkStatus
+    from ._types import BulkStart, BulkStatus, Cert
 
 __all__ = ["main"]
 
@@ -438,7 +438,19 @@ def _client(options: Namespace) -> Client:
     if options.insecure and options.cacert is not None:
         raise ValueError("--insecure and --cacert exclude each other")
     verify = options.cacert if options.cacert is not None else not options.insecure
-    return Client(options.host, login, password, request_timeout=options.request_timeout, verify=verify)
+    return Client(
+        options.host, login, password, request_timeout=options.request_timeout, verify=verify, cert=_certificate(options)
+    )
+
+
+def _certificate(options: Namespace) -> Cert | None:
+    if options.cert is None:
+        if options.key is not None:
+            raise ValueError("--key goes with --cert")
+        from ._environment import certificate
+
+        return certificate()
+    return options.cert if options.key is None else (options.cert, options.key)
 
 
 def _credentials(options: Namespace) -> tuple[str, str]:
@@ -589,6 +601,8 @@ def _add_options(parser: ArgumentParser) -> None:
     add("--password-stdin", action="store_true", help="read the password from the first line of stdin")
     add("--password", "--passwd", "--pass", "-p", type=_refused, help=SUPPRESS)
     add("--cacert", metavar="PATH", help="trust the certificates of this PEM file or directory and no others")
+    add("--cert", metavar="FILE", help="a client certificate, PEM; default: SAYMON_CERT and SAYMON_KEY")
+    add("--key", metavar="FILE", help="its key, if that is not in the file of --cert")
     add("--insecure", action="store_true", help="do not check the server's certificate")
     add(
         "--request-timeout",

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyInt, PyString};
+use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 use pyo3::{Borrowed, IntoPyObjectExt};
 
 use crate::core::api::waiting::Plan;
@@ -17,7 +17,7 @@ use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 
-use crate::core::transport::pool::{Key, Verify};
+use crate::core::transport::pool::{Cert, Key, Verify};
 use crate::core::transport::server::Server;
 
 use super::engine::Engine;
@@ -63,6 +63,7 @@ impl Target {
         password: &Bound<'py, PyAny>,
         request_timeout: &Bound<'py, PyAny>,
         verify: &Bound<'py, PyAny>,
+        cert: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
         let py = host.py();
         let engine = Engine::current();
@@ -70,7 +71,7 @@ impl Target {
         let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
-        let key = engine.key(&verify)?;
+        let key = engine.key(&verify, cert.map(cert_from).transpose()?.as_ref())?;
         if verify == Verify::Off {
             warn(py, &origin, "verify=False, whoever answers there gets the password")?;
         }
@@ -227,13 +228,32 @@ fn verify_from(value: &Bound<'_, PyAny>) -> PyResult<Verify> {
     if let Ok(flag) = value.cast::<PyBool>() {
         return Ok(if flag.is_true() { Verify::System } else { Verify::Off });
     }
+    path("verify", "True, False or the path of a CA file or directory", value).map(Verify::File)
+}
+
+/// One path, or two in a tuple.
+fn cert_from(value: &Bound<'_, PyAny>) -> PyResult<Cert> {
+    let wanted = "the path of a PEM file, or (certificate, key) with two paths";
+    match value.cast::<PyTuple>() {
+        Err(_) => Ok(Cert { certificate: path("cert", wanted, value)?, key: None }),
+        Ok(pair) => {
+            let (certificate, key) = pair
+                .extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>()
+                .map_err(|_| wrong_type("cert", wanted, value))?;
+            let certificate = path("cert", wanted, &certificate)?;
+            Ok(Cert { certificate, key: Some(path("cert", wanted, &key)?) })
+        }
+    }
+}
+
+fn path(argument: &'static str, wanted: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
     if value.is_instance_of::<PyString>() {
-        text("verify", value)?;
+        text(argument, value)?;
     }
     match value.extract::<PathBuf>() {
-        Ok(path) if path.as_os_str().is_empty() => Err(InvalidInput::new("verify", "must not be an empty path").into()),
-        Ok(path) => Ok(Verify::File(path)),
-        Err(_) => Err(wrong_type("verify", "True, False or the path of a CA file or directory", value)),
+        Ok(path) if path.as_os_str().is_empty() => Err(InvalidInput::new(argument, "must not be an empty path").into()),
+        Ok(path) => Ok(path),
+        Err(_) => Err(wrong_type(argument, wanted, value)),
     }
 }
 

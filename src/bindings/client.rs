@@ -32,8 +32,9 @@ impl Client {
         password: &Bound<'py, PyAny>,
         request_timeout: &Bound<'py, PyAny>,
         verify: &Bound<'py, PyAny>,
+        cert: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
-        Ok(Self { target: Target::new(host, login, password, request_timeout, verify)? })
+        Ok(Self { target: Target::new(host, login, password, request_timeout, verify, cert)? })
     }
 
     /// The server's origin as it was understood: "https://monitor.example.com:8443".

@@ -13,7 +13,7 @@ use super::{outcome, twin};
 ///
 /// One `GET /node/api/bulk/:id/status` with Basic credentials in UTF-8 (the vendor's page "Get Bulk Operation Status";
 /// RFC 7617). Connections are kept and shared by all calls of the process. No redirect is followed and nothing is retried,
-/// save once silently when the server has closed a kept connection.
+/// but a request on a kept connection that has died, once and in silence.
 ///
 /// Args:
 ///     host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
@@ -24,6 +24,8 @@ use super::{outcome, twin};
 ///     request_timeout: Seconds for the whole exchange, connect to last byte; 30 by default.
 ///     verify: True (default) trusts the system's CA certificates, or those that SSL_CERT_FILE names; a path trusts the
 ///         certificates of that PEM file or directory and no others; False checks nothing and warns.
+///     cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
+///         (certificate, key) with two paths. None (default) gives none.
 ///
 /// Returns:
 ///     The server's JSON object as a dict. `finished` is always there and always a bool; False means that the operation
@@ -39,8 +41,10 @@ use super::{outcome, twin};
 ///     ResponseError: A 200 that is not an object with a boolean `finished`.
 #[pyfunction]
 #[pyo3(
-    signature = (host, id, login, password, *, request_timeout=Argument::Default(30.0), verify=Argument::Default(true)),
-    text_signature = "(host, id, login, password, *, request_timeout=30.0, verify=True)"
+    signature = (
+        host, id, login, password, *, request_timeout=Argument::Default(30.0), verify=Argument::Default(true), cert=None
+    ),
+    text_signature = "(host, id, login, password, *, request_timeout=30.0, verify=True, cert=None)"
 )]
 pub fn get_bulk_status<'py>(
     host: &Bound<'py, PyAny>,
@@ -49,11 +53,12 @@ pub fn get_bulk_status<'py>(
     password: &Bound<'py, PyAny>,
     request_timeout: Argument<'py, f64>,
     verify: Argument<'py, bool>,
+    cert: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = host.py();
     let operation = arguments::operation(id)?;
     let request_timeout = request_timeout.into_bound(py)?;
-    let target = Target::new(host, login, password, &request_timeout, &verify.into_bound(py)?)?;
+    let target = Target::new(host, login, password, &request_timeout, &verify.into_bound(py)?, cert)?;
     block(py, &target, operation)
 }
 

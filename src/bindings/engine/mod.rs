@@ -22,7 +22,7 @@ use tokio::sync::Notify;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
-use crate::core::transport::pool::{Key, TlsConfigs, Verify};
+use crate::core::transport::pool::{Cert, Key, TlsConfigs, Verify};
 use crate::core::transport::server::{Server, Site, Sites};
 use crate::lock::lock;
 
@@ -69,8 +69,8 @@ impl Engine {
     }
 
     /// The key that `verify` and the environment give now.
-    pub fn key(&self, verify: &Verify) -> Result<Arc<Key>, InvalidInput> {
-        self.tls.key(verify)
+    pub fn key(&self, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
+        self.tls.key(verify, cert)
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.

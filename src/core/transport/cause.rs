@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::io;
 
-use rustls::{AlertDescription, Error as TlsError};
+use rustls::Error as TlsError;
 
 use super::resolver::Unresolved;
 use super::words;
@@ -71,7 +71,7 @@ fn cause(error: &reqwest::Error) -> Cause {
     for link in chain(error) {
         match link.downcast_ref::<TlsError>() {
             Some(TlsError::InvalidCertificate(_)) => return Cause::Certificate,
-            Some(TlsError::AlertReceived(alert)) if refuses_client(*alert) => return Cause::Tls,
+            Some(TlsError::AlertReceived(alert)) if words::refuses_client(*alert) => return Cause::Tls,
             Some(_) if error.is_connect() => return Cause::Tls,
             Some(_) | None => {}
         }
@@ -83,24 +83,4 @@ fn cause(error: &reqwest::Error) -> Cause {
     } else {
         Cause::Cut
     }
-}
-
-/// Alerts about the client's certificate. In TLS 1.3 they come after the client's side of the handshake is done, and the
-/// server reads nothing that the client sends (RFC 8446 section 4.4.2.4).
-fn refuses_client(alert: AlertDescription) -> bool {
-    use AlertDescription::{
-        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
-        UnknownCA, UnsupportedCertificate,
-    };
-    matches!(
-        alert,
-        AccessDenied
-            | BadCertificate
-            | CertificateExpired
-            | CertificateRequired
-            | CertificateRevoked
-            | CertificateUnknown
-            | UnknownCA
-            | UnsupportedCertificate
-    )
 }

@@ -138,6 +138,18 @@ pub fn key(certificate: &[u8]) -> Option<&[u8]> {
     Some(parts.filter(|part| part.tag == SEQUENCE).nth(4)?.content)
 }
 
+/// Whether a SubjectPublicKeyInfo has the key of a certificate. The algorithm beside it may be written in several ways.
+pub fn is_key_of(info: &[u8], certificate: &[u8]) -> bool {
+    let bits = |info| elements(info).last().map(|last| last.content);
+    let own = sequence(info).and_then(|info| bits(info.content));
+    own.is_some() && own == key(certificate).and_then(bits)
+}
+
+/// Whether a file holds DER: a certificate, or PKCS #12 (RFC 7292).
+pub fn is_der(file: &[u8]) -> bool {
+    sequence(file).is_some_and(|whole| whole.rest.is_empty())
+}
+
 /// What a certificate says of itself: to be a CA's, not to be one, or nothing.
 pub fn is_ca(certificate: &[u8]) -> Option<bool> {
     basic_constraints(certificate).map(|constraints| ca_mark(constraints).is_some())

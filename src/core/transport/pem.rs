@@ -1,10 +1,10 @@
-//! The text of a PEM file → its certificates (RFC 7468), as OpenSSL and Windows write it.
+//! The text of a PEM file → its certificates and its key (RFC 7468), as OpenSSL and Windows write it.
 
 use std::borrow::Cow;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use rustls::pki_types::CertificateDer;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificate;
 
@@ -14,29 +14,42 @@ const X509: &str = "X509 CERTIFICATE";
 /// A certificate, then OpenSSL's own data about what it is trusted for.
 const TRUSTED: &str = "TRUSTED CERTIFICATE";
 
-/// What is wrong with a certificate in a file. No fault quotes the file: a private key may stand there.
+const PKCS8: &str = "PRIVATE KEY";
+const PKCS1: &str = "RSA PRIVATE KEY";
+const SEC1: &str = "EC PRIVATE KEY";
+const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+
+/// What is wrong with a section of a file. No fault quotes the file: a private key may stand there.
 pub type Fault = &'static str;
 
 const CUT_OFF: Fault = "a certificate in it has no end";
 const BROKEN: Fault = "a certificate in it is broken";
+const KEY_CUT_OFF: Fault = "the key in it has no end";
+const KEY_BROKEN: Fault = "the key in it is broken";
+const KEY_ENCRYPTED: Fault = "the key in it is encrypted; openssl pkey -in FILE -out NEW removes the password";
+const KEY_UNKNOWN: Fault = "the key in it is of another kind than RSA, ECDSA and Ed25519 in PEM";
 
-/// The certificates of a file, in its order. All else in it is passed over: other sections, text before and between.
+/// The certificates of a file that are trusted for servers, in its order. All else in it is passed over: other sections, text
+/// before and between.
 pub fn certificates(file: &[u8]) -> Vec<Result<CertificateDer<'static>, Fault>> {
     let text = decode(file);
-    let mut found = Vec::new();
-    let mut section: Option<Section> = None;
-    for line in text.split(['\n', '\r']).map(str::trim) {
-        if let Some(label) = boundary(line, "-----BEGIN ") {
-            let begun = section.replace(Section { label, base64: String::new() });
-            found.extend(begun.filter(Section::is_certificate).map(|_| Err(CUT_OFF)));
-        } else if let Some(label) = boundary(line, "-----END ") {
-            found.extend(section.take().filter(Section::is_certificate).and_then(|section| section.certificate(label)));
-        } else if let Some(section) = section.as_mut().filter(|section| section.is_certificate()) {
-            section.base64.extend(line.split_whitespace());
-        }
-    }
-    found.extend(section.filter(Section::is_certificate).map(|_| Err(CUT_OFF)));
+    let found = sections(&text).into_iter().filter(Section::is_certificate).map(|section| section.certificate());
     found
+        .filter_map(|found| found.map(|(certificate, is_trusted)| is_trusted.then_some(certificate)).transpose())
+        .collect()
+}
+
+/// The certificates of a file, whatever they are trusted for.
+pub fn chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    let text = decode(file);
+    let found = sections(&text).into_iter().filter(Section::is_certificate).map(|section| section.certificate());
+    found.map(|found| found.map(|(certificate, _)| certificate)).collect()
+}
+
+/// The first private key of a file.
+pub fn key(file: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, Fault> {
+    let text = decode(file);
+    sections(&text).into_iter().find(Section::is_key).map(|section| section.key()).transpose()
 }
 
 /// UTF-16, as PowerShell's `>` writes it, is known by its mark; all other text is as good as ASCII here.
@@ -52,6 +65,25 @@ fn decode(file: &[u8]) -> Cow<'_, str> {
     }
 }
 
+/// The sections of a text, those without an end among them.
+fn sections(text: &str) -> Vec<Section<'_>> {
+    let mut sections: Vec<Section<'_>> = Vec::new();
+    let mut is_open = false;
+    for line in text.split(['\n', '\r']).map(str::trim) {
+        if let Some(label) = boundary(line, "-----BEGIN ") {
+            sections.push(Section { label, end: None, base64: String::new(), is_encrypted: label == ENCRYPTED });
+            is_open = true;
+        } else if let Some(section) = sections.last_mut().filter(|_| is_open) {
+            section.end = boundary(line, "-----END ");
+            is_open = section.end.is_none();
+            if is_open {
+                section.add(line);
+            }
+        }
+    }
+    sections
+}
+
 /// The label of a line that begins or ends a section. A byte order mark may stand before the first one.
 fn boundary<'a>(line: &'a str, start: &str) -> Option<&'a str> {
     line.trim_start_matches('\u{feff}').strip_prefix(start)?.strip_suffix("-----")
@@ -59,29 +91,65 @@ fn boundary<'a>(line: &'a str, start: &str) -> Option<&'a str> {
 
 struct Section<'a> {
     label: &'a str,
+    /// The label of the line that ends it.
+    end: Option<&'a str>,
     base64: String,
+    is_encrypted: bool,
 }
 
 impl Section<'_> {
+    fn add(&mut self, line: &str) {
+        // OpenSSL's older keys begin with a header: `Proc-Type: 4,ENCRYPTED` (RFC 1421 section 4.6.1.1).
+        if line.contains(':') {
+            self.is_encrypted |= line.starts_with("Proc-Type:") && line.ends_with("ENCRYPTED");
+        } else {
+            self.base64.extend(line.split_whitespace());
+        }
+    }
+
     fn is_certificate(&self) -> bool {
         [CERTIFICATE, X509, TRUSTED].contains(&self.label)
     }
 
-    /// The certificate of a section that ends with this label; none if it is not trusted for servers.
-    fn certificate(&self, end: &str) -> Option<Result<CertificateDer<'static>, Fault>> {
-        if end != self.label {
-            return Some(Err(CUT_OFF));
+    fn is_key(&self) -> bool {
+        self.label.ends_with(PKCS8)
+    }
+
+    fn is_complete(&self) -> bool {
+        self.end == Some(self.label)
+    }
+
+    /// The certificate, and whether it is trusted for servers.
+    fn certificate(&self) -> Result<(CertificateDer<'static>, bool), Fault> {
+        if !self.is_complete() {
+            return Err(CUT_OFF);
         }
-        let Ok(der) = STANDARD.decode(&self.base64) else { return Some(Err(BROKEN)) };
-        let Some((certificate, trust)) = certificate::split_trust(&der) else { return Some(Err(BROKEN)) };
-        match (self.label, certificate::is_for_servers(trust)) {
-            (TRUSTED, Some(false)) => return None,
-            (TRUSTED, Some(true)) => {}
-            _ if trust.is_empty() => {}
-            _ => return Some(Err(BROKEN)),
-        }
+        let der = STANDARD.decode(&self.base64).map_err(|_| BROKEN)?;
+        let (certificate, trust) = certificate::split_trust(&der).ok_or(BROKEN)?;
+        let is_trusted = match (self.label, certificate::is_for_servers(trust)) {
+            (TRUSTED, Some(is_trusted)) => is_trusted,
+            _ if trust.is_empty() => true,
+            _ => return Err(BROKEN),
+        };
         let certificate = CertificateDer::from(certificate.to_vec());
-        Some(if webpki::anchor_from_trusted_cert(&certificate).is_ok() { Ok(certificate) } else { Err(BROKEN) })
+        webpki::anchor_from_trusted_cert(&certificate).map_err(|_| BROKEN)?;
+        Ok((certificate, is_trusted))
+    }
+
+    fn key(&self) -> Result<PrivateKeyDer<'static>, Fault> {
+        if !self.is_complete() {
+            return Err(KEY_CUT_OFF);
+        }
+        if self.is_encrypted {
+            return Err(KEY_ENCRYPTED);
+        }
+        let der = || STANDARD.decode(&self.base64).map_err(|_| KEY_BROKEN);
+        match self.label {
+            PKCS8 => Ok(PrivateKeyDer::Pkcs8(der()?.into())),
+            PKCS1 => Ok(PrivateKeyDer::Pkcs1(der()?.into())),
+            SEC1 => Ok(PrivateKeyDer::Sec1(der()?.into())),
+            _ => Err(KEY_UNKNOWN),
+        }
     }
 }
 
@@ -137,6 +205,28 @@ mod tests {
         assert_eq!(read("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----"), Err(BROKEN));
         assert_eq!(read("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"), Err(BROKEN));
         assert_eq!(certificates(format!("{CA}\n{half}").as_bytes()).len(), 2);
+    }
+
+    #[test]
+    fn finds_the_key() {
+        let section = |label: &str, inside: &str| format!("-----BEGIN {label}-----\n{inside}\n-----END {label}-----\n");
+        let parameters = section("EC PARAMETERS", "BggqhkjOPQMBBw==");
+        for label in [PKCS8, PKCS1, SEC1] {
+            let file = format!("{CA}\n{parameters}{}", section(label, "QUJD"));
+            assert_eq!(key(file.as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{label}");
+            assert_eq!(key(file.replace('\n', "\r\n").as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{label}");
+            assert_eq!(chain(file.as_bytes()).unwrap().len(), 1);
+        }
+        let header = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nQUJD";
+        let fault = |file: &str| key(file.as_bytes()).unwrap_err();
+        assert_eq!(fault(&section(PKCS1, header)), KEY_ENCRYPTED);
+        assert_eq!(fault(&section(SEC1, header)), KEY_ENCRYPTED);
+        assert_eq!(fault(&section(ENCRYPTED, "QUJD")), KEY_ENCRYPTED);
+        assert_eq!(fault(&section("OPENSSH PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
+        assert_eq!(fault(&section("DSA PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
+        assert_eq!(fault(&section(PKCS8, "Q?JD")), KEY_BROKEN);
+        assert_eq!(fault("-----BEGIN PRIVATE KEY-----\nQUJD"), KEY_CUT_OFF);
+        assert_eq!(key(CA.as_bytes()), Ok(None));
     }
 
     #[test]

@@ -5,12 +5,14 @@ use std::sync::{Arc, Mutex};
 use rustls::ClientConfig;
 
 use super::exchange::Transport;
+use super::identity::{Identity, Stamps};
 use super::proxy::Variables;
 use super::tls::TlsOptions;
 use super::trust::{CaFile, Stamp, SystemStore, Trust};
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::lock::lock;
 
+pub use super::identity::Cert;
 pub use super::trust::Verify;
 
 /// Keys that are kept. A changed CA file and a changed environment make new ones; bounds memory, otherwise arbitrary.
@@ -30,14 +32,15 @@ pub struct Key {
 pub struct TlsConfigs(Mutex<Vec<(Arc<Key>, ClientConfig)>>);
 
 impl TlsConfigs {
-    /// The key that `verify` and the environment give now.
-    pub fn key(&self, verify: &Verify) -> Result<Arc<Key>, InvalidInput> {
+    /// The key that `verify`, `cert` and the environment give now.
+    pub fn key(&self, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
         let trust = match verify {
             Verify::System => Trust::System(SystemStore::from_env()),
             Verify::Off => Trust::Anyone,
             Verify::File(path) => Trust::File(self.ca_file(Stamp::of(path)?)?),
         };
-        let key = Key { tls: TlsOptions { trust }, proxies: Variables::read() };
+        let identity = cert.map(|cert| self.identity(Stamps::of(cert)?)).transpose()?;
+        let key = Key { tls: TlsOptions { trust, identity }, proxies: Variables::read() };
         let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
@@ -48,6 +51,14 @@ impl TlsConfigs {
             _ => None,
         });
         known.map_or_else(|| CaFile::read(stamp).map(Arc::new), Ok)
+    }
+
+    fn identity(&self, stamps: Stamps) -> Result<Arc<Identity>, InvalidInput> {
+        let known = lock(&self.0).iter().find_map(|(key, _)| {
+            let identity = key.tls.identity.as_ref()?;
+            (*identity.stamps() == stamps).then(|| identity.clone())
+        });
+        known.map_or_else(|| Identity::read(stamps).map(Arc::new), Ok)
     }
 
     fn config(&self, key: &Arc<Key>) -> Result<ClientConfig, SetupFailure> {

@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts → its TLS configuration.
+//! Whom a TLS connection trusts, and who its client is → its TLS configuration.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -6,14 +6,17 @@ use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
-use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, ring};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
 use rustls::pki_types::{
     AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, UnixTime,
 };
 use rustls::server::ParsedCertificate;
+use rustls::sign::SingleCertAndKey;
 use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
 
 use super::certificate;
+use super::identity::Identity;
+use super::provider;
 use super::trust::Trust;
 use crate::core::failure::SetupFailure;
 
@@ -21,17 +24,25 @@ use crate::core::failure::SetupFailure;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     pub trust: Trust,
+    /// Whom a server may ask for. Connections and sessions of one identity serve no other.
+    pub identity: Option<Arc<Identity>>,
 }
 
 impl TlsOptions {
     /// The configuration of all connections with these options: TLS 1.2 and 1.3.
     pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
-        let provider = Arc::new(ring::default_provider());
+        let provider = Arc::new(provider::provider());
         let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: OnceLock::new() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
-        Ok(builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier)).with_no_client_auth())
+        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
+        Ok(match &self.identity {
+            None => builder.with_no_client_auth(),
+            Some(identity) => {
+                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified().clone())))
+            }
+        })
     }
 }
 
@@ -208,7 +219,7 @@ impl Store {
         // section 6.1.4, k).
         let may_vouch = |certificate: &&CertificateDer<'_>| certificate::is_ca(certificate) != Some(false);
         roots.add_parsable_certificates(certificates.iter().filter(may_vouch).cloned());
-        let algorithms = ring::default_provider().signature_verification_algorithms.all;
+        let algorithms = provider::provider().signature_verification_algorithms.all;
         Self { certificates, roots, algorithms }
     }
 

@@ -4,10 +4,10 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::SystemTime;
 
 use rustls::pki_types::CertificateDer;
 
+use super::file_stamp::FileStamp;
 use super::pem;
 use crate::core::failure::InvalidInput;
 use crate::core::text;
@@ -62,20 +62,6 @@ pub struct Stamp {
     path: PathBuf,
     is_directory: bool,
     files: Vec<FileStamp>,
-}
-
-/// Detects a changed file by path, length and modification time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct FileStamp {
-    path: PathBuf,
-    length: u64,
-    modified: Option<SystemTime>,
-}
-
-impl FileStamp {
-    fn of(path: PathBuf, meta: &fs::Metadata) -> Self {
-        Self { path, length: meta.len(), modified: meta.modified().ok() }
-    }
 }
 
 impl Stamp {

@@ -13,8 +13,8 @@ use crate::core::text;
 const NO_TLS: &str = "the other side speaks no TLS; is it an http:// host?";
 const OLD_TLS: &str = "the server speaks neither TLS 1.2 nor TLS 1.3";
 const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the server must offer ECDHE with AES-GCM or ChaCha20; \
-     or it wants a client certificate, which this package does not give";
-const CLIENT_CERTIFICATE: &str = "the server wants a client certificate, which this package does not give";
+     or it wants a client certificate (cert)";
+const CLIENT_CERTIFICATE: &str = "the server wants a client certificate (cert)";
 
 /// rustls' text for a connection that ends without TLS's own end begins so; a link to its manual follows.
 const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
@@ -77,6 +77,9 @@ fn tls(error: &TlsError) -> String {
                 AlertDescription::UnrecognisedName => {
                     format!("the server knows no host of this name (TLS alert: {name})")
                 }
+                alert if refuses_client(*alert) => {
+                    format!("the server refuses the client certificate (TLS alert: {name})")
+                }
                 _ => format!("the other side ended TLS (TLS alert: {name})"),
             }
         }
@@ -92,6 +95,26 @@ fn tls(error: &TlsError) -> String {
         TlsError::General(told) => text::escape(told),
         error => text::escape(&error.to_string()),
     }
+}
+
+/// Alerts about the client's certificate. In TLS 1.3 they come after the client's side of the handshake is done, and the
+/// server reads nothing that the client sends (RFC 8446 section 4.4.2.4).
+pub fn refuses_client(alert: AlertDescription) -> bool {
+    use AlertDescription::{
+        AccessDenied, BadCertificate, CertificateExpired, CertificateRequired, CertificateRevoked, CertificateUnknown,
+        UnknownCA, UnsupportedCertificate,
+    };
+    matches!(
+        alert,
+        AccessDenied
+            | BadCertificate
+            | CertificateExpired
+            | CertificateRequired
+            | CertificateRevoked
+            | CertificateUnknown
+            | UnknownCA
+            | UnsupportedCertificate
+    )
 }
 
 /// Why a certificate is refused.

@@ -1,0 +1,33 @@
+//! Detects that a file has changed since it was read.
+
+use std::fs::Metadata;
+use std::path::PathBuf;
+use std::time::SystemTime;
+
+/// Two equal stamps are of the same content.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct FileStamp {
+    pub path: PathBuf,
+    length: u64,
+    modified: Option<SystemTime>,
+    #[cfg(unix)]
+    identity: Identity,
+}
+
+/// A copy that keeps length and modification time (`cp -p`) cannot keep these: device, inode, time of the last change.
+#[cfg(unix)]
+type Identity = (u64, u64, i64, i64);
+
+impl FileStamp {
+    pub fn of(path: PathBuf, meta: &Metadata) -> Self {
+        #[cfg(unix)]
+        use std::os::unix::fs::MetadataExt;
+        Self {
+            path,
+            length: meta.len(),
+            modified: meta.modified().ok(),
+            #[cfg(unix)]
+            identity: (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()),
+        }
+    }
+}
