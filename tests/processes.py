@@ -52,7 +52,7 @@ def output_of(*command: str | Path, timeout: float, **environment: str) -> str:
 class Script:
     """Running Python code, until the end of its `with`; its time is limited, and its children end with it."""
 
-    def __init__(self, code: str, *arguments: str) -> None:
+    def __init__(self, code: str, *arguments: str, within: float = 30) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             stdin=subprocess.PIPE,
@@ -61,7 +61,7 @@ class Script:
             encoding="utf-8",
             start_new_session=True,
         )
-        self._watchdog = threading.Timer(30, self._kill)
+        self._watchdog = threading.Timer(within, self._kill)
         self._watchdog.start()
 
     def __enter__(self) -> Script:
@@ -134,6 +134,25 @@ def start() -> Iterator[Start]:
             return stack.enter_context(Script(code, *arguments))
 
         yield start
+
+
+_EARLY = pytest.StashKey[Script]()
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A script that must wait for minutes begins with the run, beside the other tests: `@pytest.mark.early(code)`."""
+    for item in session.items:
+        if (mark := item.get_closest_marker("early")) and not session.config.option.collectonly:
+            script = Script(*mark.args, within=1200)
+            session.config.add_cleanup(script.__exit__)
+            item.stash[_EARLY] = script
+
+
+@pytest.fixture
+def early(request: pytest.FixtureRequest) -> Script:
+    """The script of this test, which runs since the beginning."""
+    script: Script = request.node.stash[_EARLY]
+    return script
 
 
 def asked(peer: Peer, count: int) -> None:

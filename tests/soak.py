@@ -1,8 +1,10 @@
 """Mixed use for a long time against servers that fail: `make soak`, MINUTES=20 unless told otherwise.
 
-This process asks: by threads, by asyncio, one, many, waiting. A second process serves: a practice server that is
-restarted again and again, a server that answers every id with itself (plain and by TLS), and before each a relay
-that delays, cuts, resets, and drops what it should pass on.
+One process asks: by threads, by asyncio, by forked children, one, many, waiting. A second one serves: a practice server
+that is restarted again and again, a server that answers every id with itself (plain and by TLS), and before each a relay
+that delays, cuts, resets, drops what it should pass on, or falls silent for good as a firewall does; a gateway limits
+the rate. A third one stops the first for seconds, again and again. As root, the asking process and its children are all
+number 1, each in a PID namespace of its own.
 
 It must hold: not one wrong answer, not one lost id, no error but those of a broken way; memory, descriptors and
 threads flat. The exit status says whether it held.
@@ -13,10 +15,12 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import ctypes
 import json
 import logging
 import os
 import random
+import signal
 import ssl
 import statistics
 import subprocess
@@ -39,6 +43,8 @@ LOGIN, PASSWORD = "operator@example.com", "correct-Horse-battery-9"
 LIMIT = 1.5  # seconds an exchange may take
 STALL = 2.5  # seconds that a relay holds back what it should pass on: longer than that
 BATCH = 12
+RATE = 20  # requests a second that the gateway lets pass
+NEW_PID_NAMESPACE = 0x20000000  # CLONE_NEWPID of Linux
 MIB = 1024 * 1024
 
 
@@ -66,7 +72,7 @@ class Relay:
         except OSError:  # it is being restarted
             writer.transport.abort()
             return
-        fault = self._chance.choices(["none", "delay", "cut", "reset", "drop"], [66, 10, 9, 8, 7])[0]
+        fault = self._chance.choices(["none", "delay", "cut", "reset", "drop", "silence"], [63, 10, 9, 8, 6, 4])[0]
         budget = [self._chance.randrange(4000)]
         pumps = [
             asyncio.ensure_future(self._pump(reader, back, fault, budget)),
@@ -89,6 +95,10 @@ class Relay:
                 await asyncio.sleep(self._chance.uniform(0, 0.05))
             elif fault != "none" and len(data) > budget[0]:
                 self.faults[fault] += 1
+                if fault == "silence":  # until the other side gives up
+                    while await reader.read(65536):
+                        pass
+                    return
                 if fault == "drop":
                     await asyncio.sleep(STALL)
                     return
@@ -119,6 +129,42 @@ async def mirror(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> 
     writer.close()
 
 
+class Gateway:
+    """Passes requests on, RATE a second; all others get a 503, as by nginx's limit_req."""
+
+    def __init__(self, target: int) -> None:
+        self._target = target
+        self._next = 0.0
+        self.refused = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            while True:
+                head = await reader.readuntil(b"\r\n\r\n")
+                now = time.monotonic()
+                if self._next > now:
+                    self.refused += 1
+                    writer.write(b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\n\r\n")
+                else:
+                    self._next = max(now, self._next) + 1 / RATE
+                    writer.write(await self._passed_on(head))
+                await writer.drain()
+        writer.close()
+
+    async def _passed_on(self, head: bytes) -> bytes:
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:  # it is being restarted
+            return b"HTTP/1.1 502 Bad Gateway\r\nContent-Length: 0\r\n\r\n"
+        try:
+            back.write(head)
+            answer = await there.readuntil(b"\r\n\r\n")
+            lengths = [line for line in answer.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            return answer + await there.readexactly(int(lengths[0].split(b":")[1]))
+        finally:
+            back.close()
+
+
 async def serve(folder: Path) -> None:
     """Prints the ports; starts the operations that standard input names; ends with it."""
     chance = random.Random(11)
@@ -133,9 +179,12 @@ async def serve(folder: Path) -> None:
         "plain": plain.sockets[0].getsockname()[1],
         "secure": secure.sockets[0].getsockname()[1],
     }
+    gateway = Gateway(ports["practice"])
+    limited = await asyncio.start_server(gateway.serve, "127.0.0.1", 0, backlog=256)
     relays = {name: Relay(port, chance) for name, port in ports.items()}
     for name, relay in relays.items():
         ports[f"bad {name}"] = await relay.start()
+    ports["limited practice"] = limited.sockets[0].getsockname()[1]
     print(json.dumps(ports), flush=True)
 
     restarts = 0
@@ -159,7 +208,7 @@ async def serve(folder: Path) -> None:
         print(flush=True)
     troubling.cancel()
     faults = sum((relay.faults for relay in relays.values()), Counter[str]())
-    print(json.dumps({"restarts": restarts, **faults}), flush=True)
+    print(json.dumps({"restarts": restarts, "over the rate": gateway.refused, **faults}), flush=True)
     os._exit(0)  # connections that stand are no reason to stay
 
 
@@ -320,7 +369,7 @@ class Soak:
 
     def wait(self, chance: random.Random) -> None:
         plan, began = self.plan(chance)
-        client = self.servers.client("bad practice")
+        client = self.servers.client(chance.choice(["bad practice", "limited practice"]))
         left = dict(plan)
         try:
             for id, status in client.wait_for_bulks(plan, interval=0.2, max_interval=1.0, retries=1000, timeout=120):
@@ -330,11 +379,39 @@ class Soak:
         if left:
             self.record.bad(f"wait: lost {list(left)}")
 
+    # by children
+
+    def forked(self, chance: random.Random) -> None:
+        """In a thread of its own: a thread can put one child alone into a namespace."""
+        thread = threading.Thread(target=self.in_a_fork, args=(chance,))
+        thread.start()
+        thread.join()
+
+    def in_a_fork(self, chance: random.Random) -> None:
+        """A child that uses its parent's client, with its parent's number where that can be."""
+        client = self.servers.client(chance.choice(["plain", "secure"]))
+        ids = self.mirror_ids(chance)
+        client.get_bulk_status(ids[0])
+        unshare()
+        reading, writing = os.pipe()
+        if (child := os.fork()) == 0:
+            got = client.get_bulk_statuses(ids, concurrency=4, return_exceptions=True)
+            right = [got[id] == mirrored(id) or isinstance(got[id], TransportError) for id in ids]
+            os.write(writing, b"%d of %d" % (sum(right), len(right)))
+            os._exit(0)
+        os.close(writing)
+        with open(reading, "rb") as pipe:
+            told = pipe.read().decode()
+        os.waitpid(child, 0)
+        self.record.good("forked")
+        if told != f"{len(ids)} of {len(ids)}":
+            self.record.bad(f"forked: {told or 'no answer'}")
+
     # by asyncio
 
     async def wait_async(self, chance: random.Random) -> None:
         plan, began = await asyncio.to_thread(self.plan, chance)
-        client = self.servers.client("bad practice")
+        client = self.servers.client(chance.choice(["bad practice", "limited practice"]))
         left = dict(plan)
         waits = client.wait_for_bulks_async(plan, interval=0.2, max_interval=1.0, retries=1000, timeout=120)
         try:
@@ -390,6 +467,7 @@ class Soak:
             *[(self.together, 0.4)] * 2,
             *[(self.status_of_a_known_one, 0.2)] * 2,
             *[(self.wait, 1.0)] * 2,
+            (self.forked, 2.0),
         ]
         for seed, (work, pause) in enumerate(works):
             yield threading.Thread(target=self.in_a_thread, args=(work, seed, pause), daemon=True)
@@ -454,12 +532,41 @@ def soak(minutes: float) -> int:
     print(f"{total} answers in {took:.0f} s: {dict(sorted(record.counts.items()))}")
     print(f"errors, all of a broken way: {dict(sorted(record.errors.items()))}")
     print(f"faults made: {faults}")
-    is_flat = flatness(samples, (2.0, 8.0, 3.0))
-    print(f"wrong answers and lost ids: {len(record.wrong)}; {'flat' if is_flat else 'NOT FLAT'}")
+    print(f"wrong answers and lost ids: {len(record.wrong)}")
     for text in record.wrong[:20]:
         print(f"  {text}")
-    enough = {"one by one", "together", "practice", "wait", "wait async", "async", "async, cancelled"} <= set(record.counts)
-    return 0 if enough and is_flat and not record.wrong else 1
+    if record.wrong:
+        return 1
+    is_flat = flatness(samples, (2.0, 8.0, 3.0))
+    print("flat" if is_flat else "NOT FLAT")
+    works = {"forked", "one by one", "together", "practice", "wait", "wait async", "async", "async, cancelled"}
+    return 0 if is_flat and works <= set(record.counts) else 1
+
+
+def unshare() -> bool:
+    """Put the next child into a PID namespace of its own, if that may be."""
+    return bool(ctypes.CDLL(None).unshare(NEW_PID_NAMESPACE) == 0)
+
+
+def stopped_now_and_then(work: Callable[[], int]) -> int:
+    """Do the work in a child that is stopped for seconds again and again; its exit status."""
+    print("PID namespaces:", "yes" if unshare() else "no, they need root", flush=True)
+    if (child := os.fork()) == 0:
+        status = work()
+        sys.stdout.flush()
+        os._exit(status)
+    chance, stops = random.Random(12), 0
+    next_stop = time.monotonic() + 10
+    while (ended := os.waitpid(child, os.WNOHANG)) == (0, 0):
+        time.sleep(0.2)
+        if time.monotonic() > next_stop:
+            os.kill(child, signal.SIGSTOP)
+            time.sleep(chance.uniform(0.5, 4))
+            os.kill(child, signal.SIGCONT)
+            stops += 1
+            next_stop = time.monotonic() + chance.uniform(5, 20)
+    print(f"stopped and continued {stops} times")
+    return os.waitstatus_to_exitcode(ended[1])
 
 
 def main() -> int:
@@ -474,7 +581,7 @@ def main() -> int:
     if arguments.serve:
         asyncio.run(serve(Path(arguments.serve)))
         return 0
-    return soak(arguments.minutes)
+    return stopped_now_and_then(lambda: soak(arguments.minutes))
 
 
 if __name__ == "__main__":

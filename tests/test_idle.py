@@ -4,28 +4,45 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
-from peer import RUN, Peer, Wire, at, no_hanging
+from peer import END, RUN, Act, Peer, Wire, at, no_hanging, proved
+from processes import Script
 from servers import wait_until
 
-_no_hanging = no_hanging(30)
+_no_hanging = no_hanging(120)
+
+
+def late(answer: bytes) -> Act:
+    """Answers that take long enough for many connections."""
+
+    def act(wire: Wire) -> None:
+        wire.stopping.wait(0.05)
+        wire.send(answer)
+        while wire.socket.recv(65536):
+            wire.send(answer)
+
+    return act
 
 
 def test_a_burst_of_a_batch_keeps_a_few(peer: Peer) -> None:
-    def late(wire: Wire) -> None:
-        wire.stopping.wait(0.05)
-        wire.send(RUN)
-        while wire.socket.recv(65536):
-            wire.send(RUN)
-
-    peer.answer(late)
-    at(peer).get_bulk_statuses([f"op-{number}" for number in range(300)], concurrency=200)
+    peer.answer(late(RUN))
+    proved(peer).get_bulk_statuses([f"op-{number}" for number in range(300)], concurrency=200)
     assert peer.connections > 100
     # At most 16 for each of at most four workers.
     peer.wait_for(lambda: peer.open <= 64)
+
+
+def test_a_burst_of_a_wait_keeps_a_few(peer: Peer) -> None:
+    peer.answer(late(END))
+    client = proved(peer)
+    assert len(dict(client.wait_for_bulks([f"op-{number}" for number in range(300)], concurrency=200))) == 300
+    assert peer.connections > 100
+    peer.wait_for(lambda: peer.open <= 16)
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors as Linux lists them")
@@ -33,21 +50,64 @@ def test_a_call_ends_what_the_server_has_closed(peer: Peer, other: Peer) -> None
     def descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
 
-    def late(wire: Wire) -> None:
-        wire.stopping.wait(0.5)  # so that each thread has a connection of its own
+    barrier, told = threading.Barrier(16), threading.Event()
+
+    def together(wire: Wire) -> None:
+        barrier.wait(10)  # so that each thread has a connection of its own
         wire.send(RUN)
+        told.wait(10)
 
     client = at(peer)
     client.get_bulk_status("x")
-    peer.answer(late)
+    at(other).get_bulk_status("x")
+    peer.answer(together)
     with ThreadPoolExecutor(16) as threads:
         list(threads.map(client.get_bulk_status, [f"op-{number}" for number in range(16)]))
-    peer.wait_for(lambda: peer.open == 0)
     before = descriptors()
+    told.set()
+    peer.wait_for(lambda: peer.open == 0)
     time.sleep(1.1)  # a call sweeps once a second
 
     def is_swept() -> bool:
         at(other).get_bulk_status("x")
-        return descriptors() <= before - 10
+        # Each connection had an end here and one in the peer; one to the other may be new.
+        return descriptors() <= before - 2 * 16 + 2
 
     wait_until(is_swept, "the sweep", 10)
+
+
+# A burst of threads leaves connections and runtimes; after 90 s without use a call of one thread ends them.
+IDLE_FOR_90_SECONDS = f"""
+import os, sys, threading, time
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from concurrent.futures import ThreadPoolExecutor
+from peer import RUN, Peer, at
+
+with Peer() as peer, Peer() as other:
+    def together(wire):
+        barrier.wait(20)  # so that each thread has a connection of its own
+        wire.send(RUN)
+        wire.hold()
+    barrier = threading.Barrier(16)
+    peer.answer(together)
+    at(other).get_bulk_status("x")
+    with ThreadPoolExecutor(16) as threads:
+        list(threads.map(at(peer).get_bulk_status, [f"op-{{number}}" for number in range(16)]))
+    descriptors = lambda: len(os.listdir("/proc/self/fd"))
+    at(other).get_bulk_status("x")
+    print(peer.open, descriptors(), flush=True)
+    time.sleep(91)
+    at(other).get_bulk_status("x")
+    peer.wait_for(lambda: peer.open <= 1)
+    print(peer.open, descriptors(), flush=True)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors as Linux lists them")
+@pytest.mark.early(IDLE_FOR_90_SECONDS)
+def test_a_call_ends_what_was_idle_for_90_seconds(early: Script) -> None:
+    (connections, before), (left, after) = (map(int, line.split()) for line in early.finish())
+    assert connections == 16
+    assert left <= 1
+    # Each runtime has a socket here, its other end in the peer, and three descriptors of its own.
+    assert after <= before - 15 * 5

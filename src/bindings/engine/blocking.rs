@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::bindings::errors;
-use crate::core::transport::exchange::Transport;
+use crate::core::transport::exchange::{MAX_IDLE_CONNECTIONS, Transport};
 use crate::core::transport::pool::{Clients, Key, TlsConfigs};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
@@ -41,6 +41,8 @@ struct BlockingRuntime {
     clients: Clients,
     /// Kept from call to call: a timer that is set wakes the very thread that sets it, by a write and a poll.
     signal_check: Interval,
+    /// Its tasks when it was last returned: about one for each connection.
+    tasks: usize,
 }
 
 impl BlockingRuntime {
@@ -51,16 +53,30 @@ impl BlockingRuntime {
             interval(SIGNAL_CHECK)
         };
         signal_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { runtime, clients: Clients::default(), signal_check })
+        Ok(Self { runtime, clients: Clients::default(), signal_check, tasks: 0 })
     }
 
-    /// Lets connections that the server has closed end: nobody else drives an idle runtime. None if it was idle too long.
+    /// Lets the connections of a burst end that are more than the pool keeps: nobody drives an idle runtime.
+    fn settled(mut self) -> Option<Self> {
+        if self.alive_tasks() > self.tasks + MAX_IDLE_CONNECTIONS {
+            self = self.driven()?;
+        }
+        self.tasks = self.alive_tasks();
+        Some(self)
+    }
+
+    /// Lets connections that the server has closed end. None if the runtime was idle too long.
     fn swept(self, idle: Duration) -> Option<Self> {
         if idle >= MAX_IDLE_TIME {
             self.runtime.shutdown_background();
             return None;
         }
-        let drive = || self.runtime.block_on(yields::poll_idle_connections(0));
+        self.driven()
+    }
+
+    /// Lets each connection take its next steps. None after a panic.
+    fn driven(self) -> Option<Self> {
+        let drive = || self.runtime.block_on(yields::poll_idle_connections(self.alive_tasks()));
         match catch_unwind(AssertUnwindSafe(drive)) {
             Ok(()) => Some(self),
             Err(_) => {
@@ -69,6 +85,10 @@ impl BlockingRuntime {
                 None
             }
         }
+    }
+
+    fn alive_tasks(&self) -> usize {
+        self.runtime.metrics().num_alive_tasks()
     }
 }
 
@@ -98,6 +118,7 @@ impl RuntimePool {
 
     /// Takes a runtime back, and looks after those that were not used lately; gives it back if there are enough.
     fn release(&self, runtime: BlockingRuntime) -> Result<(), BlockingRuntime> {
+        let Some(runtime) = runtime.settled() else { return Ok(()) };
         let now = Instant::now();
         let mut idle = lock(&self.idle);
         if idle.runtimes.len() >= MAX_IDLE_RUNTIMES {

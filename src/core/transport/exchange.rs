@@ -42,7 +42,7 @@ pub struct Asked<T> {
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Idle connections that are kept to a server after a burst: as many as a batch uses by default.
-const MAX_IDLE_CONNECTIONS: usize = 16;
+pub const MAX_IDLE_CONNECTIONS: usize = 16;
 
 /// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
