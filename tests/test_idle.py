@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Callable
 
 import pytest
 from peer import END, RUN, Act, Peer, Wire, at, no_hanging, proved
 from processes import Script
+from saymon_bulk import Client
 from servers import wait_until
 
 _no_hanging = no_hanging(120)
@@ -43,6 +46,32 @@ def test_a_burst_of_a_wait_keeps_a_few(peer: Peer) -> None:
     assert len(dict(client.wait_for_bulks([f"op-{number}" for number in range(300)], concurrency=200))) == 300
     assert peer.connections > 100
     peer.wait_for(lambda: peer.open <= 16)
+
+
+async def singly(client: Client, ids: list[str]) -> None:
+    """64 tasks, each of them asks for one operation after the other."""
+
+    async def ask(some: list[str]) -> None:
+        for id in some:
+            await client.get_bulk_status_async(id)
+
+    await asyncio.gather(*(ask(ids[start::64]) for start in range(64)))
+
+
+BURSTS: list[Callable[[Client, list[str]], object]] = [
+    lambda client, ids: client.get_bulk_statuses(ids, concurrency=64),
+    lambda client, ids: asyncio.run(client.get_bulk_statuses_async(ids, concurrency=64)),
+    lambda client, ids: asyncio.run(singly(client, ids)),
+    lambda client, ids: dict(client.wait_for_bulks(ids, concurrency=64)),
+]
+
+
+@pytest.mark.parametrize("burst", BURSTS)
+def test_a_burst_opens_no_connection_for_each_request(peer: Peer, burst: Callable[[Client, list[str]], object]) -> None:
+    burst(proved(peer), [f"op-{number}" for number in range(2000)])
+    assert len(peer.requests) == 2000
+    # One for each of the 64, and those that lost a race against one that came back.
+    assert peer.connections <= 2 * 64
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors as Linux lists them")

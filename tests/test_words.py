@@ -19,6 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peer import PASSWORD, Act, Peer, Wire, closing, failure, response
 from servers import Certificates, Issued, StartOpenSSL, issue
+from test_certificates import self_signed
 
 UTC = datetime.timezone.utc
 WEAK = ["-cipher", "DEFAULT:@SECLEVEL=0"]
@@ -63,7 +64,11 @@ CHAINS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("a critical extension that this package does not know", {}, {}, {"more": [(UNKNOWN, True)]}),
     ("malformed", {}, {}, {"since": datetime.datetime(1960, 1, 1, tzinfo=UTC)}),
     ("signed with ECDSA with SHA-512, which", {}, {"key": P521}, {"digest": hashes.SHA512()}),
+    ("signed with ECDSA with SHA-512, which", {}, {}, {"digest": hashes.SHA512()}),
     ("signed with ECDSA with SHA-256 and a key on P-521", {"key": P521}, {}, {}),
+    ("signed with ECDSA with SHA-256 and a key on P-224", {}, {"key": ec.generate_private_key(ec.SECP224R1())}, {}),
+    ("signed with ECDSA with SHA-256 and a key on secp256k1", {"key": ec.generate_private_key(ec.SECP256K1())}, {}, {}),
+    ("and a key on a Brainpool curve", {"key": ec.generate_private_key(ec.BrainpoolP384R1())}, {}, {}),
     ("signed with ECDSA with SHA-224", {}, {}, {"digest": hashes.SHA224()}),
     ("the server's key is too weak: RSA of 1024 bits", {}, {}, {"key": rsa_key(1024)}),
     ("a CA's key is too weak: RSA of 1536 bits", {}, {"key": rsa_key(1536)}, {}),
@@ -126,7 +131,9 @@ def test_a_certificate_of_version_1(openssl: str, start_openssl: StartOpenSSL, t
     [
         (["-tls1_2", "-cipher", "AES256-SHA256"], ["ECDHE with AES-GCM or ChaCha20", "client certificate"]),
         (["-tls1_2", "-cipher", "DHE-RSA-AES256-GCM-SHA384:@SECLEVEL=0"], ["no cipher, group or signature in common"]),
-        (["-groups", "P-521"], ["no cipher, group or signature in common"]),
+        (["-groups", "P-521"], ["no cipher, group or signature in common", "on X25519, P-256 or P-384"]),
+        (["-groups", "X448", "-tls1_2"], ["on X25519, P-256 or P-384"]),
+        (["-groups", "ffdhe2048", "-tls1_3"], ["on X25519, P-256 or P-384"]),
         (["-tls1_2", "-sigalgs", "RSA+SHA1", *WEAK], ["no cipher, group or signature in common"]),
         (["-Verify", "1"], ["the server wants a client certificate (cert) (TLS alert: certificate required)"]),
         (["-Verify", "1", "-tls1_2"], ["wants a client certificate (cert)"]),
@@ -144,6 +151,66 @@ def test_why_a_handshake_fails(
     second = ["-cert2", pair[0], "-key2", pair[1]] if "-servername" in options else []
     server = start_openssl("-cert", pair[0], "-key", pair[1], *options, *second)
     says(failure(server.host, verify=tmp_path / "own.pem"), *words)
+
+
+# What `openssl req` makes keys of that this package cannot verify with.
+UNVERIFIABLE = {
+    "P-521": ["ec", "-pkeyopt", "ec_paramgen_curve:P-521"],
+    "Ed448": ["ed448"],
+    "RSA-PSS": ["rsa-pss", "-pkeyopt", "rsa_keygen_bits:2048"],
+}
+
+
+@pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
+@pytest.mark.parametrize("kind", UNVERIFIABLE)
+def test_a_server_whose_key_cannot_be_verified(
+    openssl: str, start_openssl: StartOpenSSL, tmp_path: Path, kind: str, version: str
+) -> None:
+    server = start_openssl(*self_signed(openssl, tmp_path, "-newkey", *UNVERIFIABLE[kind]), version)
+    words = ["no cipher, group or signature in common", "a key of RSA, P-256, P-384 or Ed25519"]
+    says(failure(server.host, verify=tmp_path / "odd.pem"), *words)
+
+
+def test_a_server_whose_key_is_not_for_tls_1_3(openssl: str, start_openssl: StartOpenSSL, tmp_path: Path) -> None:
+    curve = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"]
+    server = start_openssl(*self_signed(openssl, tmp_path, *curve), "-tls1_3")
+    says(failure(server.host, verify=tmp_path / "odd.pem"), "or its key fits neither")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("Ed448", "signed with Ed448, which"), ("RSA-PSS", "signed with RSA-PSS and a key for RSA-PSS alone, which")],
+)
+def test_a_ca_whose_key_cannot_be_verified(
+    openssl: str, start_openssl: StartOpenSSL, tmp_path: Path, kind: str, words: str
+) -> None:
+    ca = self_signed(openssl, tmp_path, "-newkey", *UNVERIFIABLE[kind])
+    salt = ["-sigopt", "rsa_pss_saltlen:digest"] if kind == "RSA-PSS" else []
+    says(failure(signed_by(openssl, start_openssl, tmp_path, ca[1], ca[3], *salt), verify=ca[1]), words)
+
+
+def test_rsa_pss_with_a_salt_of_another_length(openssl: str, start_openssl: StartOpenSSL, tmp_path: Path) -> None:
+    ca = self_signed(openssl, tmp_path, "-newkey", "rsa:2048")
+    salt = ["-sigopt", "rsa_padding_mode:pss", "-sigopt", "rsa_pss_saltlen:20"]
+    host = signed_by(openssl, start_openssl, tmp_path, ca[1], ca[3], *salt)
+    says(failure(host, verify=ca[1]), "signed with RSA-PSS with unusual parameters, which")
+
+
+def signed_by(openssl: str, start_openssl: StartOpenSSL, tmp_path: Path, ca: str, ca_key: str, *options: str) -> str:
+    """The host of a server whose certificate this CA has signed."""
+    request, key, shown, names = (str(tmp_path / f"shown.{end}") for end in ("csr", "key", "pem", "names"))
+    Path(names).write_text("subjectAltName=DNS:localhost", encoding="utf-8")
+    new = ["-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=shown", "-keyout", key, "-out", request]
+    subprocess.run([openssl, "req", *new], check=True, capture_output=True)
+    sign = ["-req", "-in", request, "-CA", ca, "-CAkey", ca_key, "-CAcreateserial", "-extfile", names, "-out", shown]
+    subprocess.run([openssl, "x509", *sign, *options], check=True, capture_output=True)
+    return start_openssl("-cert", shown, "-key", key).host
+
+
+def test_an_ecdsa_signature_with_sha_512(start_openssl: StartOpenSSL, certificates: Certificates) -> None:
+    server = start_openssl(*showing(certificates, issue("localhost")), "-tls1_2", "-sigalgs", "ECDSA+SHA512")
+    own = certificates.certificate("words")
+    says(failure(server.host, verify=own), "no cipher, group or signature in common")
 
 
 def test_http_to_a_port_of_tls(start_openssl: StartOpenSSL, certificates: Certificates) -> None:

@@ -42,7 +42,7 @@ impl Waits {
         let (runtime, transport) = Engine::current().acquire(&target.key)?;
         let server = target.server.clone();
         let concurrency = plan.concurrency.min(operations.len());
-        let waits = waiting::Waits::new(transport, server.clone(), operations, plan);
+        let waits = waiting::Waits::new(&transport, server.clone(), operations, plan);
         let running = Running { waits, runtime, concurrency, left: Instant::now() };
         Ok(Self { server, return_exceptions, running: Mutex::new(Some(running)) })
     }
@@ -102,7 +102,7 @@ impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
         let engine = Engine::current();
         let server = target.server.clone();
-        let waits = waiting::Waits::new(engine.transport(&target.key)?, server.clone(), operations, plan);
+        let waits = waiting::Waits::new(&engine.transport(&target.key)?, server.clone(), operations, plan);
         Ok(Self { engine, server, return_exceptions, waits: Arc::new(AsyncMutex::new(Some(waits))) })
     }
 }

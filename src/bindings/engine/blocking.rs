@@ -13,7 +13,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::bindings::errors;
-use crate::core::transport::exchange::{MAX_IDLE_CONNECTIONS, Transport};
+use crate::core::transport::exchange::{MAX_SHARED_CONNECTIONS, Transport};
 use crate::core::transport::pool::{Clients, Key, TlsConfigs};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
@@ -56,10 +56,15 @@ impl BlockingRuntime {
         Ok(Self { runtime, clients: Clients::default(), signal_check, tasks: 0 })
     }
 
-    /// Lets the connections of a burst end that are more than the pool keeps: nobody drives an idle runtime.
+    /// Lets the connections of a burst end: nobody drives an idle runtime. None if many are still being opened.
     fn settled(mut self) -> Option<Self> {
-        if self.alive_tasks() > self.tasks + MAX_IDLE_CONNECTIONS {
+        let after_a_burst = self.tasks + MAX_SHARED_CONNECTIONS;
+        if self.alive_tasks() > after_a_burst {
             self = self.driven()?;
+        }
+        if self.alive_tasks() > after_a_burst {
+            self.runtime.shutdown_background();
+            return None;
         }
         self.tasks = self.alive_tasks();
         Some(self)
@@ -116,13 +121,13 @@ impl RuntimePool {
         Ok(RuntimeGuard { pool: self, runtime: Some(runtime) })
     }
 
-    /// Takes a runtime back, and looks after those that were not used lately; gives it back if there are enough.
-    fn release(&self, runtime: BlockingRuntime) -> Result<(), BlockingRuntime> {
-        let Some(runtime) = runtime.settled() else { return Ok(()) };
+    /// Takes a runtime back, and looks after those that were not used lately; returns it if there are enough.
+    fn release(&self, runtime: BlockingRuntime) -> Option<BlockingRuntime> {
+        let runtime = runtime.settled()?;
         let now = Instant::now();
         let mut idle = lock(&self.idle);
         if idle.runtimes.len() >= MAX_IDLE_RUNTIMES {
-            return Err(runtime);
+            return Some(runtime);
         }
         if idle.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
             idle.swept = Some(now);
@@ -131,7 +136,7 @@ impl RuntimePool {
                 runtimes.into_iter().filter_map(|(since, idle)| Some((since, idle.swept(now - since)?))).collect();
         }
         idle.runtimes.push((now, runtime));
-        Ok(())
+        None
     }
 }
 
@@ -221,10 +226,7 @@ impl Drop for RuntimeGuard {
         if self.process().is_current()
             && let Some(runtime) = self.runtime.take()
         {
-            match self.pool.release(runtime) {
-                Ok(()) => return,
-                Err(runtime) => self.runtime = Some(runtime),
-            }
+            self.runtime = self.pool.release(runtime);
         }
         self.discard();
     }

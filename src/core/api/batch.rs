@@ -70,6 +70,7 @@ impl<'a> Batch<'a> {
 
     /// Asks for what no worker has asked for yet, at most `concurrency` at a time.
     pub async fn work(&self, transport: &Transport, concurrency: usize) {
+        let transport = &transport.of_calls(concurrency.min(self.operations.len()));
         let mut stopped = self.is_stopped.subscribe();
         let mut stopped = pin!(stopped.wait_for(|is_stopped| *is_stopped));
         let places = iter::from_fn(|| Some(self.next.fetch_add(1, Ordering::Relaxed)));

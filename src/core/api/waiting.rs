@@ -107,9 +107,9 @@ struct Shared {
 }
 
 impl Waits {
-    pub fn new(transport: Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> Self {
+    pub fn new(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> Self {
         let shared = Arc::new(Shared {
-            transport,
+            transport: transport.of_calls(plan.concurrency.min(operations.len())),
             server,
             plan,
             started: Instant::now(),

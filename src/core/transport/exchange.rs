@@ -41,8 +41,8 @@ pub struct Asked<T> {
 /// How long the first address of a name may take until the next one is tried; half of what is left, if that is less.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Idle connections that are kept to a server after a burst: as many as a batch uses by default.
-pub const MAX_IDLE_CONNECTIONS: usize = 16;
+/// Calls at once that share the connections of all others: as many as a batch makes by default.
+pub const MAX_SHARED_CONNECTIONS: usize = 16;
 
 /// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
@@ -58,11 +58,27 @@ struct Pooled {
     made: Instant,
 }
 
+impl Pooled {
+    fn new(tls: &ClientConfig, proxies: &Arc<Proxies>) -> Result<Self, reqwest::Error> {
+        Ok(Self { client: builder(tls, proxies).build()?, made: Instant::now() })
+    }
+}
+
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
         let proxies = Arc::new(Proxies::new(variables));
-        let pooled = Pooled { client: pooling(&tls, &proxies)?, made: Instant::now() };
+        let pooled = Pooled::new(&tls, &proxies)?;
         Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls, proxies })
+    }
+
+    /// The transport of so many calls at once. A burst has connections of its own, which end with it: more than a few would
+    /// stay idle afterwards, and a pool with a limit would close and open them all the time.
+    pub fn of_calls(&self, at_once: usize) -> Self {
+        if at_once <= MAX_SHARED_CONNECTIONS {
+            return self.clone();
+        }
+        let own = Pooled::new(&self.tls, &self.proxies).map(|pooled| Arc::new(Mutex::new(pooled)));
+        Self { pooled: own.unwrap_or_else(|_| self.pooled.clone()), ..self.clone() }
     }
 
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
@@ -73,7 +89,7 @@ impl Transport {
         }
         let mut pooled = lock(&self.pooled);
         if !server.site.trusts_connections_since(pooled.made) {
-            *pooled = Pooled { client: pooling(&self.tls, &self.proxies)?, made: Instant::now() };
+            *pooled = Pooled::new(&self.tls, &self.proxies)?;
         }
         Ok(pooled.client.clone())
     }
@@ -157,10 +173,6 @@ async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
         Either::Right(_) if progress::next_attempt() => None,
         Either::Right(_) => Some(answer.await),
     }
-}
-
-fn pooling(tls: &ClientConfig, proxies: &Arc<Proxies>) -> Result<Client, reqwest::Error> {
-    builder(tls, proxies).pool_max_idle_per_host(MAX_IDLE_CONNECTIONS).build()
 }
 
 fn builder(tls: &ClientConfig, proxies: &Arc<Proxies>) -> ClientBuilder {

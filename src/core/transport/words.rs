@@ -12,7 +12,8 @@ use crate::core::text;
 
 const NO_TLS: &str = "the other side speaks no TLS; is it an http:// host?";
 const OLD_TLS: &str = "the server speaks neither TLS 1.2 nor TLS 1.3";
-const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the server must offer ECDHE with AES-GCM or ChaCha20; \
+const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the server must offer ECDHE with AES-GCM or ChaCha20 \
+     on X25519, P-256 or P-384, and a key of RSA, P-256, P-384 or Ed25519; \
      or it wants a client certificate (cert)";
 const CLIENT_CERTIFICATE: &str = "the server wants a client certificate (cert)";
 
@@ -72,7 +73,7 @@ fn tls(error: &TlsError) -> String {
                 AlertDescription::HandshakeFailure | AlertDescription::InsufficientSecurity => {
                     format!("{NOTHING_IN_COMMON} (TLS alert: {name})")
                 }
-                AlertDescription::ProtocolVersion => format!("{OLD_TLS} (TLS alert: {name})"),
+                AlertDescription::ProtocolVersion => format!("{OLD_TLS}, or its key fits neither (TLS alert: {name})"),
                 AlertDescription::CertificateRequired => format!("{CLIENT_CERTIFICATE} (TLS alert: {name})"),
                 AlertDescription::UnrecognisedName => {
                     format!("the server knows no host of this name (TLS alert: {name})")
@@ -137,14 +138,17 @@ fn refusal(reason: &CertificateError) -> String {
             "its signature is wrong: it was changed, or signed with another key".to_owned()
         }
         CertificateError::UnsupportedSignatureAlgorithmContext { signature_algorithm_id, .. } => {
-            format!("signed with {}, which this package cannot verify", algorithm(signature_algorithm_id))
+            let signature = algorithm(signature_algorithm_id);
+            let unusual = if signature == PSS { " with unusual parameters" } else { "" };
+            format!("signed with {signature}{unusual}, which this package cannot verify")
         }
         CertificateError::UnsupportedSignatureAlgorithmForPublicKeyContext {
             signature_algorithm_id,
             public_key_algorithm_id,
         } => {
             let (signature, key) = (algorithm(signature_algorithm_id), algorithm(public_key_algorithm_id));
-            format!("signed with {signature} and a key on {key}, which this package cannot verify")
+            let key = if key == PSS { format!("for {PSS} alone") } else { format!("on {key}") };
+            format!("signed with {signature} and a key {key}, which this package cannot verify")
         }
         CertificateError::Other(OtherError(reason)) => match reason.downcast_ref() {
             Some(reason) => webpki(reason),
@@ -199,12 +203,14 @@ fn date(time: UnixTime) -> String {
     format!("{} UTC", date.get(5..25).unwrap_or(&date))
 }
 
+const PSS: &str = "RSA-PSS";
+
 /// The name of an AlgorithmIdentifier (RFC 5280 section 4.1.1.2), or its numbers.
 fn algorithm(identifier: &[u8]) -> String {
     let numbers = certificate::object_identifiers(identifier);
     let Some(last) = numbers.last() else { return "an algorithm without a name".to_owned() };
     let name = match (numbers.first().map_or("", String::as_str), last.as_str()) {
-        ("1.2.840.113549.1.1.10", _) => "RSA-PSS with unusual parameters",
+        ("1.2.840.113549.1.1.10", _) => PSS,
         (_, "1.2.840.113549.1.1.1") => "RSA",
         (_, "1.2.840.113549.1.1.4") => "RSA with MD5",
         (_, "1.2.840.113549.1.1.5") => "RSA with SHA-1",
@@ -218,10 +224,13 @@ fn algorithm(identifier: &[u8]) -> String {
         (_, "1.2.840.10045.4.3.3") => "ECDSA with SHA-384",
         (_, "1.2.840.10045.4.3.4") => "ECDSA with SHA-512",
         (_, "1.2.840.10045.3.1.7") => "P-256",
+        (_, "1.3.132.0.10") => "secp256k1",
+        (_, "1.3.132.0.33") => "P-224",
         (_, "1.3.132.0.34") => "P-384",
         (_, "1.3.132.0.35") => "P-521",
         (_, "1.3.101.113") => "Ed448",
         (_, "1.2.643.7.1.1.3.2" | "1.2.643.7.1.1.3.3") => "GOST R 34.10-2012",
+        (_, last) if last.starts_with("1.3.36.3.3.2.8.1.1.") => "a Brainpool curve",
         (_, last) if last.starts_with("2.16.840.1.101.3.4.3.") => return format!("a newer algorithm of NIST, {last}"),
         (_, last) => return format!("the algorithm {last}"),
     };
