@@ -146,15 +146,36 @@ def test_the_first_poll_is_at_once(clock: Clock, wait: Wait) -> None:
     assert len(clock.times) == 1
 
 
-def test_pauses_grow_by_half_up_to_their_limit(clock: Clock, wait: Wait) -> None:
-    expected = [0.05, 0.075, *[0.1] * 8]
-    clock.answer(*[RUN] * len(expected), END)
+def test_a_pause_is_a_tenth_of_the_time_waited_within_its_limits(clock: Clock, wait: Wait) -> None:
+    interval, max_interval, polls = 0.05, 0.1, 20
+    clock.answer(*[RUN] * polls, END)
+    began = time.monotonic()
+    assert wait(clock.host, interval=interval, max_interval=max_interval) == FINISHED
+    assert len(clock.pauses) == polls
+    for moment, pause in zip(clock.times, clock.pauses):
+        assert pause >= 0.9 * min(max((moment - clock.times[0]) / 10, interval), max_interval) - 0.005
+    assert clock.times[-1] - began < 1.1 * polls * max_interval + SLACK
+    # Pauses that grew by half would reach the limit with the third.
+    assert sorted(clock.pauses[:8])[4] < 0.08
+
+
+def test_pauses_after_failures_grow_by_half_up_to_their_limit(clock: Clock, wait: Wait) -> None:
+    expected = [0.05, 0.05, 0.075, *[0.1] * 4]
+    clock.answer(RUN, *[BROKEN] * (len(expected) - 1), END)
     assert wait(clock.host, interval=0.05, max_interval=0.1) == FINISHED
     assert len(clock.pauses) == len(expected)
     for pause, nominal in zip(clock.pauses, expected):
         assert pause >= 0.9 * nominal
-    # Without a limit, the last alone would be 1.9 s.
+    # Without a limit, the last alone would be 0.38 s.
     assert clock.times[-1] - clock.times[0] < 1.1 * sum(expected) + SLACK
+
+
+def test_an_answer_ends_the_growth_of_the_pauses(clock: Clock, wait: Wait) -> None:
+    clock.answer(*[BROKEN] * 6, RUN, *[RUN] * 4, END)
+    assert wait(clock.host, interval=0.05, max_interval=2) == FINISHED
+    assert clock.pauses[5] >= 0.9 * 0.05 * 1.5**5
+    # A tenth of the time that the failures took, or the interval.
+    assert sorted(clock.pauses[6:])[2] < 0.2
 
 
 def test_a_limit_below_the_interval(clock: Clock, wait: Wait) -> None:
@@ -164,14 +185,14 @@ def test_a_limit_below_the_interval(clock: Clock, wait: Wait) -> None:
 
 
 def test_the_pauses_of_many_differ(clock: Clock, waits: Wait) -> None:
-    """By a tenth at most, and so also less than their nominal length; the second is half as long again."""
+    """By a tenth at most, and so also less than their nominal length."""
     ids = [f"op-{n}" for n in range(40)]
     clock.of = {id: [RUN, RUN, END] for id in ids}
     assert sorted(waits(clock.host, ids, interval=0.4, concurrency=40)) == [(id, FINISHED) for id in sorted(ids)]
     of: dict[str, list[float]] = {id: [] for id in ids}
     for id, moment in zip(clock.asked, clock.times):
         of[id].append(moment)
-    for turn, nominal in enumerate([0.4, 0.6]):
+    for turn, nominal in enumerate([0.4, 0.4]):
         pauses = sorted(moments[turn + 1] - moments[turn] for moments in of.values())
         assert 0.9 * nominal <= pauses[0] < nominal
         assert pauses[-1] - pauses[0] > 0.02
@@ -223,7 +244,7 @@ def test_retry_after_shortens_nothing(clock: Clock, wait: Wait) -> None:
     clock.answer(response("{}", 503, "Retry-After: 0"), response("{}", 503, f"Retry-After: {past}"), END)
     wait(clock.host, interval=0.2)
     assert clock.pauses[0] >= 0.18
-    assert clock.pauses[1] >= 0.27
+    assert clock.pauses[1] >= 0.27  # the second failure in a row
 
 
 RUBBISH = [
@@ -544,9 +565,9 @@ def test_any_good_answer_resets_the_count(clock: Clock, wait: Wait) -> None:
 
 
 def test_failures_are_polls_of_the_schedule(clock: Clock, wait: Wait) -> None:
-    clock.answer(BUSY, RUN, BUSY, END)
+    clock.answer(BUSY, BUSY, RUN, BUSY, END)
     wait(clock.host, interval=0.1)
-    for pause, nominal in zip(clock.pauses, [0.1, 0.15, 0.225]):
+    for pause, nominal in zip(clock.pauses, [0.1, 0.15, 0.1, 0.1]):
         assert 0.9 * nominal <= pause < 1.1 * nominal + SLACK
 
 

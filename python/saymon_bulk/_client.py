@@ -204,16 +204,18 @@ class Client(_core.Client):
     ) -> BulkStatus:
         """Wait until a bulk operation has finished.
 
-        Polls at once, then after `interval` seconds, each pause 1.5 times the one before up to `max_interval`, each changed
-        at random by up to a tenth. A Retry-After of the server (RFC 9110 section 10.2.3) lengthens the next pause. Ctrl-C
-        ends the wait at any moment; the operation goes on, on the server.
+        Polls at once. Each pause is then a tenth of the time waited so far, at least `interval` and at most `max_interval`:
+        the longer an operation runs, the rarer the polls. After failures in a row, each pause is 1.5 times the one before,
+        up to `max_interval`. Each pause is changed at random by up to a tenth. A Retry-After of the server (RFC 9110 section
+        10.2.3) lengthens the next pause. Ctrl-C ends the wait at any moment; the operation goes on, on the server.
 
         Args:
             id: The operation's id.
             timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once. The last pause is cut to it and
                 followed by one last poll, which may take another second.
-            interval: Seconds of the first pause; 1 by default.
-            max_interval: Seconds that the pauses grow to; 10 by default, and never less than `interval`.
+            interval: Seconds of the shortest pause; 1 by default.
+            max_interval: Seconds of the longest pause; 10 by default, and never less than `interval`. More means fewer
+                polls of operations that run for minutes.
             retries: Failures in a row that are tolerated; 10 by default. Tolerated are HTTP 408, 429, 500, 502, 503 and 504,
                 connections refused or cut off, and requests timed out; after the first good answer also a name that does
                 not resolve and a failed TLS handshake. A kept connection that has died in silence does not count.
@@ -408,8 +410,8 @@ def wait_for_bulk(
         login: As for `get_bulk_status`.
         password: As for `get_bulk_status`.
         timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once.
-        interval: Seconds of the first pause between polls; 1 by default. Each is 1.5 times the one before.
-        max_interval: Seconds that the pauses grow to; 10 by default.
+        interval: Seconds of the shortest pause between polls; 1 by default. A pause is a tenth of the time waited so far.
+        max_interval: Seconds of the longest pause; 10 by default.
         retries: Failures in a row that are tolerated; 10 by default.
         on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer.
         request_timeout: Seconds for one exchange; 30 by default.

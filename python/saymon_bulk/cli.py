@@ -574,14 +574,14 @@ def _add_waiting(parser: ArgumentParser, *, is_optional: bool) -> None:
         metavar="T",
         type=_seconds,
         default=SUPPRESS,
-        help=f"first pause; each is 1.5 times the last; default: {_in_words(INTERVAL)}",
+        help=f"shortest pause; each is a tenth of the time waited so far; default: {_in_words(INTERVAL)}",
     )
     add(
         "--max-interval",
         metavar="T",
         type=_seconds,
         default=SUPPRESS,
-        help=f"what the pauses grow to; default: {_in_words(MAX_INTERVAL)}",
+        help=f"longest pause; default: {_in_words(MAX_INTERVAL)}",
     )
 
 

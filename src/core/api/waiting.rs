@@ -21,7 +21,10 @@ use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
 
-/// Each pause is this many times the one before.
+/// A pause is this part of the time waited so far, so that what is known late is late by this part of its length.
+const PART: f64 = 0.1;
+
+/// After a failure, each pause is this many times the one before.
 const GROWTH: f64 = 1.5;
 
 /// Each pause is changed at random by up to this part, so that many waits do not ask in step.
@@ -35,9 +38,9 @@ const OVERRUN: Duration = Duration::from_secs(1);
 pub struct Plan {
     /// One limit over everything; None is for ever, zero asks once.
     pub timeout: Option<Duration>,
-    /// The first pause between two polls.
+    /// The shortest pause between two polls.
     pub interval: Duration,
-    /// What the pauses grow to; never less than `interval`.
+    /// The longest pause; never less than `interval`.
     pub max_interval: Duration,
     /// Tolerated failures in a row.
     pub retries: u32,
@@ -246,6 +249,7 @@ impl Wait {
             return Then::Over;
         }
         self.pending.status = Some(status.clone());
+        self.pause = pause_at(shared.started.elapsed(), &shared.plan);
         self.schedule(shared, None);
         Then::PollAgain
     }
@@ -284,6 +288,7 @@ impl Wait {
             return Then::Over;
         }
         self.schedule(shared, retry_after);
+        self.pause = grown(self.pause, &shared.plan);
         self.pending.failure = Some(failure.clone());
         Then::PollAgain
     }
@@ -291,7 +296,6 @@ impl Wait {
     /// Sets the next poll: after the pause, or when the server asks for it, but not after the deadline.
     fn schedule(&mut self, shared: &Shared, retry_after: Option<Duration>) {
         let pause = jittered(self.pause).max(retry_after.unwrap_or_default());
-        self.pause = grown(self.pause, &shared.plan);
         let now = Instant::now();
         // A server may ask for more time than a clock has.
         let due = now.checked_add(pause).unwrap_or_else(|| now + Duration::from_secs(u64::from(u32::MAX)));
@@ -389,6 +393,12 @@ fn longest(plan: &Plan) -> Duration {
     plan.max_interval.max(plan.interval)
 }
 
+/// The pause after an answer that came at this age of the wait.
+fn pause_at(age: Duration, plan: &Plan) -> Duration {
+    age.mul_f64(PART).max(plan.interval).min(longest(plan))
+}
+
+/// The pause after the next failure in a row.
 fn grown(pause: Duration, plan: &Plan) -> Duration {
     let limit = longest(plan);
     // Compared as floats: the product may be more than a Duration holds.
@@ -418,7 +428,14 @@ mod tests {
     }
 
     #[test]
-    fn pauses_grow_to_their_limit() {
+    fn a_pause_is_a_tenth_of_the_age_within_its_limits() {
+        let pause = |age: f64| pause_at(Duration::from_secs_f64(age), &plan(1, 10)).as_secs_f64();
+        assert_eq!([0.0, 9.0, 10.0, 25.0, 100.0, 7200.0].map(pause), [1.0, 1.0, 1.0, 2.5, 10.0, 10.0]);
+        assert_eq!(pause_at(Duration::MAX, &plan(30, 10)), Duration::from_secs(30));
+    }
+
+    #[test]
+    fn pauses_after_failures_grow_to_their_limit() {
         let mut pause = Duration::from_secs(1);
         let mut pauses = Vec::new();
         for _ in 0..8 {
