@@ -48,6 +48,9 @@ impl Server {
 /// The first pause between two polls of a throttled server; otherwise arbitrary.
 const FIRST: Duration = Duration::from_millis(50);
 
+/// How soon after the last one a good answer may shorten the pause: time enough for the server to say that it is too short.
+const EASE_INTERVAL: Duration = Duration::from_millis(100);
+
 /// A pause below this is none.
 const NEGLIGIBLE: Duration = Duration::from_millis(1);
 
@@ -60,6 +63,8 @@ pub struct Site {
     pause: AtomicU64,
     /// When polls became rarer last.
     slowed: AtomicU64,
+    /// When polls became more frequent last.
+    eased: AtomicU64,
     /// When the next poll may begin.
     next: AtomicU64,
     /// Connections that are older may be dead.
@@ -68,8 +73,8 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, slowed, next, distrusted] = [const { AtomicU64::new(0) }; 4];
-        Self { born: Instant::now(), pause, slowed, next, distrusted }
+        let [pause, slowed, eased, next, distrusted] = [const { AtomicU64::new(0) }; 5];
+        Self { born: Instant::now(), pause, slowed, eased, next, distrusted }
     }
 }
 
@@ -97,6 +102,14 @@ impl Site {
 
     /// The server has answered: polls get more frequent again, by a tenth.
     pub fn ease(&self) {
+        if self.pause.load(Ordering::Acquire) == 0 {
+            return;
+        }
+        let now = self.nanoseconds(Instant::now());
+        let again = |eased: u64| (now >= eased.saturating_add(nanos(EASE_INTERVAL))).then_some(now);
+        if self.eased.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_err() {
+            return;
+        }
         let faster = |pause: u64| {
             let faster = pause - pause / 10;
             (pause > 0).then_some(if faster < nanos(NEGLIGIBLE) { 0 } else { faster })
@@ -163,7 +176,7 @@ mod tests {
 
     #[test]
     fn a_throttled_server_is_asked_more_rarely_and_recovers() {
-        let site = Site::default();
+        let mut site = Site::default();
         let now = Instant::now();
         assert!(site.reserve() - now < Duration::from_millis(10));
         let slow = |times: u64| {
@@ -178,7 +191,12 @@ mod tests {
         assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == FIRST * 8), "{begins:?}");
         slow(100);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
-        (0..100).for_each(|_| site.ease());
+        (0..100).for_each(|_| {
+            site.eased.store(0, Ordering::Relaxed);
+            site.born -= EASE_INTERVAL;
+            site.ease();
+            site.ease(); // of a poll that was under way with the first
+        });
         assert_eq!(site.pause.load(Ordering::Relaxed), 0);
     }
 
