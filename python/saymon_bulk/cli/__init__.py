@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 
 from ..errors import SaymonError
-from .parser import WAITING, parsed, parser
+from .parser import WAITING, build, parse
 from .results import BY_SIGNAL, FINISHED, fatal
 from .streams import emit, note, prepare, settle, show_log, show_warnings
 
@@ -31,8 +31,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         prepare()
         words = sys.argv[1:] if argv is None else argv
         if words:
-            return _run(parsed(words))
-        emit(parser().format_help().rstrip())
+            return _run(parse(words))
+        emit(build().format_help().rstrip())
         return FINISHED
     except KeyboardInterrupt as interrupt:
         return interrupted(interrupt)

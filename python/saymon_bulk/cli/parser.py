@@ -1,7 +1,7 @@
 """The options of the command line, and its help.
 
 The common options stand before or after the command. No option has a default of
-argparse's: what was not given is absent, and `parsed` adds the defaults.
+argparse's: what was not given is absent, and `parse` adds the defaults.
 """
 
 from __future__ import annotations
@@ -75,19 +75,27 @@ The operations go on, on the server. Finished does not mean succeeded: the serve
 no more.
 """
 
+COMPLETION = """\
+To use it in this session:
+  bash  eval "$(saymon-bulk completion bash)"
+  zsh   eval "$(saymon-bulk completion zsh)", after compinit
+  fish  saymon-bulk completion fish | source
+To use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.
+"""
+
 DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished."
 
 
-def parsed(words: Sequence[str]) -> Namespace:
+def parse(words: Sequence[str]) -> Namespace:
     """The options with their defaults. `given` holds the names of those that the user gave."""
-    options = parser().parse_args(words)
+    options = build().parse_args(words)
     options.given = set(vars(options))
     environment = {name: os.environ.get(f"SAYMON_{name.upper()}") for name in ("host", "login")}
     vars(options).update({**COMMON, **WAITING, **OTHERS, **environment, **vars(options)})
     return options
 
 
-def parser() -> ArgumentParser:
+def build() -> ArgumentParser:
     # No abbreviations: --password X would be one of --password-stdin, and X an id.
     style: dict[str, Any] = {"epilog": EPILOG, "formatter_class": _formatter, "allow_abbrev": False}
     usage = "saymon-bulk COMMAND [OPTION]... [ID]..."
@@ -129,12 +137,8 @@ def parser() -> ArgumentParser:
     _add_waiting(wait, is_optional=False)
     _add_common(wait)
 
-    text = "Print the completion script of a shell. To use it in this session:"
-    text += '\n  bash  eval "$(saymon-bulk completion bash)"'
-    text += '\n  zsh   eval "$(saymon-bulk completion zsh)", after compinit'
-    text += "\n  fish  saymon-bulk completion fish | source"
-    text += "\nTo use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish."
-    style = {"formatter_class": _formatter, "allow_abbrev": False}
+    text = "Print the completion script of a shell."
+    style = {"epilog": COMPLETION, "formatter_class": _formatter, "allow_abbrev": False}
     completion = command("completion", "|".join(SHELLS), "print a completion script", text)
     completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
     return main
