@@ -74,10 +74,10 @@ class _Bar(Progress):
             columns = os.get_terminal_size(sys.stderr.fileno()).columns
         except OSError:
             columns = 0
-        elapsed = clock(time.monotonic() - self._start)
-        # Nothing in the last column: some terminals begin a new line there.
-        text = line(self._done, self._total, elapsed, self._trouble, (columns or 80) - 1)
-        self._write("\r" + text.ljust(min(self._width, (columns or 80) - 1)))
+        # Some terminals begin a new line behind the last column; before it, there is room for a ^C.
+        width = max(1, (columns or 80) - 3)
+        text = line(self._done, self._total, clock(time.monotonic() - self._start), self._trouble, width)
+        self._write("\r" + text.ljust(min(self._width, width)))
         self._width = len(text)
 
     def clear(self) -> None:
@@ -106,8 +106,10 @@ def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:
     for text in (f"{count}, {elapsed}", f"{done}/{total} {elapsed}", f"{done}/{total}"):
         if len(text) <= width:
             break
-    text += trouble
-    return text if len(text) <= width else text[: max(0, width - 3)] + "..." if trouble else text[:width]
+    free = width - len(text)
+    if len(trouble) > free:
+        trouble = trouble[: free - 3] + "..." if free >= _SHORTEST else ""
+    return (text + trouble)[:width]
 
 
 def clock(seconds: float) -> str:

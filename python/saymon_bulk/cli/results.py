@@ -25,7 +25,7 @@ def report(id: str | None, outcome: BulkStatus | SaymonError, options: Namespace
     elif isinstance(outcome, WaitTimeoutError) and id:
         emit(f"{id} {'running' if is_running(id, outcome) else 'unknown'}")
         if not is_running(id, outcome):
-            note(outcome)
+            note(_text(outcome, options))
     else:
         note(_text(outcome, options))
     return code(outcome)

@@ -28,8 +28,7 @@ def hint(left: dict[str, bool], client: Client, options: Namespace) -> str:
 
 def _command(left: Iterable[str], client: Client, options: Namespace) -> str:
     """As this command was called, with what it had from the environment spelt out."""
-    words = [sys.executable, "-m", "saymon_bulk"] if sys.argv[0].endswith("__main__.py") else [sys.argv[0]]
-    words += ["wait", "--host", options.host, "--login", client.login]
+    words = [*_program(), "wait", "--host", options.host, "--login", client.login]
     for name, default in {**COMMON, **WAITING}.items():
         value = getattr(options, name)
         # A wait of no time has done what it can.
@@ -45,6 +44,17 @@ def _command(left: Iterable[str], client: Client, options: Namespace) -> str:
     if options.password_stdin:  # which has taken stdin
         return _quoted([*words, "--ids", "FILE"])
     return f"… | {_quoted([*words, '-'])}"
+
+
+def _program() -> list[str]:
+    """This program, by its name alone where that finds it."""
+    from shutil import which
+
+    path = sys.argv[0]
+    if path.endswith("__main__.py"):
+        return [sys.executable, "-m", "saymon_bulk"]
+    name = os.path.basename(path)
+    return [name if which(name) == path else path]
 
 
 def _quoted(words: list[str]) -> str:
