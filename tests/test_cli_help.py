@@ -86,6 +86,20 @@ def test_the_later_of_two_counts() -> None:
     assert parse(["--insecure", "wait", "x"]).insecure
 
 
+def test_options_stand_between_ids() -> None:
+    assert parse(["wait", "a", "--json", "b", "--timeout", "5", "-", "c"]).ids == ["a", "b", "-", "c"]
+    assert parse(["wait", "--json", "--", "-a", "b"]).ids == ["-a", "b"]
+
+
+@pytest.mark.parametrize(
+    "words", [["wait", "a", "--json", "b", "-x"], ["clone", "42", "--json", "43"], ["wait", "a", "--no"]]
+)
+def test_what_is_neither_an_option_nor_an_id(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        parse(words)
+    assert "unrecognized arguments: " in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("words", [["--password", PASSWORD], [f"-p{PASSWORD}"]])
 def test_a_password_before_the_command_is_not_shown(words: list[str]) -> None:
     assert run(None, *words, "wait", "x").returncode == 2  # which looks for the password in what it prints

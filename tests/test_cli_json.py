@@ -7,12 +7,12 @@ import math
 import os
 import subprocess
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from commands import COMMAND, KEYS, environment, good, run
 from peer import LOGIN, PASSWORD, Peer, response
 from saymon_bulk.testing import PracticeServer
+from servers import Nginx
 
 pytestmark = pytest.mark.usefixtures("user")
 
@@ -82,12 +82,17 @@ def test_words_without_json(server: PracticeServer) -> None:
     assert (result.returncode, result.stdout, result.stderr) == (2, "", "saymon-bulk: --host must not hold a path\n")
 
 
-def test_advice_is_in_the_words_of_the_command_line(peer: Peer, tmp_path: Path) -> None:
-    empty = {"SSL_CERT_FILE": str(tmp_path / "none"), "SSL_CERT_DIR": str(tmp_path)}
-    result = run(None, "status", "--host", peer.authority, "x", **empty)
-    assert result.returncode == 1
-    assert "or give --cacert /path/to/ca.pem" in result.stderr
-    assert "verify" not in result.stderr
+@pytest.mark.parametrize(
+    ("store", "says"),
+    [({}, "--cacert /path/to/it.pem would trust it alone"), ({"SSL_CERT_FILE": "none"}, "or give --cacert /path/to/ca.pem")],
+    ids=["self-signed", "no store"],
+)
+def test_advice_is_in_the_words_of_the_command_line(front: Nginx, store: dict[str, str], says: str) -> None:
+    for words in ([], ["--json"]):
+        result = run(None, "status", *words, "--host", front.url("self-signed", "localhost"), "x", **store)
+        assert result.returncode == 1
+        assert says in result.stdout + result.stderr
+        assert "verify" not in result.stdout + result.stderr
 
 
 def test_what_argparse_refuses_is_in_words(server: PracticeServer) -> None:

@@ -6,10 +6,11 @@ import math
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 
 import pytest
-from commands import Terminal, environment
+from commands import Terminal, environment, run
 from peer import LOGIN, PASSWORD, Peer
 from saymon_bulk.cli.progress import clock, line
 from saymon_bulk.testing import PracticeServer
@@ -96,6 +97,14 @@ from saymon_bulk.cli import main, progress
 progress.MINUTE = 0.3
 sys.exit(main())
 """
+
+
+def test_a_look_at_the_clock_moves_no_deadline(server: PracticeServer) -> None:
+    begin = time.monotonic()
+    result = run(server, "wait", "--timeout=1.7", "--interval=1h", "--max-interval=1h", "never")
+    assert result.returncode == 8
+    assert 1.7 <= time.monotonic() - begin < 4
+    assert len(server.requests) == 2
 
 
 def off_a_terminal(server: object, *words: str) -> str:

@@ -88,7 +88,12 @@ DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished.
 
 def parse(words: Sequence[str]) -> Namespace:
     """The options with their defaults. `given` holds the names of those that the user gave."""
-    options = build().parse_args(words)
+    parser = build()
+    options, rest = parser.parse_known_args(words)
+    if rest and ("ids" not in options or any(word.startswith("-") and word != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.ids += rest  # argparse takes no ids behind an option that stands behind an id
     options.given = set(vars(options))
     environment = {name: os.environ.get(f"SAYMON_{name.upper()}") for name in ("host", "login")}
     vars(options).update({**COMMON, **WAITING, **OTHERS, **environment, **vars(options)})
