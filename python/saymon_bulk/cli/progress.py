@@ -81,8 +81,9 @@ class _Bar(Progress):
         self._width = len(text)
 
     def clear(self) -> None:
-        self._write("\r" + " " * self._width + "\r")
-        self._shown = 0  # it comes back with the next tick
+        if self._width:
+            self._write("\r" + " " * self._width + "\r")
+            self._width = 0
 
     def close(self, *, leave: bool = False) -> None:
         if leave:
