@@ -33,10 +33,6 @@ def server() -> Iterator[PracticeServer]:
         yield one
 
 
-def asked(server: PracticeServer, id: str) -> bool:
-    return any(path.endswith(f"/{id}/status") for _, path in server.requests)
-
-
 # Results and exit codes
 
 
@@ -515,8 +511,8 @@ def test_progress(server: PracticeServer) -> None:
 
 
 def test_ctrl_c_on_a_terminal(server: PracticeServer) -> None:
-    with Terminal(server, "wait", NEVER) as terminal:
-        wait_until(lambda: asked(server, NEVER), "the first poll")
+    with Terminal(server, "wait", "--interval=0.1", NEVER) as terminal:
+        wait_until(lambda: len(server.requests) > 1, "a poll after the first answer")
         terminal.shows("^0 of 1 done")
         terminal.type("\x03")
         assert terminal.end() == 130
@@ -524,7 +520,7 @@ def test_ctrl_c_on_a_terminal(server: PracticeServer) -> None:
         assert re.match(r"0 of 1 done.*\^C$", bar_line)
         assert word == "saymon-bulk: interrupted"
         assert "1 still running on the server" in hint
-        assert " ".join(command).split()[-2:] == ["--", NEVER]
+        assert " ".join(command).split()[-3:] == ["0.1", "--", NEVER]
 
 
 @pytest.mark.parametrize("option", ["-q", "-v"])
