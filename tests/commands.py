@@ -24,6 +24,15 @@ from saymon_bulk.testing import PracticeServer
 
 COMMAND = [sys.executable, "-m", "saymon_bulk"]
 
+# What every object of --json begins with.
+KEYS = ("id", "finished", "error", "message", "status_code", "transient")
+
+
+def good(id: str, finished: bool) -> dict[str, object]:
+    """The promised keys of an answer, in JSON."""
+    return dict(zip(KEYS, (id, finished, None, None, None, False)))
+
+
 # What a command that needs none of it does not import.
 UNUSED = {"asyncio", "getpass", "json", "logging", "netrc", "socket", "ssl", "threading", "tqdm", "typing", "urllib.parse"}
 
@@ -109,11 +118,11 @@ def loaded(server: PracticeServer, *words: str, **more: str) -> set[str]:
 
 
 class Terminal:
-    """A command with a terminal of its own, 80 columns wide."""
+    """A command with a terminal of its own, 80 columns wide unless it is told otherwise."""
 
-    def __init__(self, server: Any, *words: str, command: Sequence[str] = COMMAND, **more: str) -> None:
+    def __init__(self, server: Any, *words: str, command: Sequence[str] = COMMAND, columns: int = 80, **more: str) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, 80, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self._raw = b""
         self._process = subprocess.Popen(
             [*command, *words],

@@ -91,7 +91,7 @@ def test_a_hostile_login_does_not_break_its_repr() -> None:
 
 def test_the_signature_is_the_documented_one() -> None:
     parameters = inspect.signature(Client).parameters
-    assert list(parameters) == ["host", "login", "password", "request_timeout", "verify"]
+    assert list(parameters) == ["host", "login", "password", "request_timeout", "verify", "cert"]
     for name, default in {"request_timeout": 30.0, "verify": True}.items():
         assert parameters[name].kind is inspect.Parameter.KEYWORD_ONLY
         assert parameters[name].default == default

@@ -209,6 +209,9 @@ def test_the_command_line(server: Nginx, certificates: Certificates, identities:
     assert "CN=alice" in said(SAYMON_CERT=certificate, SAYMON_KEY=key)
     assert "--key goes with --cert" in said("--key", key)
     assert "No required SSL certificate was sent" in said()
+    assert "--cert names a file without a PEM private key" in said("--cert", certificate)
+    assert "; --key names the file of the key" in said("--cert", certificate)
+    assert "SAYMON_CERT names a file that cannot be read" in said(SAYMON_CERT="/nowhere")
 
 
 # One identity's connections are never another's

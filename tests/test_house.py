@@ -112,5 +112,6 @@ def test_the_map_names_every_file() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     for path in FILES:
         assert Path(path).name.removesuffix(".rs") in text, path
-    for python in (ROOT / "python" / "saymon_bulk").glob("*.py*"):
+    folder = ROOT / "python" / "saymon_bulk"
+    for python in [*folder.rglob("*.py"), *folder.rglob("*.pyi")]:
         assert python.name in text, python

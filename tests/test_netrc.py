@@ -13,8 +13,10 @@ import pytest
 from peer import Peer
 from peer import credentials as sent
 from processes import run_script
-from saymon_bulk import Client, InsecureFileWarning, cli
+from saymon_bulk import Client, InsecureFileWarning
 from saymon_bulk._environment import credentials
+from saymon_bulk.cli.login import credentials_of
+from saymon_bulk.cli.parser import parse
 from test_secrets import assert_clean
 
 # host as it is given, machine as netrc has it
@@ -53,8 +55,8 @@ def test_from_env_finds_the_entry(netrc: Path, monkeypatch: pytest.MonkeyPatch, 
 @pytest.mark.parametrize(("host", "machine"), SPELLINGS)
 def test_the_command_line_finds_the_same_entry(netrc: Path, host: str, machine: str) -> None:
     netrc.write_text(f"machine {machine} login me password secret\n", "utf-8")
-    options = cli._parser().parse_args(["status", "--host", host, "id"])
-    assert cli._credentials(options) == credentials(host, None) == ("me", "secret")
+    options = parse(["status", "--host", host, "id"])
+    assert credentials_of(options) == credentials(host, None) == ("me", "secret")
 
 
 def test_the_entry_of_another_host_is_not_taken(netrc: Path) -> None:
@@ -221,9 +223,9 @@ def test_the_error_says_what_netrc_lacks(
     with pytest.raises(ValueError, match="^" + re.escape(f"{missing} is not set, and {told}")) as caught:
         Client.from_env()
     assert_clean(caught.value, "me", "hush")
-    options = cli._parser().parse_args(["status", "id"])
+    options = parse(["status", "id"])
     with pytest.raises(ValueError, match=re.escape(told)) as caught:
-        cli._credentials(options)
+        credentials_of(options)
     assert_clean(caught.value, "me", "hush")
 
 

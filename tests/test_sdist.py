@@ -16,6 +16,8 @@ from saymon_bulk.testing import PracticeServer
 
 run = functools.partial(output_of, timeout=600)
 ROOT = Path(__file__).parent.parent
+# Completion scripts and the man page.
+MADE = ("python/saymon_bulk/cli/completion/saymon-bulk.*", "saymon_bulk.data/**/*.1")
 LABELS = {
     "CHANGELOG.md",
     "Cargo.lock",
@@ -54,7 +56,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_builds_it_and_nothing_else(sdist: Path) -> None:
     wanted = LABELS | {"pyproject.toml"}
-    for pattern in ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "python/**/py.typed"):
+    for pattern in ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "python/**/py.typed", *MADE):
         wanted |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}

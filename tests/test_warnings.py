@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import warnings
 
@@ -150,10 +151,11 @@ def test_a_bad_argument_comes_before_a_warning() -> None:
 def test_every_way_in_points_at_its_caller(peer: Peer, call: str) -> None:
     async def run() -> None:
         name = getattr(saymon_bulk, call)
-        arguments = [peer.host] + ([] if call == "Client" else ["x"]) + ["login", "password"]
-        made = name(*arguments, verify=False)
-        if call.endswith("_async"):
-            await made
+        arguments = [f"https://{peer.authority}"] + ([] if call == "Client" else ["x"]) + ["login", "password"]
+        with contextlib.suppress(SaymonError):
+            made = name(*arguments, verify=False)
+            if call.endswith("_async"):
+                await made
 
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")

@@ -75,8 +75,12 @@ def test_needs_nothing_but_python(wheel: Path) -> None:
         metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
         needs = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
     assert [line for line in needs if "extra ==" not in line] == []
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"saymon_bulk"}
-    assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi"} <= set(names)
+    folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
+    (data,) = [folder for folder in folders if folder.endswith(".data")]
+    assert folders == {"saymon_bulk", data}
+    assert [name for name in names if name.startswith(data)] == [f"{data}/data/share/man/man1/saymon-bulk.1"]
+    scripts = {f"saymon_bulk/cli/completion/saymon-bulk.{shell}" for shell in ("bash", "zsh", "fish")}
+    assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi", *scripts} <= set(names)
 
 
 def test_its_label_is_in_order(wheel: Path) -> None:

@@ -72,8 +72,9 @@ impl Target {
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
         let key = engine.key(&verify, cert.map(cert_from).transpose()?.as_ref())?;
-        if verify == Verify::Off {
-            warn(py, &origin, "verify=False, whoever answers there gets the password")?;
+        // Plain http has no certificate to check.
+        if verify == Verify::Off && origin.is_tls() {
+            warn(py, &origin, "the certificate is not checked, whoever answers there gets the password")?;
         }
         if origin.is_exposed() {
             warn(py, &origin, "plain http, whoever is on the way can read the password")?;
@@ -123,7 +124,8 @@ pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<PathSegment>> {
 
 /// The same refusal, with the place of the item that it is about.
 fn in_place(py: Python<'_>, place: usize, error: &PyErr) -> PyErr {
-    PyErr::from_type(error.get_type(py), format!("ids: item {place}: {}", error.value(py)))
+    let text = format!("ids: item {place}: {}", error.value(py));
+    errors::about(py, "ids", PyErr::from_type(error.get_type(py), text))
 }
 
 /// The polling arguments of the waiting functions, as Python passes them: timeout, interval, max_interval, retries,
@@ -259,5 +261,5 @@ fn path(argument: &'static str, wanted: &str, value: &Bound<'_, PyAny>) -> PyRes
 
 fn wrong_type(argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
     let name = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
-    PyTypeError::new_err(format!("{argument} must be {wanted}, not {name}"))
+    errors::about(value.py(), argument, PyTypeError::new_err(format!("{argument} must be {wanted}, not {name}")))
 }

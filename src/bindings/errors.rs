@@ -22,7 +22,15 @@ pub fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
 
 impl From<InvalidInput> for PyErr {
     fn from(error: InvalidInput) -> Self {
-        PyValueError::new_err(error.to_string())
+        Python::attach(|py| about(py, error.argument, PyValueError::new_err(error.to_string())))
+    }
+}
+
+/// A refusal that also has the name of its argument as an attribute. The command line calls an argument by another name.
+pub fn about(py: Python<'_>, argument: &str, refusal: PyErr) -> PyErr {
+    match refusal.value(py).setattr("argument", argument) {
+        Ok(()) => refusal,
+        Err(error) => error,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 use tokio::sync::Mutex as AsyncMutex;
 
 use crate::core::api::waiting::{self, Plan};
@@ -46,15 +47,8 @@ impl Waits {
         let running = Running { waits, runtime, concurrency, left: Instant::now() };
         Ok(Self { server, return_exceptions, running: Mutex::new(Some(running)) })
     }
-}
 
-#[pymethods]
-impl Waits {
-    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
-        slf
-    }
-
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    fn steps<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut running = match self.running.try_lock() {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -66,8 +60,12 @@ impl Waits {
         if left.elapsed() > ABSENCE {
             runtime.block_on(py, &self.server, yields::poll_idle_connections(*concurrency))?;
         }
-        let event = runtime.block_on(py, &self.server, waits.next())?;
+        let event = match limit {
+            None => Ok(runtime.block_on(py, &self.server, waits.next())?),
+            Some(limit) => runtime.block_on(py, &self.server, waits.next_within(limit))?,
+        };
         *left = Instant::now();
+        let Ok(event) = event else { return Ok(Some(PyList::empty(py).into_any())) };
         match event {
             Some(event) => outcome::steps(py, &self.server, event, self.return_exceptions).map(Some),
             None => {
@@ -75,6 +73,22 @@ impl Waits {
                 Ok(None)
             }
         }
+    }
+}
+
+#[pymethods]
+impl Waits {
+    fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
+        slf
+    }
+
+    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.steps(py, None)
+    }
+
+    /// What `__next__` gives, None at the end; an empty list if nothing happens within so many seconds.
+    fn next_within<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.steps(py, Some(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
     }
 
     /// Stops polling and drops what is under way. Idempotent.

@@ -30,7 +30,7 @@ impl Origin {
         }
         for c in authority.chars() {
             match c {
-                '@' => return refuse("must not hold userinfo ('@'): login and password are arguments of their own"),
+                '@' => return refuse("must not hold userinfo ('@'); login and password are given separately"),
                 '/' => return refuse("must not hold a path"),
                 '?' => return refuse("must not hold a query ('?')"),
                 '#' => return refuse("must not hold a fragment ('#')"),

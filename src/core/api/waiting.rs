@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::error::Elapsed;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::status::{self, Status};
 use crate::core::failure::{Cause, Failure};
@@ -133,6 +134,13 @@ impl Waits {
     pub async fn next(&mut self) -> Option<Event> {
         self.shared.excuse(self.left.elapsed());
         let event = self.event().await;
+        self.left = Instant::now();
+        event
+    }
+
+    /// The same, or an error if nothing happens within the limit.
+    pub async fn next_within(&mut self, limit: Duration) -> Result<Option<Event>, Elapsed> {
+        let event = timeout(limit, self.next()).await;
         self.left = Instant::now();
         event
     }

@@ -1,9 +1,9 @@
-"""The JSON files of the command line. What is wrong with one is a ValueError that names the file."""
+"""The files of the command line. What is wrong with one is a ValueError that names the file."""
 
 from __future__ import annotations
 
 import sys
-from codecs import BOM_UTF8
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -16,8 +16,7 @@ def encoded(path: str, kind: type, encode: Callable[[Any], bytes]) -> bytes:
     """What `encode` makes of the value in a file; "-" is stdin."""
     import json
 
-    name = "stdin" if path == "-" else path
-    text = _text(path, name)
+    name, text = name_of(path), text_of(path)
     try:
         value = json.loads(text, object_pairs_hook=_object)
         if not isinstance(value, kind):
@@ -31,7 +30,13 @@ def encoded(path: str, kind: type, encode: Callable[[Any], bytes]) -> bytes:
         raise ValueError(f"{name}: {error}") from None
 
 
-def _text(path: str, name: str) -> str:
+def name_of(path: str) -> str:
+    return "stdin" if path == "-" else path
+
+
+def text_of(path: str) -> str:
+    """The text of a file in UTF-8; Windows begins one with a BOM, and its PowerShell 5 writes UTF-16."""
+    name = name_of(path)
     try:
         if path == "-":
             data = sys.stdin.buffer.read()
@@ -40,6 +45,11 @@ def _text(path: str, name: str) -> str:
                 data = file.read()
     except OSError as error:
         raise ValueError(f"{name}: {error.strerror or error}") from None
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        try:
+            return data.decode("utf-16")
+        except UnicodeDecodeError:
+            raise ValueError(f"{name}: not UTF-16, as its byte order mark says") from None
     data = data.removeprefix(BOM_UTF8)
     try:
         return data.decode()

@@ -1,0 +1,118 @@
+"""The command line: `saymon-bulk start`, `clone`, `status` and `wait`.
+
+Results go to stdout, everything else to stderr. What only some commands need
+is imported where they need it: in a shell's loop, most of the time goes into
+the start.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from ..errors import SaymonError
+from .parser import WAITING, build, parse
+from .results import BY_SIGNAL, FINISHED, fatal
+from .streams import emit, note, prepare, settle, show_log, show_warnings
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Sequence
+
+__all__ = ["main"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; return its exit code.
+
+    Raises SystemExit as argparse does for --help and wrong usage.
+    """
+    try:
+        prepare()
+        words = sys.argv[1:] if argv is None else argv
+        if words:
+            return _run(parse(words))
+        emit(build().format_help().rstrip())
+        return FINISHED
+    except KeyboardInterrupt as interrupt:
+        return interrupted(interrupt)
+    except BrokenPipeError:
+        return BY_SIGNAL + 13
+    finally:
+        settle()
+
+
+def _run(options: Namespace) -> int:
+    try:
+        return _done(options)
+    except BrokenPipeError:
+        raise
+    except (SaymonError, ValueError, TypeError, RuntimeError, OSError, Warning) as error:
+        return fatal(error, options)
+
+
+def _done(options: Namespace) -> int:
+    if options.command == "completion":
+        from .completion import script
+
+        emit(script(options.shell))
+        return FINISHED
+    if not options.wait and options.command != "status":
+        for name in WAITING:
+            if name in options.given:
+                raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
+    _check_stdin(options)
+    _catch_sigterm()
+    _show(options)
+    if options.command in ("start", "clone"):
+        from .starting import start
+
+        return start(options)
+    from . import waiting
+    from .ids import ids_of
+    from .login import client_of
+
+    ids = ids_of(options)
+    command = waiting.status if options.command == "status" else waiting.wait
+    return command(client_of(options), ids, options)
+
+
+def _check_stdin(options: Namespace) -> None:
+    readers = [f"--{name} -" for name in ("search", "bulk") if getattr(options, name, None) == "-"]
+    readers += [word for word in getattr(options, "ids", []) if word == "-"]
+    readers += ["--ids -" for path in options.ids_files if path == "-"]
+    readers += ["--password-stdin"] if options.password_stdin else []
+    if len(readers) > 1:
+        raise ValueError(f"{' and '.join(readers)} exclude each other: stdin can be read once")
+
+
+def _show(options: Namespace) -> None:
+    from .words import in_words
+
+    show_warnings(in_words)
+    if options.verbose:
+        show_log()
+
+
+def _catch_sigterm() -> None:
+    import signal
+
+    def interrupt(number: int, _: object) -> None:
+        raise KeyboardInterrupt(number)
+
+    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, interrupt)
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> int:
+    """The last words after Ctrl-C or SIGTERM, and the exit code."""
+    import signal
+
+    # From here on the next one kills at once, instead of interrupting these last words.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_DFL)
+    number = interrupt.args[0] if interrupt.args else signal.SIGINT
+    note("interrupted" if number == signal.SIGINT else "terminated")
+    for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
+        note(text)
+    return BY_SIGNAL + number

@@ -1,0 +1,55 @@
+"""The ids of the operations: from the command line, from files and from stdin, each once."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from .._core import _checked_id
+from .streams import note
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from collections.abc import Iterator
+
+# An id may be nearly any text, but these are mistakes.
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_QUOTES = ('"', "'")
+
+
+def ids_of(options: Namespace) -> list[str]:
+    found: dict[str, None] = {}
+    for number, id in enumerate(options.ids, 1):
+        found.update(dict.fromkeys(_in_file("-") if id == "-" else [checked(id, f"ID {number}")]))
+    for path in options.ids_files:
+        found.update(dict.fromkeys(_in_file(path)))
+    if not found:
+        raise ValueError("no ids: give each as an ID, or - to read stdin, or --ids FILE")
+    return list(found)
+
+
+def checked(id: str, place: str) -> str:
+    """The id, or a ValueError that begins with the place where it stands."""
+    if _URL.match(id):
+        raise ValueError(f"{place} looks like a URL: give the id alone here, and the server with --host")
+    if len(id) > 1 and id[0] == id[-1] and id[0] in _QUOTES:
+        raise ValueError(f"{place} is in quotes: give the id alone (jq prints it so with -r)")
+    try:
+        return _checked_id(id)
+    except ValueError as error:
+        raise ValueError(place + str(error)[len("id") :]) from None
+
+
+def _in_file(path: str) -> Iterator[str]:
+    from .files import name_of, text_of
+
+    if path == "-" and sys.stdin.isatty() and sys.stderr.isatty():
+        note("reading ids from the terminal, one a line; Ctrl-D ends them")
+    is_empty = True
+    for number, line in enumerate(text_of(path).split("\n"), 1):
+        if id := line.strip():
+            is_empty = False
+            yield checked(id, f"{name_of(path)}, line {number}: the id")
+    if is_empty:
+        raise ValueError(f"{name_of(path)}: no ids in it")

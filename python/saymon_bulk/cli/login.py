@@ -1,0 +1,107 @@
+"""The client that the options and the environment describe; the password may be read from stdin or be asked for."""
+
+from __future__ import annotations
+
+import sys
+from codecs import BOM_UTF8
+
+from .._client import Client
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from argparse import Namespace
+
+    from .._types import Cert
+
+
+def client_of(options: Namespace) -> Client:
+    # The password stands in this frame, which is gone when requests are made.
+    if not options.host:
+        raise ValueError("no host: give --host or set SAYMON_HOST")
+    if options.insecure and options.cacert is not None:
+        raise ValueError("--insecure and --cacert exclude each other")
+    login, password = credentials_of(options)
+    return _client(options, login, password)
+
+
+def _client(options: Namespace, login: str, password: str) -> Client:
+    verify = options.cacert if options.cacert is not None else not options.insecure
+    timeout, cert = options.request_timeout, _certificate(options)
+    return Client(options.host, login, password, request_timeout=timeout, verify=verify, cert=cert)
+
+
+def _certificate(options: Namespace) -> Cert | None:
+    if options.cert is not None:
+        return options.cert if options.key is None else (options.cert, options.key)
+    if options.key is not None:
+        raise ValueError("--key goes with --cert")
+    from .._environment import certificate
+
+    return certificate()
+
+
+def credentials_of(options: Namespace) -> tuple[str, str]:
+    login, password = options.login, None
+    if options.password_stdin:
+        password = _password_on_stdin()
+    else:
+        from .._environment import credentials
+
+        login, password = credentials(options.host, login)
+    if not login:
+        raise ValueError(f"no login: {_absence(options)}give --login or set SAYMON_LOGIN")
+    if not password and not _can_ask():
+        sources = "use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+        raise ValueError(f"no password: {_absence(options)}{sources}")
+    return login, password or _prompt(login, _origin(options, login))
+
+
+def _absence(options: Namespace) -> str:
+    """Why netrc gave nothing, if it was asked."""
+    if options.password_stdin:
+        return ""
+    from .._environment import absence
+
+    return absence(options.host, options.login) + "; "
+
+
+def _password_on_stdin() -> str | None:
+    if sys.stdin.isatty():
+        return None  # the prompt reads it, without showing it
+    try:
+        # Windows begins a text with a BOM.
+        password = sys.stdin.buffer.readline().removeprefix(BOM_UTF8).rstrip(b"\r\n").decode()
+    except UnicodeDecodeError:  # which carries the password
+        raise ValueError("the password on stdin is not UTF-8") from None
+    if not password:
+        raise ValueError("no password on stdin")
+    return password
+
+
+def _can_ask() -> bool:
+    """Whether somebody sees the prompt. It is answered on the terminal, also if stdin holds ids."""
+    return sys.stdin.isatty() or sys.stderr.isatty()
+
+
+def _origin(options: Namespace, login: str) -> str:
+    """The server as the prompt names it. Nobody is asked for a password that other options make useless."""
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # they come with the real client
+        return _client(options, login, "").host
+
+
+def _prompt(login: str, origin: str) -> str:
+    from getpass import getpass
+
+    try:
+        password = getpass(f"Password for {login} at {origin}: ")
+    except (EOFError, KeyboardInterrupt) as end:
+        print(file=sys.stderr)  # ends the prompt's line
+        if isinstance(end, KeyboardInterrupt):
+            raise
+        password = ""
+    if not password:
+        raise ValueError("no password was entered")
+    return password

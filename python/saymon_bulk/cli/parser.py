@@ -1,0 +1,303 @@
+"""The options of the command line, and its help.
+
+The common options stand before or after the command. No option has a default of
+argparse's: what was not given is absent, and `parse` adds the defaults.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
+
+from .._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
+from .._core import __version__
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from typing import Any, Callable, TypeVar
+
+    _Number = TypeVar("_Number", int, float)
+
+SHELLS = ("bash", "zsh", "fish")
+
+COMMON = {
+    "json": False,
+    "verbose": False,
+    "quiet": False,
+    "host": None,
+    "login": None,
+    "password_stdin": False,
+    "cacert": None,
+    "cert": None,
+    "key": None,
+    "insecure": False,
+    "request_timeout": REQUEST_TIMEOUT,
+}
+WAITING = {
+    "timeout": TIMEOUT,
+    "interval": INTERVAL,
+    "max_interval": MAX_INTERVAL,
+    "retries": RETRIES,
+    "concurrency": CONCURRENCY,
+}
+OTHERS: dict[str, Any] = {"wait": False, "search": None, "every_object": False, "yes": False, "ids_files": []}
+
+WIDTH = 80  # of the help at most
+
+# A paragraph is one line; the formatter breaks it.
+EPILOG = """\
+TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.
+
+The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that \
+SAYMON_PASSWORD_FILE names, else from netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the \
+terminal.
+
+With --json, stdout has one JSON object a line, for errors too. Its keys are promised; other fields of the server \
+follow them:
+  id           the operation, or null
+  finished     true, false, or null after an error
+  error        the class of the error, or null
+  message      what went wrong, or null
+  status_code  the HTTP status of the error, or null
+  transient    true after an error that may pass: a wait goes on after it
+A wrong option or a missing argument is told in words, on stderr.
+
+Exit codes; where several apply, 4 goes before 1 and 1 before 8:
+  0    all finished; without --wait, started
+  1    an error, or unknown; without --wait, not started
+  2    wrong usage
+  4    not authorised
+  8    not finished yet
+  9    perhaps started: look at the server before you start it again
+  130  interrupted (Ctrl-C); 143 terminated; 141 nobody reads the output
+
+The operations go on, on the server. Finished does not mean succeeded: the server tells that an operation has ended, \
+no more.
+"""
+
+COMPLETION = """\
+To use it in this session:
+  bash  eval "$(saymon-bulk completion bash)"
+  zsh   eval "$(saymon-bulk completion zsh)", after compinit
+  fish  saymon-bulk completion fish | source
+To use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.
+"""
+
+DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished."
+
+
+def parse(words: Sequence[str]) -> Namespace:
+    """The options with their defaults. `given` holds the names of those that the user gave."""
+    parser = build()
+    options, rest = parser.parse_known_args(words)
+    if rest and ("ids" not in options or any(word.startswith("-") and word != "-" for word in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest:
+        options.ids += rest  # argparse takes no ids behind an option that stands behind an id
+    options.given = set(vars(options))
+    environment = {name: os.environ.get(f"SAYMON_{name.upper()}") for name in ("host", "login")}
+    vars(options).update({**COMMON, **WAITING, **OTHERS, **environment, **vars(options)})
+    return options
+
+
+def build() -> ArgumentParser:
+    # No abbreviations: --password X would be one of --password-stdin, and X an id.
+    style: dict[str, Any] = {"epilog": EPILOG, "formatter_class": _formatter, "allow_abbrev": False}
+    usage = "saymon-bulk COMMAND [OPTION]... [ID]..."
+    main = ArgumentParser(prog="saymon-bulk", usage=usage, description=DESCRIPTION, **style)
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True, prog="saymon-bulk")
+    main.add_argument("--version", action="version", version=f"saymon-bulk {__version__}", help="print the version")
+    _add_common(main)
+
+    def command(name: str, arguments: str, help: str, description: str) -> ArgumentParser:
+        usage = f"saymon-bulk {name} [OPTION]... {arguments}".rstrip()
+        return commands.add_parser(name, usage=usage, help=help, description=description, **style)
+
+    text = "Start a bulk operation on the objects that a search finds, and print its id."
+    text += " A FILE is JSON in UTF-8; - is stdin."
+    start = command("start", "--search FILE --bulk FILE", "start a bulk operation", text)
+    add = start.add_argument
+    add("--search", metavar="FILE", default=SUPPRESS, help="the criteria, a JSON object")
+    add("--bulk", metavar="FILE", required=True, help="the changes, a JSON list of objects")
+    _flag(start, "--every-object", help="no criteria: change every object of the installation")
+    _flag(start, "--yes", help="with --every-object: do not ask whether that is meant")
+    _add_waiting(start, is_optional=True)
+    _add_common(start)
+
+    text = "Start the clone of an object, and print the id of the operation."
+    clone = command("clone", "OBJECT_ID", "start the clone of an object", text)
+    clone.add_argument("object_id", metavar="OBJECT_ID", help='its id, or "discovery id:" and its discovery id')
+    _add_waiting(clone, is_optional=True)
+    _add_common(clone)
+
+    text = "Ask once, and print for each ID whether it is finished or running."
+    status = command("status", "ID...", "ask once", text)
+    _add_ids(status)
+    _add_concurrency(status)
+    _add_common(status)
+
+    text = "Poll until all have finished, and print each ID when it has."
+    wait = command("wait", "ID...", "poll until all have finished", text)
+    _add_ids(wait)
+    _add_waiting(wait, is_optional=False)
+    _add_common(wait)
+
+    text = "Print the completion script of a shell."
+    style = {"epilog": COMPLETION, "formatter_class": _formatter, "allow_abbrev": False}
+    completion = command("completion", "|".join(SHELLS), "print a completion script", text)
+    completion.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
+    return main
+
+
+def _add_common(parser: ArgumentParser) -> None:
+    _flag(parser, "--json", help="print one JSON object a line, for errors too")
+    _flag(parser, "-q", "--quiet", help="no progress and no hints: only results, warnings and errors")
+    _flag(parser, "-v", "--verbose", help="log every request to stderr, instead of progress")
+
+    server = parser.add_argument_group("server")
+    add = server.add_argument
+    where = "name, name:port or [IPv6 address]:port, with https:// (the default) or http:// before it; default: SAYMON_HOST"
+    add("--host", metavar="HOST", default=SUPPRESS, help=where)
+    add("--login", metavar="LOGIN", default=SUPPRESS, help="default: SAYMON_LOGIN, else what netrc has for the host")
+    _flag(server, "--password-stdin", help="read the password from the first line of stdin")
+    add("--password", "--passwd", "--pass", "-p", type=_refused, default=SUPPRESS, help=SUPPRESS)
+    what = "trust the certificates of this PEM file or directory and no others"
+    add("--cacert", metavar="PATH", default=SUPPRESS, help=what)
+    what = "a client certificate, PEM; default: SAYMON_CERT and SAYMON_KEY"
+    add("--cert", metavar="FILE", default=SUPPRESS, help=what)
+    add("--key", metavar="FILE", default=SUPPRESS, help="its private key, if that is not in the file of --cert")
+    _flag(server, "--insecure", help="do not check the server's certificate")
+    what = f"limit for one request; default: {_in_words(REQUEST_TIMEOUT)}"
+    add("--request-timeout", metavar="TIME", type=_time_above_0, default=SUPPRESS, help=what)
+
+
+def _flag(parser: Any, *names: str, help: str) -> None:
+    parser.add_argument(*names, action="store_true", default=SUPPRESS, help=help)
+
+
+def _add_ids(parser: ArgumentParser) -> None:
+    what = "an operation's id, the server's bulkId; - reads ids from stdin, one a line; a repeated one counts once"
+    parser.add_argument("ids", metavar="ID", nargs="*", help=what)
+    what = "read ids from FILE too, one a line; - is stdin; may be repeated"
+    parser.add_argument("--ids", metavar="FILE", dest="ids_files", action="append", default=SUPPRESS, help=what)
+
+
+def _add_waiting(parser: ArgumentParser, *, is_optional: bool) -> None:
+    group = parser.add_argument_group("waiting")
+    if is_optional:
+        _flag(group, "--wait", help="go on as the command wait does; the options below go with it")
+    else:
+        parser.set_defaults(wait=True)
+
+    def add(name: str, kind: Callable[[str], object], help: str) -> None:
+        group.add_argument(name, metavar="TIME", type=kind, default=SUPPRESS, help=help)
+
+    add("--timeout", _time_or_none, f"limit for everything, or none; default: {_in_words(TIMEOUT)}")
+    add(
+        "--interval",
+        _time_above_0,
+        f"shortest pause; each is a tenth of the time waited; default: {_in_words(INTERVAL)}",
+    )
+    add("--max-interval", _time_above_0, f"longest pause; default: {_in_words(MAX_INTERVAL)}")
+    what = f"failures in a row that are tolerated, for each operation; default: {RETRIES}"
+    group.add_argument("--retries", metavar="N", type=_count, default=SUPPRESS, help=what)
+    _add_concurrency(group)
+
+
+def _add_concurrency(parser: Any) -> None:
+    what = f"requests under way at the same time; default: {CONCURRENCY}"
+    parser.add_argument("--concurrency", metavar="N", type=_count_above_0, default=SUPPRESS, help=what)
+
+
+# Values
+
+
+_UNITS = {"d": 86400, "h": 3600, "m": 60, "s": 1, "ms": 0.001}
+_PARTS = re.compile(r"(\d+\.?\d*|\.\d+)(ms|[dhms])")
+
+
+def _in_words(seconds: float) -> str:
+    """A time as the options take it: 3600 is 1h."""
+    unit, size = next((unit, size) for unit, size in _UNITS.items() if seconds % size == 0)
+    return f"{seconds / size:g}{unit}"
+
+
+def _time(text: str) -> float:
+    value = -1.0
+    parts = _PARTS.findall(text)
+    try:
+        if parts and "".join(map("".join, parts)) == text:
+            value = sum(float(number) * _UNITS[unit] for number, unit in parts)
+        else:
+            value = float(text)
+    except ValueError:
+        pass
+    if not 0 <= value < float("inf"):
+        raise ArgumentTypeError(f"{text!r} is no time: 90, 90s, 500ms, 5m, 1.5h and 1h30m are")
+    return value
+
+
+def _time_above_0(text: str) -> float:
+    return _above_0(_time(text))
+
+
+def _time_or_none(text: str) -> float | None:
+    return None if text in ("none", "forever") else _time(text)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit()):
+        raise ArgumentTypeError(f"{text!r} is no number")
+    return min(int(text[:20]), 2**62)  # Python refuses to read more than 4300 digits
+
+
+def _count_above_0(text: str) -> int:
+    return _above_0(_count(text))
+
+
+def _above_0(value: _Number) -> _Number:
+    if not value:
+        raise ArgumentTypeError("must be above 0")
+    return value
+
+
+def _refused(_: str) -> str:
+    # Not even an "unrecognized argument", which would be quoted.
+    sources = "--password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+    raise ArgumentTypeError(f"others can read a command line; use {sources}")
+
+
+# The help
+
+
+def _formatter(prog: str) -> HelpFormatter:
+    return _Formatter(prog, width=_columns() - 2)
+
+
+def _columns() -> int:
+    """The width of the terminal, up to a limit. argparse itself would import shutil for it."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (ValueError, OSError):
+        columns = 0
+    return min(columns, WIDTH) if columns > 0 else WIDTH
+
+
+class _Formatter(HelpFormatter):
+    """Breaks no word, and keeps the lines of a text. A line of a table goes on below its second column."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(line for paragraph in text.splitlines() for line in _wrapped(paragraph, width) or [""])
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return list(_wrapped(text, width))
+
+
+def _wrapped(text: str, width: int) -> Iterable[str]:
+    import textwrap
+
+    found = re.match(r" +\S+ +", text)
+    indent = " " * found.end() if found else ""
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)

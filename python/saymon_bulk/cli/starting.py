@@ -1,0 +1,117 @@
+"""The commands `start` and `clone`. Everything is checked before a password is asked for, where possible."""
+
+from __future__ import annotations
+
+import sys
+
+from .. import _starting
+from ..errors import SaymonError
+from .ids import checked
+from .login import client_of
+from .results import ERROR, FINISHED, UNCERTAIN, code, print_json, report
+from .streams import emit, note
+from .words import in_words
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from typing import Any, TextIO
+
+    from .._client import Client
+    from .._types import BulkStart
+
+
+def start(options: Namespace) -> int:
+    is_clone = options.command == "clone"
+    what: Any = checked(options.object_id, "OBJECT_ID") if is_clone else _body(options)
+    terminal = _terminal() if options.every_object and not options.yes else None
+    client = client_of(options)
+    if terminal and not _is_meant(terminal, client):
+        note("not started")
+        return ERROR
+    send: Any = client._start_clone if is_clone else client._start_bulk
+    outcomes: list[BulkStart | SaymonError] = []
+    try:
+        try:
+            # One step of the interpreter: a Ctrl-C that comes with the answer cannot take it away.
+            outcomes.extend(map(send, [what], [_starting.request_id()]))
+        except SaymonError as error:
+            outcomes.append(error)
+        return _go_on(outcomes[0], client, options)
+    except BaseException as error:
+        if not outcomes:
+            raise
+        # Nobody may have read the outcome: stdout has failed, or it is the Ctrl-C above.
+        outcome = outcomes[0]
+        note(in_words(outcome) if isinstance(outcome, SaymonError) else _started(outcome))
+        if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+            raise
+        note(error)
+        return code(outcome) if isinstance(outcome, SaymonError) else UNCERTAIN  # 1 would mean not started
+
+
+def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Namespace) -> int:
+    """Print what came of a start, then wait if that is wanted."""
+    if isinstance(outcome, SaymonError):
+        return report(None, outcome, options)
+    if (options.wait and not options.quiet) or sys.__stdout__ is None:  # None: closed by the caller
+        note(_started(outcome))
+    id = outcome["bulkId"]
+    if options.json:
+        print_json(id, outcome, options)
+    elif not options.wait:
+        emit(id)
+    if not options.wait:
+        return FINISHED
+    from .waiting import wait
+
+    return wait(client, [id], options)
+
+
+def _started(start: BulkStart) -> str:
+    return f"started bulk operation {start['bulkId']}"
+
+
+def _body(options: Namespace) -> bytes:
+    """The request body that the two files make, checked."""
+    from .files import encoded
+
+    every_object: bool = options.every_object
+    if options.search is None and not every_object:
+        raise ValueError("no criteria: give --search FILE, or --every-object")
+    if options.yes and not every_object:
+        raise ValueError("--yes goes with --every-object")
+
+    def criteria(search: dict[str, Any]) -> bytes:
+        if search and every_object:
+            raise ValueError("holds criteria, and --every-object goes without")
+        if not search and not every_object:
+            raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
+        return _starting.criteria(search, every_object)
+
+    search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
+    return _starting.joined(search, encoded(options.bulk, list, _starting.changes))
+
+
+def _terminal() -> TextIO:
+    """The terminal, to read an answer from: stdin may hold a file."""
+    if sys.stderr.isatty():
+        try:
+            return open("/dev/tty", errors="replace")
+        except OSError:
+            if sys.stdin.isatty():  # as on Windows
+                return sys.stdin
+    raise ValueError("--every-object asks on the terminal whether it is meant; without a terminal, add --yes")
+
+
+def _is_meant(terminal: TextIO, client: Client) -> bool:
+    question = f'This changes every object of {client.host}. To start, type "yes": '
+    answer = ""
+    try:
+        print(question, end="", file=sys.stderr, flush=True)
+        with terminal:
+            answer = terminal.readline()
+    finally:
+        if not answer:
+            print(file=sys.stderr)  # ends the question's line
+    return answer.strip() == "yes"

@@ -1,0 +1,88 @@
+"""What is made from the parser of the command line: completion scripts and the man page.
+
+`python tests/shell_files.py` writes the files into the work tree.
+"""
+
+from __future__ import annotations
+
+import re
+from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from saymon_bulk.cli.parser import SHELLS, build
+
+ROOT = Path(__file__).parent.parent
+SCRIPTS = ROOT / "python" / "saymon_bulk" / "cli" / "completion"
+MAN = ROOT / "saymon_bulk.data" / "data" / "share" / "man" / "man1" / "saymon-bulk.1"
+
+SUMMARY = "start SAYMON bulk operations, and ask whether they have finished"
+
+
+def made() -> dict[Path, str]:
+    """The content of each file."""
+    return {MAN: man_page(), **{SCRIPTS / f"saymon-bulk.{shell}": script(shell) for shell in SHELLS}}
+
+
+def script(shell: str) -> str:
+    import shtab
+
+    top = build()
+    for one in [top, *commands(top).values()]:
+        for action in one._actions:
+            if action.metavar in ("FILE", "PATH"):
+                vars(action)["complete"] = shtab.FILE
+    return str(shtab.complete(top, shell=shell)).rstrip() + "\n"
+
+
+def commands(top: ArgumentParser) -> dict[str, ArgumentParser]:
+    return next(dict(action.choices) for action in top._actions if isinstance(action, _SubParsersAction))
+
+
+# The man page: what man(7) calls for, each option once.
+
+
+def man_page() -> str:
+    top, inner = build(), commands(build())
+    lines = ['.TH SAYMON\\-BULK 1 "" saymon\\-bulk "User Commands"', ".SH NAME", "saymon\\-bulk \\- " + roff(SUMMARY)]
+    lines += [".SH SYNOPSIS", ".nf", *(roff(str(one.usage)) for one in inner.values()), ".fi"]
+    lines += [".SH DESCRIPTION", roff(top.description or ""), ".SH COMMANDS"]
+    common = {action.dest for action in top._actions}
+    for name, one in inner.items():
+        lines += [f".SS {roff(name)}", roff(one.description or "")]
+        lines += described(action for action in one._actions if action.dest not in common)
+        if one.epilog != top.epilog:
+            lines += paragraphs(one.epilog or "")
+    lines += [".SH COMMON OPTIONS", "They may stand before the command, too."]
+    lines += described(action for action in top._actions if not isinstance(action, _SubParsersAction))
+    lines += [".SH NOTES", *paragraphs(top.epilog or "")]
+    return "\n".join(lines) + "\n"
+
+
+def described(actions: Iterable[Action]) -> Iterator[str]:
+    for action in actions:
+        if action.help != SUPPRESS:
+            value = f" \\fI{roff(str(action.metavar))}\\fR" if action.nargs != 0 else ""
+            names = ", ".join(f"\\fB{roff(name)}\\fR" for name in action.option_strings)
+            yield from (".TP", names + value if names else value.strip(), roff(action.help or ""))
+
+
+def paragraphs(text: str) -> Iterator[str]:
+    """A paragraph a line; a line of two columns is an item of a list."""
+    for line in text.splitlines():
+        item = re.match(r"  (\S+) +(.*)", line)
+        if item:
+            yield from (".TP", f"\\fB{roff(item[1])}\\fR", roff(item[2]))
+        elif line:
+            yield from (".PP", roff(line))
+
+
+def roff(text: str) -> str:
+    escaped = text.replace("\\", "\\e").replace("-", "\\-")
+    return re.sub(r"^([.'])", r"\\&\1", escaped)
+
+
+if __name__ == "__main__":
+    for path, text in made().items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8")
