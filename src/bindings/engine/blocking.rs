@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use futures_util::FutureExt;
 use futures_util::future::{Either, select};
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -196,10 +197,10 @@ impl RuntimeGuard {
     }
 
     /// Runs a future on a thread that is not Python's, where no signal arrives.
-    pub fn block_on_detached<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
+    pub fn block_on_detached(&mut self, future: impl Future<Output = ()>) -> PyResult<()> {
         let BlockingRuntime { runtime, .. } = self.runtime()?;
-        let step = || runtime.block_on(yields::flush_wakeups(future));
-        catch_unwind(AssertUnwindSafe(step)).map_err(|_| self.panicked())
+        let step = || runtime.block_on(yields::flush_wakeups(future.map(Some)));
+        catch_unwind(AssertUnwindSafe(step)).map(|_| ()).map_err(|_| self.panicked())
     }
 
     /// A panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks the

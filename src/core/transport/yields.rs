@@ -36,14 +36,15 @@ pub async fn poll_idle_connections(connections: usize) {
     }
 }
 
-/// Runs one step of a future.
-pub async fn flush_wakeups<F: Future>(step: F) -> F::Output {
+/// Runs one step of a future, which gives None if the future is not done.
+pub async fn flush_wakeups<T>(step: impl Future<Output = Option<T>>) -> Option<T> {
     // Idle connections read what arrived since the last step: an EOF or an unsolicited response.
     tokio::task::yield_now().await;
     let output = step.await;
-    // `block_on` loses deferred wake-ups when it returns; one yield delivers them. The yield also lets a connection that has
-    // done its work return to the pool.
-    tokio::task::yield_now().await;
+    if output.is_none() {
+        // `block_on` loses deferred wake-ups when it returns; one yield delivers them. A future that is done has none.
+        tokio::task::yield_now().await;
+    }
     output
 }
 
