@@ -108,9 +108,9 @@ def test_what_is_raised(peer: Peer, kind: type[SaymonError], provoke: Any) -> No
     error: Any = provoke(peer)
     assert type(error) is kind
     assert (error.host, error.id) == (peer.host, ID)
-    assert len(error.args) == 1
     assert str(error) == error.args[0]
     assert str(error)
+    assert repr(error) == f"{kind.__name__}({str(error)!r})"
     for name in OF_A_STATUS:
         assert hasattr(error, name) is isinstance(error, HTTPStatusError)
 
