@@ -44,6 +44,7 @@ def test_dir_shows_public_names_alone(module: types.ModuleType) -> None:
     shown = [name for name in dir(module) if not name.startswith("_")]
     public = set(getattr(module, "__all__", saymon_bulk.__all__))
     assert shown
+    assert len(set(dir(module))) == len(dir(module))
     assert set(shown) <= public | ({"testing"} if module is saymon_bulk else set())
     for name in shown:
         value = getattr(module, name)

@@ -75,7 +75,7 @@ def test_needs_nothing_but_python(wheel: Path) -> None:
         metadata = next(name for name in names if name.endswith(".dist-info/METADATA"))
         needs = [line for line in archive.read(metadata).decode().splitlines() if line.startswith("Requires-Dist")]
     assert [line for line in needs if "extra ==" not in line] == []
-    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"saymon_bulk"}
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {"saymon_bulk", "saymon_bulk_pytest"}
     assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi"} <= set(names)
 
 

@@ -29,9 +29,6 @@ class SaymonError(Exception):
         id: The bulk operation's id; None for a start, which has none yet.
     """
 
-    host: str | None
-    id: str | None
-
     def __init__(
         self,
         message: str = "",
@@ -41,8 +38,8 @@ class SaymonError(Exception):
         id: str | None = None,
     ) -> None:
         super().__init__(message)
-        self.host = host
-        self.id = id
+        self.host: str | None = host
+        self.id: str | None = id
         if attributes is not None:
             # Those of another version of this class are passed over.
             vars(self).update({name: attributes[name] for name in attributes.keys() & vars(self).keys()})
@@ -50,15 +47,15 @@ class SaymonError(Exception):
     @property
     def args(self) -> tuple[Any, ...]:
         """The text and a dict of the attributes, for JSON."""
-        return (*super().args[:1], self._attributes())
+        names = type(self).__init__.__kwdefaults__ or ()  # else what a program has added would be among them
+        attributes = {name: value for name, value in vars(self).items() if name in names}
+        if isinstance(self, WaitTimeoutError):
+            attributes["failures"] = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}
+        return (*super().args[:1], attributes)
 
     @args.setter
     def args(self, args: tuple[Any, ...]) -> None:
         BaseException.__init__(self, *args[:1])
-
-    def _attributes(self) -> dict[str, Any]:
-        names = [name for kind in type(self).__mro__ for name in getattr(kind, "__annotations__", ())]
-        return {name: value for name, value in vars(self).items() if name in names}
 
     @property
     def transient(self) -> bool:
@@ -72,7 +69,9 @@ class SaymonError(Exception):
         are transient too. They end a wait only before its first good
         answer, when the name or the protocol may be wrong: see `kind`.
         """
-        return False
+        if isinstance(self, HTTPStatusError):
+            return _is_transient(None, self.status_code)
+        return isinstance(self, TransportError) and _is_transient(self.kind, None)
 
     def to_dict(self) -> dict[str, Any]:
         """The error as an object of JSON, as `saymon-bulk --json` prints it.
@@ -104,12 +103,6 @@ class HTTPStatusError(SaymonError):
         retry_after: Seconds that the server asks to wait (Retry-After, RFC 9110 section 10.2.3), or None.
     """
 
-    status_code: int
-    code: str | None
-    message: str | None
-    body: str
-    retry_after: float | None
-
     def __init__(
         self,
         text: str = "",
@@ -123,16 +116,12 @@ class HTTPStatusError(SaymonError):
         body: str = "",
         retry_after: float | None = None,
     ) -> None:
-        self.status_code = status_code
-        self.code = code
-        self.message = message
-        self.body = body
-        self.retry_after = retry_after
+        self.status_code: int = status_code
+        self.code: str | None = code
+        self.message: str | None = message
+        self.body: str = body
+        self.retry_after: float | None = retry_after
         super().__init__(text, attributes, host=host, id=id)
-
-    @property
-    def transient(self) -> bool:
-        return _is_transient(None, self.status_code)
 
 
 class AuthError(HTTPStatusError, PermissionError):
@@ -152,8 +141,6 @@ class TransportError(SaymonError, ConnectionError):
             None in an error that is made by hand without one.
     """
 
-    kind: _Kind | None
-
     def __init__(
         self,
         message: str = "",
@@ -163,27 +150,12 @@ class TransportError(SaymonError, ConnectionError):
         id: str | None = None,
         kind: _Kind | None = None,
     ) -> None:
-        self.kind = kind
+        self.kind: _Kind | None = "timeout" if isinstance(self, RequestTimeoutError) else kind
         super().__init__(message, attributes, host=host, id=id)
-
-    @property
-    def transient(self) -> bool:
-        return _is_transient(self.kind, None)
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
     """One exchange, connect to last byte, took longer than `request_timeout`. Its `kind` is "timeout"."""
-
-    def __init__(
-        self,
-        message: str = "",
-        attributes: Mapping[str, Any] | None = None,
-        *,
-        host: str | None = None,
-        id: str | None = None,
-        kind: _Kind | None = "timeout",
-    ) -> None:
-        super().__init__(message, attributes, host=host, id=id, kind=kind)
 
 
 class ResponseError(SaymonError, ValueError):
@@ -207,13 +179,6 @@ class StartUncertainError(SaymonError):
         retry_after: As for HTTPStatusError.
     """
 
-    request_id: str | None
-    status_code: int | None
-    code: str | None
-    message: str | None
-    body: str
-    retry_after: float | None
-
     def __init__(
         self,
         text: str = "",
@@ -228,12 +193,12 @@ class StartUncertainError(SaymonError):
         body: str = "",
         retry_after: float | None = None,
     ) -> None:
-        self.request_id = request_id
-        self.status_code = status_code
-        self.code = code
-        self.message = message
-        self.body = body
-        self.retry_after = retry_after
+        self.request_id: str | None = request_id
+        self.status_code: int | None = status_code
+        self.code: str | None = code
+        self.message: str | None = message
+        self.body: str = body
+        self.retry_after: float | None = retry_after
         super().__init__(text, attributes, host=host, id=id)
 
 
@@ -256,10 +221,6 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         elapsed: Seconds since the wait began.
     """
 
-    pending: dict[str, BulkStatus | None]
-    failures: dict[str, SaymonError]
-    elapsed: float
-
     def __init__(
         self,
         message: str = "",
@@ -271,17 +232,13 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         failures: dict[str, SaymonError] | None = None,
         elapsed: float = 0.0,
     ) -> None:
-        self.pending = {} if pending is None else pending
-        self.failures = {} if failures is None else failures
-        self.elapsed = elapsed
+        self.pending: dict[str, BulkStatus | None] = {} if pending is None else pending
+        self.failures: dict[str, SaymonError] = {} if failures is None else failures
+        self.elapsed: float = elapsed
         if attributes is not None:
             made = {id: _made(*parts) for id, parts in attributes.get("failures", {}).items()}
             attributes = {**attributes, "failures": made}
         super().__init__(message, attributes, host=host, id=id)
-
-    def _attributes(self) -> dict[str, Any]:
-        failures = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}
-        return {**super()._attributes(), "failures": failures}
 
 
 def _made(name: str, *args: Any) -> SaymonError:
