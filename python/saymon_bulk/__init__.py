@@ -24,8 +24,6 @@ from ._core import __version__, get_bulk_status
 from .errors import (
     AuthError,
     HTTPStatusError,
-    InsecureConnectionWarning,
-    InsecureFileWarning,
     NotFoundError,
     RequestTimeoutError,
     ResponseError,
@@ -40,6 +38,8 @@ if TYPE_CHECKING:
     from . import testing as testing
     from ._types import BulkStart as BulkStart
     from ._types import BulkStatus as BulkStatus
+    from ._warnings import InsecureConnectionWarning as InsecureConnectionWarning
+    from ._warnings import InsecureFileWarning as InsecureFileWarning
 
 __all__ = [
     "AuthError",
@@ -65,15 +65,19 @@ __all__ = [
 
 
 def __dir__() -> list[str]:
-    return [*__all__, "testing", *(name for name in globals() if name.startswith("__"))]
+    return [*{*__all__, "testing", *(name for name in globals() if name.startswith("__"))}]
 
 
 def __getattr__(name: str) -> object:
-    # A TypedDict needs typing, which few scripts import: it comes when it is asked for.
+    # What few scripts use comes when it is asked for.
     if name in ("BulkStart", "BulkStatus"):
         from . import _types
 
         return getattr(_types, name)
+    if name in ("InsecureConnectionWarning", "InsecureFileWarning"):
+        from . import _warnings
+
+        return getattr(_warnings, name)
     if name == "testing":
         import saymon_bulk.testing
 

@@ -9,8 +9,6 @@ and the args alone, as Celery does: `type(error)(*json.loads(json.dumps(error.ar
 
 from __future__ import annotations
 
-from ._core import _is_transient
-
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,6 +67,8 @@ class SaymonError(Exception):
         are transient too. They end a wait only before its first good
         answer, when the name or the protocol may be wrong: see `kind`.
         """
+        from ._core import _is_transient
+
         if isinstance(self, HTTPStatusError):
             return _is_transient(None, self.status_code)
         return isinstance(self, TransportError) and _is_transient(self.kind, None)
@@ -200,14 +200,6 @@ class StartUncertainError(SaymonError):
         self.body: str = body
         self.retry_after: float | None = retry_after
         super().__init__(text, attributes, host=host, id=id)
-
-
-class InsecureConnectionWarning(UserWarning):
-    """The password travels in a way that others may read: `verify=False`, or plain http beyond this machine."""
-
-
-class InsecureFileWarning(UserWarning):
-    """The password stands in a netrc file that other users of this machine may read."""
 
 
 class WaitTimeoutError(SaymonError, TimeoutError):

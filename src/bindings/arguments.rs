@@ -21,7 +21,6 @@ use crate::core::transport::pool::{Key, Verify};
 use crate::core::transport::server::Server;
 
 use super::engine::Engine;
-use super::errors;
 
 /// A hundred years of seconds.
 const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
@@ -170,7 +169,7 @@ pub fn flag(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> 
 }
 
 fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
-    let category = errors::class(py, "InsecureConnectionWarning")?;
+    let category = py.import("saymon_bulk._warnings")?.getattr("InsecureConnectionWarning")?;
     let text = CString::new(format!("{}: {danger}", origin.as_str()))?;
     PyErr::warn(py, &category, &text, frames_to_the_caller(py).unwrap_or(1))
 }
