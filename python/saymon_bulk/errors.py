@@ -59,6 +59,9 @@ class SaymonError(Exception):
     def transient(self) -> bool:
         """Whether it is worth trying again: a wait goes on after it.
 
+        >>> TransportError("connection refused", kind="connect").transient
+        True
+
         True of a TransportError but for a certificate that is not to be
         trusted, and of HTTP 408, 429, 500, 502, 503 and 504. False of all
         others, StartUncertainError and WaitTimeoutError among them.
@@ -76,11 +79,16 @@ class SaymonError(Exception):
     def to_dict(self) -> dict[str, Any]:
         """The error as an object of JSON, as `saymon-bulk --json` prints it.
 
-        >>> NotFoundError("no such operation", id="079b3102", status_code=404).to_dict()  # doctest: +NORMALIZE_WHITESPACE
-        {'id': '079b3102', 'finished': None, 'error': 'NotFoundError',
-         'message': 'no such operation', 'status_code': 404, 'transient': False}
+        >>> for item in AuthError("wrong", id="a", status_code=401).to_dict().items():
+        ...     print(*item)
+        id a
+        finished None
+        error AuthError
+        message wrong
+        status_code 401
+        transient False
 
-        `finished` is always None: nobody knows. `message` is the text.
+        `finished` is None in every error. `message` is the text.
         """
         return {
             "id": self.id,
