@@ -130,3 +130,12 @@ def test_an_error_on_a_full_disk(server: PracticeServer) -> None:
             check=False,
         )
     assert (done.returncode, done.stderr) == (2, b"saymon-bulk: --host must not hold a path\n")
+
+
+@pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (400, False), (401, False)])
+def test_transient_is_that_of_the_error(peer: Peer, status: int, transient: bool) -> None:
+    peer.answer(response(b"{}", status))
+    done = run(None, "status", "--json", "x", SAYMON_HOST=peer.host, SAYMON_LOGIN=LOGIN, SAYMON_PASSWORD=PASSWORD)
+    found = json.loads(done.stdout)
+    assert (found["status_code"], found["transient"]) == (status, transient)
+    assert list(found) == list(KEYS)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+import doctest
+import json
 import pickle
 from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, Peer, Wire, failure, response
+from peer import ID, QUICK, RUN, Peer, Wire, at, failure, response
 from saymon_bulk import (
     AuthError,
     HTTPStatusError,
@@ -18,7 +20,9 @@ from saymon_bulk import (
     RequestTimeoutError,
     ResponseError,
     SaymonError,
+    StartUncertainError,
     TransportError,
+    WaitTimeoutError,
 )
 
 FAMILY: dict[type[BaseException], tuple[type[BaseException], ...]] = {
@@ -73,6 +77,24 @@ RAISED: dict[str, tuple[type[SaymonError], Callable[[Peer], SaymonError]]] = {
 }
 
 
+def uncertain(peer: Peer) -> SaymonError:
+    peer.answer(response(SAID, 502))
+    with pytest.raises(StartUncertainError) as caught:
+        at(peer).start_clone("an object")
+    return caught.value
+
+
+def late(peer: Peer) -> SaymonError:
+    peer.answer(RUN, response(SAID, 503))
+    with pytest.raises(WaitTimeoutError) as caught:
+        list(at(peer).wait_for_bulks([ID, "b"], timeout=0.2, retries=1000, **QUICK))
+    return caught.value
+
+
+ALL: dict[str, Callable[[Peer], SaymonError]] = {name: provoke for name, (_, provoke) in RAISED.items()}
+ALL.update({"uncertain": uncertain, "late": late})
+
+
 def pickled(protocol: int) -> Callable[[Any], Any]:
     return lambda error: pickle.loads(pickle.dumps(error, protocol))
 
@@ -108,9 +130,9 @@ def test_what_is_raised(peer: Peer, kind: type[SaymonError], provoke: Any) -> No
     error: Any = provoke(peer)
     assert type(error) is kind
     assert (error.host, error.id) == (peer.host, ID)
-    assert len(error.args) == 1
     assert str(error) == error.args[0]
     assert str(error)
+    assert repr(error) == f"{kind.__name__}({str(error)!r})"
     for name in OF_A_STATUS:
         assert hasattr(error, name) is isinstance(error, HTTPStatusError)
 
@@ -147,3 +169,148 @@ def test_the_usual_names_catch_them(peer: Peer) -> None:
         raise RAISED["timed out"][1](peer)
     with pytest.raises(ConnectionError):
         raise RAISED["refused"][1](peer)
+
+
+# args, which JSON result back-ends keep
+
+
+def alike(error: SaymonError) -> Any:
+    """The attributes, with inner errors as theirs."""
+    inner = {id: alike(one) for id, one in vars(error).get("failures", {}).items()}
+    return type(error), str(error), {**vars(error), "failures": inner}
+
+
+@pytest.mark.parametrize("provoke", ALL.values(), ids=ALL)
+def test_an_error_comes_back_out_of_json(peer: Peer, provoke: Callable[[Peer], SaymonError]) -> None:
+    error = provoke(peer)
+    twin = type(error)(*json.loads(json.dumps(error.args)))
+    assert alike(twin) == alike(error)
+    assert (repr(twin), twin.args, twin.to_dict()) == (repr(error), error.args, error.to_dict())
+    again = pickle.loads(pickle.dumps(copy.copy(twin)))
+    assert alike(again) == alike(error)
+
+
+def test_the_failures_of_a_wait_come_back(peer: Peer) -> None:
+    error: Any = late(peer)
+    twin: Any = WaitTimeoutError(*json.loads(json.dumps(error.args)))
+    assert twin.pending == error.pending
+    assert twin.failures
+    assert {id: one.status_code for id, one in twin.failures.items()} == dict.fromkeys(error.failures, 503)
+
+
+def test_what_another_version_wrote_is_passed_over() -> None:
+    error = HTTPStatusError("text", {"status_code": 503, "transient": False, "args": [], "__class__": "x", "newer": 1})
+    assert (error.status_code, error.transient, error.args[0]) == (503, True, "text")
+    assert not hasattr(error, "newer")
+    late = WaitTimeoutError("text", {"failures": {"a": ["NewerError", "inner", {"id": "a"}], "b": ["Client"]}})
+    assert {id: (type(one), str(one), one.id) for id, one in late.failures.items()} == {
+        "a": (SaymonError, "inner", "a"),
+        "b": (SaymonError, "", None),
+    }
+
+
+def test_what_a_program_adds_to_an_error_stays_out_of_args() -> None:
+    error: Any = NotFoundError("text", id="a")
+    error.response = object()
+    error.__notes__ = ["a note"]
+    assert json.loads(json.dumps(error.args))[1]["id"] == "a"
+    assert copy.copy(error).response is error.response
+
+
+def test_the_text_can_be_changed() -> None:
+    for kind in (SaymonError, AuthError, RequestTimeoutError):
+        error = kind("text", id="a")
+        error.args = (f"{error.args[0]}, and more", *error.args[1:])
+        assert (str(error), error.id, error.args[1]["id"]) == ("text, and more", "a", "a")
+        error.args = ()
+        assert str(error) == ""
+
+
+# kind and transient
+
+
+def no_tls(peer: Peer) -> SaymonError:
+    peer.answer(b"no TLS")
+    return failure(peer.host.replace("http:", "https:"))
+
+
+KINDS: dict[str, Callable[[Peer], SaymonError]] = {
+    "dns": lambda peer: failure("no-such-name.invalid"),
+    "connect": refused,
+    "tls": no_tls,
+    "cut": cut_off,
+    "timeout": timed_out,
+}
+
+
+@pytest.mark.parametrize(("kind", "provoke"), KINDS.items(), ids=KINDS)
+def test_a_transport_error_says_what_failed(peer: Peer, kind: str, provoke: Callable[[Peer], SaymonError]) -> None:
+    error: Any = provoke(peer)
+    assert isinstance(error, TransportError)
+    assert error.kind == kind
+    assert error.transient
+
+
+TRANSIENT_STATUS = {408, 429, 500, 502, 503, 504}
+
+
+def test_the_status_says_whether_it_is_transient(peer: Peer) -> None:
+    for status in (204, 302, 400, 401, 403, 404, 408, 409, 410, 429, 500, 501, 502, 503, 504, 505):
+        peer.answer(response(SAID if status != 204 else b"", status))
+        assert failure(peer.host).transient is (status in TRANSIENT_STATUS), status
+
+
+def test_a_wait_goes_on_after_a_transient_error_and_after_no_other(peer: Peer) -> None:
+    for status in (400, 404, 408, 429, 500, 501, 502, 503):
+        peer.answer(response(SAID, status), response(b'{"finished": true}'))
+        outcome = dict(at(peer).wait_for_bulks([ID], return_exceptions=True, **QUICK))[ID]
+        assert isinstance(outcome, SaymonError) is not HTTPStatusError("made by hand", status_code=status).transient, status
+
+
+def test_no_start_that_may_have_happened_is_transient(peer: Peer) -> None:
+    error: Any = uncertain(peer)
+    assert error.status_code == 502
+    assert not error.transient
+    assert error.__cause__.transient
+
+
+def test_what_is_not_worth_trying_again() -> None:
+    made = [
+        SaymonError("text"),
+        ResponseError("text"),
+        WaitTimeoutError("text"),
+        TransportError("text"),
+        HTTPStatusError("text"),
+    ]
+    made += [TransportError("text", kind="certificate"), HTTPStatusError("text", status_code=-1)]
+    made += [HTTPStatusError("text", status_code=70_000 + 503), StartUncertainError("text", status_code=503)]
+    assert not [error for error in made if error.transient]
+    assert RequestTimeoutError("made by hand").transient
+    assert RequestTimeoutError("made by hand").kind == "timeout"
+
+
+def test_transient_cannot_be_set() -> None:
+    with pytest.raises(AttributeError):
+        SaymonError("text").transient = True  # type: ignore[misc]
+
+
+# to_dict
+
+
+def test_the_examples_of_the_docstrings() -> None:
+    results = doctest.testmod(saymon_bulk.errors)
+    assert (results.failed, results.attempted) == (0, 2)
+
+
+@pytest.mark.parametrize("provoke", ALL.values(), ids=ALL)
+def test_an_error_as_an_object(peer: Peer, provoke: Callable[[Peer], SaymonError]) -> None:
+    error: Any = provoke(peer)
+    assert list(error.to_dict().items()) == [
+        ("id", error.id),
+        ("finished", None),
+        ("error", type(error).__name__),
+        ("message", str(error)),
+        ("status_code", getattr(error, "status_code", None)),
+        ("transient", error.transient),
+    ]
+    assert json.loads(json.dumps(error.to_dict())) == error.to_dict()

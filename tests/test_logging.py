@@ -24,6 +24,7 @@ from peer import (
     Wire,
     at,
     collected,
+    headers,
     no_hanging,
     response,
     token,
@@ -209,6 +210,130 @@ def test_a_warning_comes_before_the_next_poll(peer: Peer, records: Records) -> N
     peer.answer(BUSY, RUN, END)
     at(peer).wait_for_bulk(ID, interval=0.2)
     assert seen == [1, 1, 2, 3]
+
+
+# What a record has besides its text
+
+
+def facts(record: logging.LogRecord, *more: str) -> dict[str, Any]:
+    """The attributes that are this package's."""
+    names = {*vars(record)} - {*vars(logging.makeLogRecord({}))} - {"message"}
+    assert names == {"host", "id", "status_code", "elapsed", *more}
+    return {name: getattr(record, name) for name in names}
+
+
+@each
+def test_an_exchange_has_attributes(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    use(at(peer))
+    found = facts(records.all[0])
+    assert 0 < found.pop("elapsed") < 5
+    assert found == {"host": peer.host, "id": ID, "status_code": 200}
+
+
+CODES: dict[str, tuple[Answer, int | None]] = {
+    "401": (response("{}", 401), 401),
+    "503": (BUSY, 503),
+    "bad": (response("[]"), 200),
+    "cut": (Wire.reset, None),
+    "hung": (Wire.hold, None),
+}
+
+
+@pytest.mark.parametrize("use", [ONE["get_bulk_status"], ONE["get_bulk_status_async"]])
+@pytest.mark.parametrize(("answer", "code"), CODES.values(), ids=CODES)
+def test_a_failed_exchange_has_attributes(
+    peer: Peer, records: Records, use: Callable[..., Any], answer: Answer, code: object
+) -> None:
+    peer.answer(answer)
+    with pytest.raises(SaymonError):
+        use(at(peer, request_timeout=0.3))
+    found = facts(records.all[0])
+    assert 0 < found.pop("elapsed") < 5
+    assert found == {"host": peer.host, "id": ID, "status_code": code}
+
+
+@each_wait
+def test_a_warning_has_those_of_its_exchange(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
+    peer.answer(BUSY, END)
+    use(at(peer), **QUICK)
+    exchange, warning, _ = records.all
+    assert (warning.levelname, facts(warning)) == ("WARNING", facts(exchange))
+    assert facts(warning)["status_code"] == 503
+
+
+STARTS: dict[str, Callable[[saymon_bulk.Client], Any]] = {
+    "bulk": lambda client: client.start_bulk({"name": "CPU"}, [{"modify": {}}]),
+    "clone": lambda client: client.start_clone("an object"),
+    "bulk async": lambda client: asyncio.run(client.start_bulk_async({"name": "CPU"}, [{"modify": {}}])),
+    "clone async": lambda client: asyncio.run(client.start_clone_async("an object")),
+}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_a_start_has_its_request_id(peer: Peer, records: Records, start: Callable[[saymon_bulk.Client], Any]) -> None:
+    peer.answer(response('{"bulkId": "new", "finished": false}'))
+    start(at(peer))
+    exchange, started = (facts(record, "request_id") for record in records.all)
+    request_id = dict(headers(peer.requests[0]))["x-request-id"]
+    assert (exchange["request_id"], exchange["id"], exchange["status_code"]) == (request_id, None, 200)
+    assert started == {**exchange, "id": "new"}
+
+
+@pytest.mark.parametrize("start", STARTS.values(), ids=STARTS)
+def test_so_has_an_uncertain_start(peer: Peer, records: Records, start: Callable[[saymon_bulk.Client], Any]) -> None:
+    peer.answer(BUSY)
+    with pytest.raises(saymon_bulk.StartUncertainError) as caught:
+        start(at(peer))
+    exchange, warning = (facts(record, "request_id") for record in records.all)
+    assert exchange == warning
+    assert (warning["request_id"], warning["status_code"], warning["id"]) == (caught.value.request_id, 503, None)
+
+
+def test_so_has_an_interrupted_start(peer: Peer, records: Records) -> None:
+    peer.answer(Wire.hold)
+
+    async def main() -> None:
+        task = asyncio.create_task(at(peer).start_clone_async("an object"))
+        await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) == 1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    asyncio.run(main())
+    found = facts(records.all[-1], "request_id")
+    request_id = dict(headers(peer.requests[0]))["x-request-id"]
+    assert found == {"host": peer.host, "id": None, "status_code": None, "elapsed": None, "request_id": request_id}
+
+
+def test_the_attributes_of_a_programs_own_records_stay(peer: Peer, records: Records) -> None:
+    """logging itself refuses to overwrite them, with a KeyError."""
+    factory = logging.getLogRecordFactory()
+
+    def own(*arguments: Any, **more: Any) -> logging.LogRecord:
+        record = factory(*arguments, **more)
+        record.host, record.request_id = "of the program", "of the web request"
+        return record
+
+    peer.answer(response('{"bulkId": "new", "finished": false}'))
+    logging.setLogRecordFactory(own)
+    try:
+        at(peer).start_clone("an object")
+    finally:
+        logging.setLogRecordFactory(factory)
+    for record in records.all:
+        found = facts(record, "request_id")
+        assert (found["host"], found["request_id"], found["status_code"]) == ("of the program", "of the web request", 200)
+    assert len(records.all) == 2
+
+
+def test_another_key_error_of_the_programs_comes_out(peer: Peer, records: Records) -> None:
+    def fail(record: logging.LogRecord) -> None:
+        raise KeyError("host")
+
+    records.at_each = fail
+    with pytest.raises(KeyError, match="host"):
+        at(peer).get_bulk_status(ID)
+    assert len(records.all) == 1
 
 
 # When nothing is said

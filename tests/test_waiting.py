@@ -760,7 +760,7 @@ def test_what_the_error_says(clock: Clock, wait: Wait) -> None:
     assert isinstance(error, TimeoutError)
     assert isinstance(error, SaymonError)
     assert not isinstance(error, ConnectionError)
-    assert (error.host, error.id, error.args) == (clock.host, ID, (str(error),))
+    assert (error.host, error.id, error.args[0]) == (clock.host, ID, str(error))
     assert error.pending == {ID: {"finished": False, "more": [1]}}
     assert 0.1 <= error.elapsed < 0.1 + LATEST
     assert error.__cause__ is None

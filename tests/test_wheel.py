@@ -77,7 +77,7 @@ def test_needs_nothing_but_python(wheel: Path) -> None:
     assert [line for line in needs if "extra ==" not in line] == []
     folders = {name.split("/")[0] for name in names if ".dist-info" not in name}
     (data,) = [folder for folder in folders if folder.endswith(".data")]
-    assert folders == {"saymon_bulk", data}
+    assert folders == {"saymon_bulk", "saymon_bulk_pytest", data}
     assert [name for name in names if name.startswith(data)] == [f"{data}/data/share/man/man1/saymon-bulk.1"]
     scripts = {f"saymon_bulk/cli/completion/saymon-bulk.{shell}" for shell in ("bash", "zsh", "fish")}
     assert {"saymon_bulk/py.typed", "saymon_bulk/_core.pyi", *scripts} <= set(names)

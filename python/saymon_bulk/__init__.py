@@ -19,15 +19,11 @@ again. `Client.get_bulk_statuses` and `Client.wait_for_bulks` serve many operati
 coroutine twin, named `..._async`. `saymon_bulk.testing` has a practice server.
 """
 
-from __future__ import annotations
-
 from ._client import Client, get_bulk_status_async, wait_for_bulk, wait_for_bulk_async
 from ._core import __version__, get_bulk_status
 from .errors import (
     AuthError,
     HTTPStatusError,
-    InsecureConnectionWarning,
-    InsecureFileWarning,
     NotFoundError,
     RequestTimeoutError,
     ResponseError,
@@ -39,8 +35,11 @@ from .errors import (
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
+    from . import testing as testing
     from ._types import BulkStart as BulkStart
     from ._types import BulkStatus as BulkStatus
+    from ._warnings import InsecureConnectionWarning as InsecureConnectionWarning
+    from ._warnings import InsecureFileWarning as InsecureFileWarning
 
 __all__ = [
     "AuthError",
@@ -65,10 +64,22 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return [*{*__all__, "testing", *(name for name in globals() if name.startswith("__"))}]
+
+
 def __getattr__(name: str) -> object:
-    # A TypedDict needs typing, which few scripts import: it comes when it is asked for.
+    # What few scripts use comes when it is asked for.
     if name in ("BulkStart", "BulkStatus"):
         from . import _types
 
         return getattr(_types, name)
+    if name in ("InsecureConnectionWarning", "InsecureFileWarning"):
+        from . import _warnings
+
+        return getattr(_warnings, name)
+    if name == "testing":
+        import saymon_bulk.testing
+
+        return saymon_bulk.testing
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

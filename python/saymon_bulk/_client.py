@@ -6,14 +6,15 @@ from . import _core
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Literal, overload
 
     from typing_extensions import Self
 
-    from ._types import BulkStart, BulkStatus, Cert, OnPoll
+    from ._types import AsyncOnPoll, BulkStart, BulkStatus, Cert, ClosableAsyncIterator, ClosableIterator, OnPoll
+    from .errors import SaymonError
 
 
 # Defaults of arguments, times in seconds. A module of their own would make the import slower by a tenth.
@@ -165,9 +166,20 @@ class Client(_core.Client):
         """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
         return await self._get_bulk_status_awaitable(id)
 
+    if TYPE_CHECKING:
+
+        @overload
+        def get_bulk_statuses(
+            self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: Literal[False] = False
+        ) -> dict[str, BulkStatus]: ...
+        @overload
+        def get_bulk_statuses(
+            self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool
+        ) -> dict[str, BulkStatus | SaymonError]: ...
+
     def get_bulk_statuses(
         self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool = False
-    ) -> dict[str, BulkStatus]:
+    ) -> dict[str, BulkStatus] | dict[str, BulkStatus | SaymonError]:
         """Ask once for each of many bulk operations.
 
         Args:
@@ -186,9 +198,20 @@ class Client(_core.Client):
         """
         return self._get_bulk_statuses(ids, concurrency, return_exceptions)
 
+    if TYPE_CHECKING:
+
+        @overload
+        async def get_bulk_statuses_async(
+            self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: Literal[False] = False
+        ) -> dict[str, BulkStatus]: ...
+        @overload
+        async def get_bulk_statuses_async(
+            self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool
+        ) -> dict[str, BulkStatus | SaymonError]: ...
+
     async def get_bulk_statuses_async(
         self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool = False
-    ) -> dict[str, BulkStatus]:
+    ) -> dict[str, BulkStatus] | dict[str, BulkStatus | SaymonError]:
         """The coroutine twin of `get_bulk_statuses`. Cancelling it drops the requests."""
         return await self._get_bulk_statuses_awaitable(ids, concurrency, return_exceptions)
 
@@ -220,7 +243,8 @@ class Client(_core.Client):
                 connections refused or cut off, and requests timed out; after the first good answer also a name that does
                 not resolve and a failed TLS handshake. A kept connection that has died in silence does not count.
             on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer; elapsed is in seconds
-                since the start. What it raises ends the wait and comes out of it.
+                since the start. What it raises ends the wait and comes out of it. A plain function: a coroutine function is
+                for `wait_for_bulk_async`.
 
         Returns:
             The status with `finished` True. Finished does not mean succeeded.
@@ -231,12 +255,14 @@ class Client(_core.Client):
             SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
             RuntimeError: The client is closed.
         """
+        from . import _waiting
+
         waits = self._waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
-        on_poll = _callback(on_poll)
+        on_poll = _waiting.callback(on_poll)
         try:
-            # Not by _drive: a generator would change a StopIteration of on_poll's.
+            # Not by BulkIterator, which changes a StopIteration of on_poll's.
             for steps in waits:
-                for _, status in _ended(steps, on_poll):
+                for _, status in _waiting.ended(steps, on_poll):
                     return status
         finally:
             waits.close()
@@ -250,18 +276,53 @@ class Client(_core.Client):
         interval: float = INTERVAL,
         max_interval: float = MAX_INTERVAL,
         retries: int = RETRIES,
-        on_poll: OnPoll | None = None,
+        on_poll: AsyncOnPoll | None = None,
     ) -> BulkStatus:
-        """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
+        """The coroutine twin of `wait_for_bulk`. Cancelling it drops the request.
+
+        `on_poll` is called on the event loop. It may be a coroutine function:
+        the next poll comes after the coroutine has ended.
+        """
+        from . import _waiting
+
         waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
-        on_poll = _callback(on_poll)
+        on_poll = _waiting.async_callback(on_poll)
         try:
             async for steps in waits:
-                for _, status in _ended(steps, on_poll):
+                for _, status in await _waiting.ended_async(steps, on_poll):
                     return status
         finally:
             waits.close()
         raise AssertionError("a wait ends with a status or an error")
+
+    if TYPE_CHECKING:
+
+        @overload
+        def wait_for_bulks(
+            self,
+            ids: Iterable[str],
+            *,
+            timeout: float | None = TIMEOUT,
+            interval: float = INTERVAL,
+            max_interval: float = MAX_INTERVAL,
+            retries: int = RETRIES,
+            on_poll: OnPoll | None = None,
+            concurrency: int = CONCURRENCY,
+            return_exceptions: Literal[False] = False,
+        ) -> ClosableIterator[tuple[str, BulkStatus]]: ...
+        @overload
+        def wait_for_bulks(
+            self,
+            ids: Iterable[str],
+            *,
+            timeout: float | None = TIMEOUT,
+            interval: float = INTERVAL,
+            max_interval: float = MAX_INTERVAL,
+            retries: int = RETRIES,
+            on_poll: OnPoll | None = None,
+            concurrency: int = CONCURRENCY,
+            return_exceptions: bool,
+        ) -> ClosableIterator[tuple[str, BulkStatus | SaymonError]]: ...
 
     def wait_for_bulks(
         self,
@@ -274,11 +335,18 @@ class Client(_core.Client):
         on_poll: OnPoll | None = None,
         concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
-    ) -> Iterator[tuple[str, BulkStatus]]:
+    ) -> ClosableIterator[tuple[str, BulkStatus | SaymonError]]:
         """Wait for many bulk operations, yielding (id, status) as each finishes.
 
         `tqdm(client.wait_for_bulks(ids), total=len(ids))` is a progress bar, `dict(client.wait_for_bulks(ids))` the
-        mapping. Polling goes on while the iterator is asked for its next item; leaving the loop stops it.
+        mapping. Polling goes on while the iterator is asked for its next item;
+        leaving the loop stops it, and so does `close()` of the iterator:
+
+        >>> with contextlib.closing(client.wait_for_bulks(ids)) as statuses:
+        ...     id, status = next(statuses)  # doctest: +SKIP
+
+        One thread at a time may use the iterator. A second one gets a
+        RuntimeError.
 
         Args:
             ids: An iterable of ids, not a str; one that is repeated is waited for once.
@@ -297,9 +365,39 @@ class Client(_core.Client):
             SaymonError: As for `wait_for_bulk`, unless `return_exceptions`.
             RuntimeError: The client is closed.
         """
-        plan = (timeout, interval, max_interval, retries, concurrency)
-        waits = self._waits(ids, plan, return_exceptions)
-        return _drive(waits, _callback(on_poll))
+        from . import _waiting
+
+        waits = self._waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
+        return _waiting.BulkIterator(waits, _waiting.callback(on_poll))
+
+    if TYPE_CHECKING:
+
+        @overload
+        def wait_for_bulks_async(
+            self,
+            ids: Iterable[str],
+            *,
+            timeout: float | None = TIMEOUT,
+            interval: float = INTERVAL,
+            max_interval: float = MAX_INTERVAL,
+            retries: int = RETRIES,
+            on_poll: AsyncOnPoll | None = None,
+            concurrency: int = CONCURRENCY,
+            return_exceptions: Literal[False] = False,
+        ) -> ClosableAsyncIterator[tuple[str, BulkStatus]]: ...
+        @overload
+        def wait_for_bulks_async(
+            self,
+            ids: Iterable[str],
+            *,
+            timeout: float | None = TIMEOUT,
+            interval: float = INTERVAL,
+            max_interval: float = MAX_INTERVAL,
+            retries: int = RETRIES,
+            on_poll: AsyncOnPoll | None = None,
+            concurrency: int = CONCURRENCY,
+            return_exceptions: bool,
+        ) -> ClosableAsyncIterator[tuple[str, BulkStatus | SaymonError]]: ...
 
     def wait_for_bulks_async(
         self,
@@ -309,14 +407,19 @@ class Client(_core.Client):
         interval: float = INTERVAL,
         max_interval: float = MAX_INTERVAL,
         retries: int = RETRIES,
-        on_poll: OnPoll | None = None,
+        on_poll: AsyncOnPoll | None = None,
         concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
-    ) -> AsyncIterator[tuple[str, BulkStatus]]:
-        """The twin of `wait_for_bulks` for `async for`."""
-        plan = (timeout, interval, max_interval, retries, concurrency)
-        waits = self._async_waits(ids, plan, return_exceptions)
-        return _drive_async(waits, _callback(on_poll))
+    ) -> ClosableAsyncIterator[tuple[str, BulkStatus | SaymonError]]:
+        """The twin of `wait_for_bulks` for `async for`.
+
+        `aclose()` stops the polling, as `contextlib.aclosing` does. `on_poll`
+        is called on the event loop. It may be a coroutine function.
+        """
+        from . import _waiting
+
+        waits = self._async_waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
+        return _waiting.AsyncBulkIterator(waits, _waiting.async_callback(on_poll))
 
     async def __aenter__(self) -> Self:
         return self.__enter__()
@@ -333,40 +436,6 @@ class Client(_core.Client):
 def _one(id: object) -> list[str]:
     # A wait for one is a wait for many, but speaks of `id` and not of `ids`.
     return [_core._checked_id(id)]
-
-
-def _callback(on_poll: OnPoll | None) -> OnPoll | None:
-    if on_poll is None or callable(on_poll):
-        return on_poll
-    raise TypeError(f"on_poll must be callable, not {type(on_poll).__name__}")
-
-
-def _ended(steps: list[_core.Step], on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
-    """The operations whose wait is over, after `on_poll` was called for all good answers."""
-    over: list[Any] = []
-    for step in steps:
-        if on_poll is not None and step.status is not None:
-            on_poll(step.id, step.status, step.elapsed)
-        if step.is_over:
-            over.append((step.id, step.status if step.error is None else step.error))
-    return iter(over)
-
-
-def _drive(waits: _core.Waits, on_poll: OnPoll | None) -> Iterator[tuple[str, BulkStatus]]:
-    try:
-        for steps in waits:
-            yield from _ended(steps, on_poll)
-    finally:
-        waits.close()
-
-
-async def _drive_async(waits: _core.AsyncWaits, on_poll: OnPoll | None) -> AsyncIterator[tuple[str, BulkStatus]]:
-    try:
-        async for steps in waits:
-            for over in _ended(steps, on_poll):
-                yield over
-    finally:
-        waits.close()
 
 
 async def get_bulk_status_async(
@@ -445,12 +514,16 @@ async def wait_for_bulk_async(
     interval: float = INTERVAL,
     max_interval: float = MAX_INTERVAL,
     retries: int = RETRIES,
-    on_poll: OnPoll | None = None,
+    on_poll: AsyncOnPoll | None = None,
     request_timeout: float = REQUEST_TIMEOUT,
     verify: bool | str | PathLike[str] = True,
     cert: Cert | None = None,
 ) -> BulkStatus:
-    """The coroutine twin of `wait_for_bulk`. `on_poll` is called on the event loop; cancelling drops the request."""
+    """The coroutine twin of `wait_for_bulk`. Cancelling it drops the request.
+
+    `on_poll` is called on the event loop. It may be a coroutine function:
+    the next poll comes after the coroutine has ended.
+    """
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:

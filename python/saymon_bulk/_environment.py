@@ -116,7 +116,7 @@ def _warn(text: str) -> None:
     import sys
     import warnings
 
-    from .errors import InsecureFileWarning
+    from ._warnings import InsecureFileWarning
 
     level = 1
     while sys._getframe(level).f_globals.get("__name__", "").startswith("saymon_bulk."):

@@ -2,13 +2,21 @@
 
 Every error has one text and the attributes `host` (the server's origin) and `id` (the operation's, or None), pickles and
 copies. No text and no attribute holds the password, the Authorization header or another request header.
+
+`args` is the text and a dict of the attributes, both of JSON's types. So an error comes back whole from what keeps the class
+and the args alone, as Celery does: `type(error)(*json.loads(json.dumps(error.args)))`.
 """
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import Any, Literal
+
     from ._types import BulkStatus
+
+    _Kind = Literal["dns", "connect", "tls", "certificate", "cut", "timeout"]
 
 
 class SaymonError(Exception):
@@ -19,50 +27,109 @@ class SaymonError(Exception):
         id: The bulk operation's id; None for a start, which has none yet.
     """
 
-    host: str | None
-    id: str | None
-
-    def __init__(self, message: str = "", *, host: str | None = None, id: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        host: str | None = None,
+        id: str | None = None,
+    ) -> None:
         super().__init__(message)
-        self.host = host
-        self.id = id
+        self.host: str | None = host
+        self.id: str | None = id
+        if attributes is not None:
+            # Those of another version of this class are passed over.
+            vars(self).update({name: attributes[name] for name in attributes.keys() & vars(self).keys()})
+
+    @property
+    def args(self) -> tuple[Any, ...]:
+        """The text and a dict of the attributes, for JSON."""
+        names = type(self).__init__.__kwdefaults__ or ()  # else what a program has added would be among them
+        attributes = {name: value for name, value in vars(self).items() if name in names}
+        if isinstance(self, WaitTimeoutError):
+            attributes["failures"] = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}
+        return (*super().args[:1], attributes)
+
+    @args.setter
+    def args(self, args: tuple[Any, ...]) -> None:
+        BaseException.__init__(self, *args[:1])
+
+    @property
+    def transient(self) -> bool:
+        """Whether it is worth trying again: a wait goes on after it.
+
+        >>> TransportError("connection refused", kind="connect").transient
+        True
+
+        True of a TransportError but for a certificate that is not to be
+        trusted, and of HTTP 408, 429, 500, 502, 503 and 504. False of all
+        others, StartUncertainError and WaitTimeoutError among them.
+
+        A name that does not resolve ("dns") and a failed handshake ("tls")
+        are transient too. They end a wait only before its first good
+        answer, when the name or the protocol may be wrong: see `kind`.
+        """
+        from ._core import _is_transient
+
+        if isinstance(self, HTTPStatusError):
+            return _is_transient(None, self.status_code)
+        return isinstance(self, TransportError) and _is_transient(self.kind, None)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as an object of JSON, as `saymon-bulk --json` prints it.
+
+        >>> for item in AuthError("wrong", id="a", status_code=401).to_dict().items():
+        ...     print(*item)
+        id a
+        finished None
+        error AuthError
+        message wrong
+        status_code 401
+        transient False
+
+        `finished` is None in every error. `message` is the text.
+        """
+        return {
+            "id": self.id,
+            "finished": None,
+            "error": type(self).__name__,
+            "message": str(self),
+            "status_code": getattr(self, "status_code", None),
+            "transient": self.transient,
+        }
 
 
 class HTTPStatusError(SaymonError):
     """The server answered with another HTTP status than 200; redirects are such answers too.
 
     Attributes:
-        status_code: The HTTP status, such as 503.
+        status_code: The HTTP status, such as 503; 0 in an error that is made by hand without one.
         code: The error's code as the server gave it ("InvalidCredentials"), or None.
         message: The server's message, unwrapped where it stands as JSON inside a string, or None.
         body: The first 4 KiB of the answer's body as text.
         retry_after: Seconds that the server asks to wait (Retry-After, RFC 9110 section 10.2.3), or None.
     """
 
-    status_code: int | None
-    code: str | None
-    message: str | None
-    body: str
-    retry_after: float | None
-
     def __init__(
         self,
         text: str = "",
+        attributes: Mapping[str, Any] | None = None,
         *,
         host: str | None = None,
         id: str | None = None,
-        status_code: int | None = None,
+        status_code: int = 0,
         code: str | None = None,
         message: str | None = None,
         body: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(text, host=host, id=id)
-        self.status_code = status_code
-        self.code = code
-        self.message = message
-        self.body = body
-        self.retry_after = retry_after
+        self.status_code: int = status_code
+        self.code: str | None = code
+        self.message: str | None = message
+        self.body: str = body
+        self.retry_after: float | None = retry_after
+        super().__init__(text, attributes, host=host, id=id)
 
 
 class AuthError(HTTPStatusError, PermissionError):
@@ -74,11 +141,29 @@ class NotFoundError(HTTPStatusError, LookupError):
 
 
 class TransportError(SaymonError, ConnectionError):
-    """No complete HTTP answer: DNS, connection refused, TLS, cut off. The text names the cause."""
+    """No complete HTTP answer. The text names the cause.
+
+    Attributes:
+        kind: What failed: "dns" (the name), "connect" (refused, unreachable, a proxy that makes no tunnel), "tls" (the
+            handshake), "certificate" (not to be trusted), "cut" (the connection ended, or spoke no HTTP) or "timeout";
+            None in an error that is made by hand without one.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        host: str | None = None,
+        id: str | None = None,
+        kind: _Kind | None = None,
+    ) -> None:
+        self.kind: _Kind | None = "timeout" if isinstance(self, RequestTimeoutError) else kind
+        super().__init__(message, attributes, host=host, id=id)
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """One exchange, connect to last byte, took longer than `request_timeout`."""
+    """One exchange, connect to last byte, took longer than `request_timeout`. Its `kind` is "timeout"."""
 
 
 class ResponseError(SaymonError, ValueError):
@@ -102,16 +187,10 @@ class StartUncertainError(SaymonError):
         retry_after: As for HTTPStatusError.
     """
 
-    request_id: str | None
-    status_code: int | None
-    code: str | None
-    message: str | None
-    body: str
-    retry_after: float | None
-
     def __init__(
         self,
         text: str = "",
+        attributes: Mapping[str, Any] | None = None,
         *,
         host: str | None = None,
         id: str | None = None,
@@ -122,21 +201,13 @@ class StartUncertainError(SaymonError):
         body: str = "",
         retry_after: float | None = None,
     ) -> None:
-        super().__init__(text, host=host, id=id)
-        self.request_id = request_id
-        self.status_code = status_code
-        self.code = code
-        self.message = message
-        self.body = body
-        self.retry_after = retry_after
-
-
-class InsecureConnectionWarning(UserWarning):
-    """The password travels in a way that others may read: `verify=False`, or plain http beyond this machine."""
-
-
-class InsecureFileWarning(UserWarning):
-    """The password stands in a netrc file that other users of this machine may read."""
+        self.request_id: str | None = request_id
+        self.status_code: int | None = status_code
+        self.code: str | None = code
+        self.message: str | None = message
+        self.body: str = body
+        self.retry_after: float | None = retry_after
+        super().__init__(text, attributes, host=host, id=id)
 
 
 class WaitTimeoutError(SaymonError, TimeoutError):
@@ -150,13 +221,10 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         elapsed: Seconds since the wait began.
     """
 
-    pending: dict[str, BulkStatus | None]
-    failures: dict[str, SaymonError]
-    elapsed: float
-
     def __init__(
         self,
         message: str = "",
+        attributes: Mapping[str, Any] | None = None,
         *,
         host: str | None = None,
         id: str | None = None,
@@ -164,7 +232,22 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         failures: dict[str, SaymonError] | None = None,
         elapsed: float = 0.0,
     ) -> None:
-        super().__init__(message, host=host, id=id)
-        self.pending = {} if pending is None else pending
-        self.failures = {} if failures is None else failures
-        self.elapsed = elapsed
+        self.pending: dict[str, BulkStatus | None] = {} if pending is None else pending
+        self.failures: dict[str, SaymonError] = {} if failures is None else failures
+        self.elapsed: float = elapsed
+        if attributes is not None:
+            made = {id: _made(*parts) for id, parts in attributes.get("failures", {}).items()}
+            attributes = {**attributes, "failures": made}
+        super().__init__(message, attributes, host=host, id=id)
+
+
+def _made(name: str, *args: Any) -> SaymonError:
+    """An error out of its class's name and its args."""
+    kind = globals().get(name)
+    if isinstance(kind, type) and issubclass(kind, SaymonError):
+        return kind(*args)
+    return SaymonError(*args)  # of another version of this package
+
+
+def __dir__() -> list[str]:
+    return [name for name, value in globals().items() if isinstance(value, type) or name.startswith("__")]

@@ -55,6 +55,11 @@ if TYPE_CHECKING:
 
 __all__ = ["PracticeServer", "Start"]
 
+
+def __dir__() -> list[str]:
+    return [*__all__, *(name for name in globals() if name.startswith("__"))]
+
+
 _DEMO_PASSWORD = "demo-password"
 _OBJECT = "62d7e58056d203149a08001b"  # 24 hex digits, as in the vendor's examples
 _MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented

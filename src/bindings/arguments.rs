@@ -173,7 +173,7 @@ pub fn flag(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> 
 }
 
 fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
-    let category = errors::class(py, "InsecureConnectionWarning")?;
+    let category = py.import("saymon_bulk._warnings")?.getattr("InsecureConnectionWarning")?;
     let text = CString::new(format!("{}: {danger}", origin.as_str()))?;
     PyErr::warn(py, &category, &text, frames_to_the_caller(py).unwrap_or(1))
 }

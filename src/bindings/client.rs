@@ -158,7 +158,8 @@ impl Client {
     }
 
     fn __repr__(&self) -> String {
-        format!("<saymon_bulk.Client {} as {:?}>", self.host(), self.login())
+        let closed = if self.target.server.is_closed() { ", closed" } else { "" };
+        format!("<saymon_bulk.Client {} as {:?}{closed}>", self.host(), self.login())
     }
 
     fn __reduce__(&self) -> PyResult<()> {

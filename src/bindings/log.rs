@@ -1,10 +1,15 @@
 //! The logger `saymon_bulk`: DEBUG for every exchange, INFO for every start, WARNING for every failure that a wait tolerates
 //! and for every start whose outcome is uncertain. No body and no secret in any record.
+//!
+//! Each record has the attributes `host`, `id`, `status_code` and `elapsed` (seconds of the exchange), None where there is none;
+//! that of a start has `request_id` too.
 
 use std::fmt::Display;
+use std::time::Duration;
 
+use pyo3::exceptions::PyKeyError;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{IntoPyDict, PyDict, PyList, PyTuple};
 
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
@@ -30,24 +35,24 @@ pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -
     };
     let (about, milliseconds) = (asked.about.to_string(), took.as_secs_f64() * 1e3);
     let line = (DEBUG, "%s: %s: %s in %.1f ms", server.origin.as_str(), about, outcome, milliseconds);
-    logger.call_method1("log", line)?;
-    Ok(())
+    write(&logger, line, &attributes_of(py, server, asked)?)
 }
 
 /// A start that the server has answered.
-pub fn started(py: Python<'_>, server: &Server, about: &About, started: &Started) -> PyResult<()> {
-    if let Some(logger) = logger(py, INFO)? {
-        let (origin, about, id) = (server.origin.as_str(), about.to_string(), started.id.to_string());
-        logger.call_method1("log", (INFO, "%s: %s: started bulk operation %s", origin, about, id))?;
-    }
-    Ok(())
+pub fn started(py: Python<'_>, server: &Server, asked: &Asked<Started>, started: &Started) -> PyResult<()> {
+    let Some(logger) = logger(py, INFO)? else { return Ok(()) };
+    let (origin, about, id) = (server.origin.as_str(), asked.about.to_string(), started.id.to_string());
+    let attributes = attributes_of(py, server, asked)?;
+    attributes.set_item("id", started.id.as_str())?;
+    write(&logger, (INFO, "%s: %s: started bulk operation %s", origin, about, id), &attributes)
 }
 
 /// A start that an exception interrupted: Ctrl-C, a signal's handler, the cancellation of a task. The exception says it too.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &Bound<'_, PyAny>) -> PyResult<()> {
     let text = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
     note(interrupt, &text)?;
-    warning(py, "%s", text.into_pyobject(py)?.as_any())
+    let Some(logger) = logger(py, WARNING)? else { return Ok(()) };
+    write(&logger, (WARNING, "%s", text), &attributes(py, server, about, None, None)?)
 }
 
 /// Does what BaseException.add_note does, on Pythons before 3.11 too.
@@ -60,11 +65,68 @@ pub fn note(error: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
     error.setattr("__notes__", notes)
 }
 
-pub fn warning(py: Python<'_>, text: &str, argument: &Bound<'_, PyAny>) -> PyResult<()> {
-    if let Some(logger) = logger(py, WARNING)? {
-        logger.call_method1("log", (WARNING, text, argument))?;
+/// A failed call that the caller does not hear of otherwise, or should look into.
+pub fn warning<T>(
+    py: Python<'_>,
+    server: &Server,
+    asked: &Asked<T>,
+    text: &str,
+    error: &Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let Some(logger) = logger(py, WARNING)? else { return Ok(()) };
+    write(&logger, (WARNING, text, error), &attributes_of(py, server, asked)?)
+}
+
+fn attributes_of<'py, T>(py: Python<'py>, server: &Server, asked: &Asked<T>) -> PyResult<Bound<'py, PyDict>> {
+    let status_code = match asked.outcome.as_ref().map_err(Failure::plain) {
+        Ok(_) | Err(Failure::BadAnswer { .. }) => Some(200),
+        Err(Failure::Http(failure)) => Some(failure.http_status),
+        Err(_) => None,
+    };
+    attributes(py, server, &asked.about, status_code, asked.took)
+}
+
+fn attributes<'py>(
+    py: Python<'py>,
+    server: &Server,
+    about: &About,
+    status_code: Option<u16>,
+    took: Option<Duration>,
+) -> PyResult<Bound<'py, PyDict>> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("host", server.origin.as_str())?;
+    attributes.set_item("id", about.id())?;
+    attributes.set_item("status_code", status_code)?;
+    attributes.set_item("elapsed", took.map(|took| took.as_secs_f64()))?;
+    if let Some(request_id) = about.request_id() {
+        attributes.set_item("request_id", request_id.to_str().ok())?;
     }
-    Ok(())
+    Ok(attributes)
+}
+
+fn write<'py>(
+    logger: &Bound<'py, PyAny>,
+    line: impl IntoPyObject<'py, Target = PyTuple, Output = Bound<'py, PyTuple>, Error = PyErr>,
+    attributes: &Bound<'py, PyDict>,
+) -> PyResult<()> {
+    let py = logger.py();
+    let line = line.into_pyobject(py)?;
+    let extra = [("extra", attributes)].into_py_dict(py)?;
+    loop {
+        let Err(error) = logger.call_method("log", &line, Some(&extra)) else { return Ok(()) };
+        match taken(&error, attributes) {
+            Some(name) => attributes.del_item(name)?,
+            None => return Err(error),
+        }
+    }
+}
+
+/// The attribute that logging refuses to overwrite, since a LogRecord factory of the program's has set it.
+fn taken<'py>(error: &PyErr, attributes: &Bound<'py, PyDict>) -> Option<Bound<'py, PyAny>> {
+    let py = attributes.py();
+    let text = error.is_instance_of::<PyKeyError>(py).then(|| error.value(py).to_string())?;
+    let is_named = |name: &Bound<'_, PyAny>| text.contains(&format!("Attempt to overwrite '{name}'"));
+    attributes.keys().into_iter().find(is_named)
 }
 
 static LOGGING: Interned = Interned::new("logging");

@@ -26,15 +26,15 @@ pub fn status<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> Py
 /// One start: the server's object as a dict, or an exception.
 pub fn started<'py>(py: Python<'py>, server: &Server, asked: Asked<Started>) -> PyResult<Bound<'py, PyAny>> {
     log::exchange(py, server, &asked)?;
-    match asked.outcome {
+    match &asked.outcome {
         Ok(started) => {
-            log::started(py, server, &asked.about, &started)?;
+            log::started(py, server, &asked, started)?;
             Ok(convert::dict(py, &started.object)?.into_any())
         }
         Err(failure) => {
-            let error = errors::exception(py, &failure, &server.origin, &asked.about);
+            let error = errors::exception(py, failure, &server.origin, &asked.about);
             if matches!(failure, Failure::Uncertain(_)) {
-                log::warning(py, "%s", error.value(py))?;
+                log::warning(py, server, &asked, "%s", error.value(py))?;
             }
             Err(error)
         }
@@ -104,7 +104,7 @@ pub fn steps<'py>(
                     }
                     let error = error.into_value(py);
                     if then == Then::PollAgain {
-                        log::warning(py, "%s; polling goes on", error.bind(py))?;
+                        log::warning(py, server, &asked, "%s; polling goes on", error.bind(py))?;
                     }
                     steps.append(step(None, Some(error.into_any()))?)?;
                 }

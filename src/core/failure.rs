@@ -81,6 +81,20 @@ pub enum Cause {
     Cut,
 }
 
+impl Cause {
+    pub const ALL: [Self; 5] = [Self::Resolve, Self::Connect, Self::Tls, Self::Certificate, Self::Cut];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Resolve => "dns",
+            Self::Connect => "connect",
+            Self::Tls => "tls",
+            Self::Certificate => "certificate",
+            Self::Cut => "cut",
+        }
+    }
+}
+
 impl Failure {
     /// Whether the server refuses the credentials: then it refuses them for any other call too.
     pub fn is_unauthorized(&self) -> bool {

@@ -384,7 +384,7 @@ fn is_throttling(failure: &Failure) -> bool {
 
 /// Whether polling goes on after a failure. Before the first good answer, a name or a protocol is more likely wrong than
 /// down.
-fn is_tolerable(failure: &Failure, answered: bool) -> bool {
+pub fn is_tolerable(failure: &Failure, answered: bool) -> bool {
     match failure {
         Failure::Http(failure) => matches!(failure.http_status, 408 | 429 | 500 | 502 | 503 | 504),
         // A server that restarts is the commonest trouble of a wait.
