@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust wheel python audit bench fuzz soak clean
+.PHONY: demo develop test lint rust wheel python debian-11 wheels-cross audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -57,6 +57,14 @@ python: wheel
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest saymon_bulk
 	$(BIN)/python -m pytest
+
+# The wheel with the Python and the glibc of Debian 11, without root.
+debian-11: wheel
+	$(BIN)/python tests/debian.py target/wheels/*.whl
+
+# Wheels for aarch64 and musl, built and tried on this machine, without root.
+wheels-cross: $(VENV)/tools
+	$(BIN)/python tests/cross.py
 
 # Needs `cargo install cargo-deny --locked` and the network, for RustSec's advisories and PyPI's. Strict: what
 # pip-audit could not look up is no pass.
