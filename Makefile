@@ -43,7 +43,7 @@ rust:
 # so libgcc_s is linked: by its path, since the zig linker of maturin replaces `-lgcc_s`.
 wheel: $(VENV)/tools
 	rm -rf target/wheels
-	host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	case $$host in \
 	*-linux-gnu) set -- --zig --target $$host --compatibility manylinux2014 \
 		-- -C "link-arg=$$(cc -print-file-name=libgcc_s.so.1)" ;; \

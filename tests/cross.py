@@ -118,7 +118,10 @@ def try_on_musl(wheel: Path) -> None:
 def main() -> None:
     if sys.platform != "linux" or HERE not in ARCHITECTURES:
         stop("Linux on x86-64 or aarch64 is needed")
-    for target in sys.argv[1:] or TARGETS:
+    targets = sys.argv[1:] or TARGETS
+    if not set(targets) <= set(TARGETS):
+        stop(f"the targets are {', '.join(TARGETS)}")
+    for target in targets:
         wheel = build(target)
         machine = target.partition("-")[0]
         if target.endswith("-gnu"):
