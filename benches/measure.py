@@ -17,7 +17,7 @@ from pathlib import Path
 from clients import MODULES, SYNC
 from environment import HERE, environment
 from server import AUTHORIZATION, LOGIN, PASSWORD, Server
-from tasks import BARE, Task, client_of
+from tasks import BARE, COMMAND, REQWEST, Task, client_of
 
 ID = "079b3102-66d8-4a1c-9d5e-000000000000"
 PATIENCE = 30
@@ -30,6 +30,7 @@ class Bench:
     certificates: Path
     raw: Path | None
     raw_tls: bool
+    bare: Path | None
     wrk: str | None
     seconds: float
 
@@ -89,6 +90,8 @@ def measure(bench: Bench, server: Server, task: Task, contender: str) -> dict[st
 def calls(bench: Bench, server: Server, task: Task, contender: str) -> dict[str, float]:
     if contender == "raw C":
         return raw(bench, server, task.site, AUTHORIZATION, "store", bench.seconds)
+    if contender == REQWEST:
+        return bare(bench, server, task.site, AUTHORIZATION, "store", bench.seconds)
     access = bench.access(server, task.site, task.trust)
     return work(bench, "calls", contender, access["ca"], name=contender, access=access, seconds=bench.seconds)
 
@@ -97,6 +100,12 @@ def raw(bench: Bench, server: Server, site: str, authorization: str, trust: str,
     ca = "-" if site == "plain" else bench.certificates / f"{trust}.pem"
     path = f"/node/api/bulk/{ID}/status"
     return json.loads(spoken([bench.raw, server.ports[site], path, authorization, seconds, ca], ca).stdout)
+
+
+def bare(bench: Bench, server: Server, site: str, authorization: str, trust: str, seconds: float) -> dict[str, float]:
+    ca = "-" if site == "plain" else bench.certificates / f"{trust}.pem"
+    url = f"{server.url(site)}/node/api/bulk/{ID}/status"
+    return json.loads(spoken([bench.bare, url, authorization, seconds, ca], ca).stdout)
 
 
 def many(bench: Bench, server: Server, task: Task, contender: str) -> dict[str, float]:
@@ -121,12 +130,12 @@ def wrk(bench: Bench, server: Server, task: Task) -> dict[str, float]:
     return {"per_second": float(re.search(r"Requests/sec: +([\d.]+)", text)[1]), "cpu_us": used / requests * 1e6}
 
 
-def timed(python: Path, words: list[str], ca: object) -> dict[str, float]:
+def timed(python: Path, words: list[str], ca: object, **more: str) -> dict[str, float]:
     """Wall and CPU time of a whole process."""
     quiet = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
     command = [str(python), *words]
     begin = time.perf_counter()
-    pid = os.posix_spawn(python, command, environment(SSL_CERT_FILE=ca), file_actions=quiet)
+    pid = os.posix_spawn(python, command, environment(SSL_CERT_FILE=ca, **more), file_actions=quiet)
     _, status, use = os.wait4(pid, 0)
     seconds = time.perf_counter() - begin
     if status:
@@ -157,6 +166,16 @@ def process(bench: Bench, server: Server, task: Task, contender: str) -> dict[st
     return result | {"peak_mib": peak_mib(python, script, words, access["ca"])}
 
 
+def starting(bench: Bench, server: Server, task: Task, contender: str) -> dict[str, float]:
+    """A process that only imports the package, or the command line's status of one id."""
+    access = bench.access(server, task.site)
+    words = ["-c", "pass" if contender == BARE else "import saymon_bulk"]
+    if contender == COMMAND:
+        words = ["-m", "saymon_bulk", "status", ID]
+    known = {f"SAYMON_{name.upper()}": access[key] for name, key in (("host", "url"), ("login",) * 2, ("password",) * 2)}
+    return timed(bench.main, words, access["ca"], **known)
+
+
 def importing(bench: Bench, server: Server, task: Task, contender: str) -> dict[str, float]:
     module = MODULES.get(contender, contender)
     python, ca = bench.python(contender), bench.certificates / "store.pem"
@@ -170,7 +189,7 @@ def waiting(bench: Bench, server: Server, task: Task, contender: str) -> dict[st
     return work(bench, "waiting", contender, access["ca"], access=access, count=task.count, seconds=5.0)
 
 
-KINDS = {"calls": calls, "process": process, "import": importing, "many": many, "waiting": waiting}
+KINDS = {"calls": calls, "process": process, "starting": starting, "import": importing, "many": many, "waiting": waiting}
 
 
 def found_wrk() -> str | None:

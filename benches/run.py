@@ -18,11 +18,12 @@ from datetime import datetime, timezone
 import environment
 from checks import check
 from clients import ASYNC, SYNC
+from counts import count
 from environment import BENCH, HERE, NIQUESTS, PEERS, ROOT, TOOLS, say
 from measure import Bench, found_wrk, measure
 from report import report
 from server import Server
-from tasks import LIMITS, SHORT, TASKS, Task, client_of
+from tasks import BARE, COMMAND, LIMITS, SHORT, TASKS, Task, client_of
 
 # The short mode begins no round that would not end within this, counted from the checks on.
 SHORT_SECONDS = 285
@@ -68,11 +69,12 @@ def prepare(options: argparse.Namespace) -> tuple[Bench, dict[str, object], dict
         environment.true_urllib3(main)
     wheel = environment.our_wheel(main)
     raw, raw_tls = environment.raw_client()
+    bare = environment.bare_client()
     if raw is None:
         missing["raw C"] = "no C compiler"
     if found_wrk() is None:
         missing["wrk"] = "not on PATH (Debian: apt-get install wrk)"
-    bench = Bench(main, niquests, environment.certificates(tools), raw, raw_tls, found_wrk(), options.seconds)
+    bench = Bench(main, niquests, environment.certificates(tools), raw, raw_tls, bare, found_wrk(), options.seconds)
     with zipfile.ZipFile(wheel) as archive:
         (library,) = (entry.file_size for entry in archive.infolist() if entry.filename.endswith(".so"))
     about = {
@@ -106,7 +108,7 @@ def checked(bench: Bench, server: Server, contenders: list[str], left_out: dict[
     """Every contender's check; who fails is told of and left out."""
     seen = {}
     for contender in contenders:
-        if contender in ("wrk", "python -c pass") or contender in left_out:
+        if contender in ("wrk", BARE, COMMAND) or contender in left_out:
             continue
         try:
             seen[contender] = check(bench, server, contender)
@@ -166,10 +168,12 @@ def main() -> None:
     say(f"measuring: {options.rounds} rounds")
     with Server(nginx, bench.certificates, BENCH / "nginx", log=False) as server:
         results = rounds(bench, server, picked, options, left_out, begin)
+        say("counting system calls and instructions")
+        counts = {} if options.only else count(bench, server)
     about["load after"] = os.getloadavg()
     folder = BENCH / "results"
     folder.mkdir(exist_ok=True)
-    everything = {"about": about, "left out": left_out, "checks": checks, "results": results}
+    everything = {"about": about, "left out": left_out, "checks": checks, "results": results, "counts": counts}
     (folder / "results.json").write_text(json.dumps(everything, indent=1))
     text = report(everything)
     (folder / "report.md").write_text(text)
