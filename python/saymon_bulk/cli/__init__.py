@@ -10,14 +10,15 @@ from __future__ import annotations
 import sys
 
 from ..errors import SaymonError
-from .parser import WAITING, build, parse
+from .options import WAITING, plain
 from .results import BY_SIGNAL, FINISHED, fatal
 from .streams import emit, note, prepare, settle, show_log, show_warnings
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Sequence
+
+    from .options import Options
 
 __all__ = ["main"]
 
@@ -30,10 +31,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         prepare()
         words = sys.argv[1:] if argv is None else argv
-        if words:
-            return _run(parse(words))
-        emit(build().format_help().rstrip())
-        return FINISHED
+        options = plain(words)
+        if options is None:
+            from .parser import build, parse
+
+            if not words:
+                emit(build().format_help().rstrip())
+                return FINISHED
+            options = parse(words)
+        return _run(options)
     except KeyboardInterrupt as interrupt:
         return interrupted(interrupt)
     except BrokenPipeError:
@@ -42,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         settle()
 
 
-def _run(options: Namespace) -> int:
+def _run(options: Options) -> int:
     try:
         return _done(options)
     except BrokenPipeError:
@@ -51,7 +57,7 @@ def _run(options: Namespace) -> int:
         return fatal(error, options)
 
 
-def _done(options: Namespace) -> int:
+def _done(options: Options) -> int:
     if options.command == "completion":
         from .completion import script
 
@@ -77,7 +83,7 @@ def _done(options: Namespace) -> int:
     return command(client_of(options), ids, options)
 
 
-def _check_stdin(options: Namespace) -> None:
+def _check_stdin(options: Options) -> None:
     readers = [f"--{name} -" for name in ("search", "bulk") if getattr(options, name, None) == "-"]
     readers += [word for word in getattr(options, "ids", []) if word == "-"]
     readers += ["--ids -" for path in options.ids_files if path == "-"]
@@ -86,7 +92,7 @@ def _check_stdin(options: Namespace) -> None:
         raise ValueError(f"{' and '.join(readers)} exclude each other: stdin can be read once")
 
 
-def _show(options: Namespace) -> None:
+def _show(options: Options) -> None:
     from .words import in_words
 
     show_warnings(in_words)
@@ -95,13 +101,13 @@ def _show(options: Namespace) -> None:
 
 
 def _catch_sigterm() -> None:
-    import signal
+    import _signal  # type: ignore[import-not-found]  # signal itself would import enum
 
     def interrupt(number: int, _: object) -> None:
         raise KeyboardInterrupt(number)
 
-    if signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, interrupt)
+    if _signal.getsignal(_signal.SIGTERM) is _signal.SIG_DFL:
+        _signal.signal(_signal.SIGTERM, interrupt)
 
 
 def interrupted(interrupt: KeyboardInterrupt) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 
 from .._core import _checked_id
@@ -10,15 +9,16 @@ from .streams import note
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Iterator
 
+    from .options import Options
+
 # An id may be nearly any text, but these are mistakes.
-_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_SCHEMES = ("http://", "https://")
 _QUOTES = ('"', "'")
 
 
-def ids_of(options: Namespace) -> list[str]:
+def ids_of(options: Options) -> list[str]:
     found: dict[str, None] = {}
     for number, id in enumerate(options.ids, 1):
         found.update(dict.fromkeys(_in_file("-") if id == "-" else [checked(id, f"ID {number}")]))
@@ -31,7 +31,7 @@ def ids_of(options: Namespace) -> list[str]:
 
 def checked(id: str, place: str) -> str:
     """The id, or a ValueError that begins with the place where it stands."""
-    if _URL.match(id):
+    if id.lower().startswith(_SCHEMES):
         raise ValueError(f"{place} looks like a URL: give the id alone here, and the server with --host")
     if len(id) > 1 and id[0] == id[-1] and id[0] in _QUOTES:
         raise ValueError(f"{place} is in quotes: give the id alone (jq prints it so with -r)")

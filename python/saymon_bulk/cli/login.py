@@ -9,12 +9,11 @@ from .._client import Client
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from .._types import Cert
+    from .options import Options
 
 
-def client_of(options: Namespace) -> Client:
+def client_of(options: Options) -> Client:
     # The password stands in this frame, which is gone when requests are made.
     if not options.host:
         raise ValueError("no host: give --host or set SAYMON_HOST")
@@ -24,13 +23,13 @@ def client_of(options: Namespace) -> Client:
     return _client(options, login, password)
 
 
-def _client(options: Namespace, login: str, password: str) -> Client:
+def _client(options: Options, login: str, password: str) -> Client:
     verify = options.cacert if options.cacert is not None else not options.insecure
     timeout, cert = options.request_timeout, _certificate(options)
     return Client(options.host, login, password, request_timeout=timeout, verify=verify, cert=cert)
 
 
-def _certificate(options: Namespace) -> Cert | None:
+def _certificate(options: Options) -> Cert | None:
     if options.cert is not None:
         return options.cert if options.key is None else (options.cert, options.key)
     if options.key is not None:
@@ -40,7 +39,7 @@ def _certificate(options: Namespace) -> Cert | None:
     return certificate()
 
 
-def credentials_of(options: Namespace) -> tuple[str, str]:
+def credentials_of(options: Options) -> tuple[str, str]:
     login, password = options.login, None
     if options.password_stdin:
         password = _password_on_stdin()
@@ -56,7 +55,7 @@ def credentials_of(options: Namespace) -> tuple[str, str]:
     return login, password or _prompt(login, _origin(options, login))
 
 
-def _absence(options: Namespace) -> str:
+def _absence(options: Options) -> str:
     """Why netrc gave nothing, if it was asked."""
     if options.password_stdin:
         return ""
@@ -83,7 +82,7 @@ def _can_ask() -> bool:
     return sys.stdin.isatty() or sys.stderr.isatty()
 
 
-def _origin(options: Namespace, login: str) -> str:
+def _origin(options: Options, login: str) -> str:
     """The server as the prompt names it. Nobody is asked for a password that other options make useless."""
     import warnings
 

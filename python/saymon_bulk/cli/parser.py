@@ -1,17 +1,18 @@
 """The options of the command line, and its help.
 
 The common options stand before or after the command. No option has a default of
-argparse's: what was not given is absent, and `parse` adds the defaults.
+argparse's: what was not given is absent, and `Options` adds the defaults.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter, Namespace
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter
 
 from .._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
 from .._core import __version__
+from .options import Options
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -21,28 +22,6 @@ if TYPE_CHECKING:
     _Number = TypeVar("_Number", int, float)
 
 SHELLS = ("bash", "zsh", "fish")
-
-COMMON = {
-    "json": False,
-    "verbose": False,
-    "quiet": False,
-    "host": None,
-    "login": None,
-    "password_stdin": False,
-    "cacert": None,
-    "cert": None,
-    "key": None,
-    "insecure": False,
-    "request_timeout": REQUEST_TIMEOUT,
-}
-WAITING = {
-    "timeout": TIMEOUT,
-    "interval": INTERVAL,
-    "max_interval": MAX_INTERVAL,
-    "retries": RETRIES,
-    "concurrency": CONCURRENCY,
-}
-OTHERS: dict[str, Any] = {"wait": False, "search": None, "every_object": False, "yes": False, "ids_files": []}
 
 WIDTH = 80  # of the help at most
 
@@ -88,18 +67,14 @@ To use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fis
 DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished."
 
 
-def parse(words: Sequence[str]) -> Namespace:
-    """The options with their defaults. `given` holds the names of those that the user gave."""
+def parse(words: Sequence[str]) -> Options:
     parser = build()
-    options, rest = parser.parse_known_args(words)
-    if rest and ("ids" not in options or any(word.startswith("-") and word != "-" for word in rest)):
+    options, rest = parser.parse_known_args(words, Options())
+    if rest and ("ids" not in vars(options) or any(word.startswith("-") and word != "-" for word in rest)):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     if rest:
         options.ids += rest  # argparse takes no ids behind an option that stands behind an id
-    options.given = set(vars(options))
-    environment = {name: os.environ.get(f"SAYMON_{name.upper()}") for name in ("host", "login")}
-    vars(options).update({**COMMON, **WAITING, **OTHERS, **environment, **vars(options)})
-    return options
+    return options.complete()
 
 
 def build() -> ArgumentParser:

@@ -7,16 +7,16 @@ from .streams import emit, note
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Mapping
 
     from .._types import BulkStatus
+    from .options import Options
 
 FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING, UNCERTAIN = 0, 1, 2, 4, 8, 9
 BY_SIGNAL = 128  # plus the signal's number, as shells count
 
 
-def report(id: str | None, outcome: BulkStatus | SaymonError, options: Namespace) -> int:
+def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options) -> int:
     """Print how it stands with one operation, and return the exit code of that; a failed start has no id."""
     if options.json:
         print_json(id, outcome, options)
@@ -31,7 +31,7 @@ def report(id: str | None, outcome: BulkStatus | SaymonError, options: Namespace
     return code(outcome)
 
 
-def fatal(error: Exception, options: Namespace | None) -> int:
+def fatal(error: Exception, options: Options | None) -> int:
     """Print an error that ends the command, and return its exit code."""
     if options is not None and options.json:
         try:
@@ -44,7 +44,7 @@ def fatal(error: Exception, options: Namespace | None) -> int:
     return code(error)
 
 
-def print_json(id: str | None, outcome: Mapping[str, object] | Exception, options: Namespace) -> None:
+def print_json(id: str | None, outcome: Mapping[str, object] | Exception, options: Options) -> None:
     import json
 
     from .objects import of_error, of_status
@@ -55,7 +55,7 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
         emit(json.dumps(of_status(id, outcome)))
 
 
-def _text(error: Exception, options: Namespace | None) -> str:
+def _text(error: Exception, options: Options | None) -> str:
     from .words import in_words
 
     return in_words(error, options)

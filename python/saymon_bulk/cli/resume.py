@@ -5,20 +5,20 @@ from __future__ import annotations
 import os
 import sys
 
-from .parser import COMMON, WAITING
+from .options import COMMON, WAITING
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
     from collections.abc import Iterable
 
     from .._client import Client
+    from .options import Options
 
 # More ids than these are not spelt out.
 _MANY = 10
 
 
-def hint(left: dict[str, bool], client: Client, options: Namespace) -> str:
+def hint(left: dict[str, bool], client: Client, options: Options) -> str:
     """`left` has the ids whose wait has not ended, and whether each is known to run."""
     running = sum(left.values())
     counts = [(running, "still running on the server"), (len(left) - running, "not known to have finished")]
@@ -26,7 +26,7 @@ def hint(left: dict[str, bool], client: Client, options: Namespace) -> str:
     return f"{states}. To go on waiting:\n  {_command(left, client, options)}"
 
 
-def _command(left: Iterable[str], client: Client, options: Namespace) -> str:
+def _command(left: Iterable[str], client: Client, options: Options) -> str:
     """As this command was called, with what it had from the environment spelt out."""
     words = [*_program(), "wait", "--host", options.host, "--login", client.login]
     for name, default in {**COMMON, **WAITING}.items():

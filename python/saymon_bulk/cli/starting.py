@@ -14,14 +14,14 @@ from .words import in_words
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
     from typing import Any, TextIO
 
     from .._client import Client
     from .._types import BulkStart
+    from .options import Options
 
 
-def start(options: Namespace) -> int:
+def start(options: Options) -> int:
     is_clone = options.command == "clone"
     what: Any = checked(options.object_id, "OBJECT_ID") if is_clone else _body(options)
     terminal = _terminal() if options.every_object and not options.yes else None
@@ -50,7 +50,7 @@ def start(options: Namespace) -> int:
         return code(outcome) if isinstance(outcome, SaymonError) else UNCERTAIN  # 1 would mean not started
 
 
-def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Namespace) -> int:
+def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -> int:
     """Print what came of a start, then wait if that is wanted."""
     if isinstance(outcome, SaymonError):
         return report(None, outcome, options)
@@ -72,7 +72,7 @@ def _started(start: BulkStart) -> str:
     return f"started bulk operation {start['bulkId']}"
 
 
-def _body(options: Namespace) -> bytes:
+def _body(options: Options) -> bytes:
     """The request body that the two files make, checked."""
     from .files import encoded
 

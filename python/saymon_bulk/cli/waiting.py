@@ -9,18 +9,17 @@ from .streams import note
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from argparse import Namespace
-
     from .._client import Client
     from .._core import Step
+    from .options import Options
 
 
-def status(client: Client, ids: list[str], options: Namespace) -> int:
+def status(client: Client, ids: list[str], options: Options) -> int:
     outcomes = client.get_bulk_statuses(ids, concurrency=options.concurrency, return_exceptions=True)
     return worst([report(id, outcome, options) for id, outcome in outcomes.items()])
 
 
-def wait(client: Client, ids: list[str], options: Namespace) -> int:
+def wait(client: Client, ids: list[str], options: Options) -> int:
     left = dict.fromkeys(ids, False)
     try:
         code = _follow(client, options, left)
@@ -35,7 +34,7 @@ def wait(client: Client, ids: list[str], options: Namespace) -> int:
     return code
 
 
-def _follow(client: Client, options: Namespace, left: dict[str, bool]) -> int:
+def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
     codes = []
     plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
