@@ -83,9 +83,9 @@ spawn, in_the_pool = eventlet.spawn, eventlet.tpool.execute
 @pytest.mark.parametrize(
     ("code", "call"),
     [
-        (TRIO, "trio.to_thread.run_sync(client.get_bulk_status, id)"),
-        (GEVENT, "gevent.get_hub().threadpool.apply(client.get_bulk_status, (id,))"),
-        (EVENTLET, "eventlet.tpool.execute(client.get_bulk_status, id)"),
+        (TRIO, "trio.to_thread.run_sync(client.get_bulk_status, bulk_id)"),
+        (GEVENT, "gevent.get_hub().threadpool.apply(client.get_bulk_status, (bulk_id,))"),
+        (EVENTLET, "eventlet.tpool.execute(client.get_bulk_status, bulk_id)"),
     ],
     ids=["trio", "gevent", "eventlet"],
 )

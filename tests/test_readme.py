@@ -1,12 +1,15 @@
-"""Every code block of the README runs, in order, against the practice server."""
+"""Every code block of the README runs, against the practice server; its links work on GitHub and on PyPI."""
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import importlib.util
 import inspect
+import math
 import os
 import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,17 +20,30 @@ from typing import Any
 import pytest
 from saymon_bulk.testing import PracticeServer
 
+pytest_plugins = ["pytester"]
+
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-IDS = sorted(set(re.findall(r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b", README)))
+UUID = r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
+IDS = sorted(set(re.findall(UUID, README)))
+LINKS: list[str] = re.findall(r"\]\(([^)]*)\)", README)
+HEADINGS: list[str] = re.findall(r"^##+ (.*)$", README, re.MULTILINE)
+
+
+def blocks(language: str) -> list[str]:
+    return [text for one, text in BLOCKS if one == language]
+
+
+def with_host(text: str, server: PracticeServer) -> str:
+    return re.sub(r"(https://)?monitor\.example\.com", server.host, text)
 
 
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer("login", "password", finishes_after=0.3) as server:
-        for id in IDS:
-            server.start_bulk(id=id)
+        for bulk_id in IDS:
+            server.start_bulk(id=bulk_id)
         yield server
 
 
@@ -44,54 +60,193 @@ def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         yield cluster.scheduler_address
 
 
-def test_python_blocks(server: PracticeServer, scheduler: str) -> None:
-    blocks = [text for language, text in BLOCKS if language == "python"]
-    assert len(blocks) >= 5
+def can_run(source: str) -> bool:
+    """Celery is not among the tests' requirements; `asyncio.timeout` and `TaskGroup` are of Python 3.11."""
+    has_celery = importlib.util.find_spec("celery") is not None
+    return ("celery" not in source or has_celery) and ("asyncio.timeout" not in source or sys.version_info >= (3, 11))
+
+
+async def get(app: Any, path: str) -> tuple[int, bytes]:
+    """Status and body of an ASGI application's answer."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    async with app.router.lifespan_context(app):
+        await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
+def test_python_blocks(server: PracticeServer, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("fastapi", reason="tests/requirements.txt has it")
+    monkeypatch.setenv("SAYMON_HOST", server.host)
     names: dict[str, Any] = {}
 
     async def run() -> None:
-        for text in blocks:
-            source = text.replace('"monitor.example.com"', repr(server.host)).replace(
-                '"dask.example.com:8786"', repr(scheduler)
-            )
+        for text in filter(can_run, blocks("python")):
+            source = with_host(text, server).replace("dask.example.com:8786", scheduler)
             code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
             assert isinstance(code, CodeType)
             if code.co_flags & inspect.CO_COROUTINE:
                 await eval(code, names)
             else:
                 exec(code, names)
+        assert await get(names["app"], f"/bulks/{IDS[0]}") == (200, b'{"finished":true}')
+        assert (await get(names["app"], "/bulks/unknown"))[0] == 404
 
     asyncio.run(run())
-    assert names["status"] == {"finished": True}
-    assert names["found"] == [{id: {"finished": True} for id in names["ids"]}]
-    assert names["waited"] == [{"finished": True}] * len(names["ids"])
+    ids = names["ids"]
+    assert names["status"] == names["first_status"] == {"finished": True}
+    assert names["table"][["id", "finished"]].to_dict("list") == {"id": ids, "finished": [True] * 2}
+    assert names["table"]["error"].isna().all()
+    assert sorted(names["ended"]) == sorted(ids)
+    assert names["ask"](ids[0]) == names["ask_again"](ids[0]) == {"finished": True}
+    assert names["found"] == [{bulk_id: {"finished": True} for bulk_id in ids}]
 
 
-def test_console_blocks(server: PracticeServer, tmp_path: Path) -> None:
-    (tmp_path / "search.json").write_text('{"name": "CPU"}')
-    (tmp_path / "bulk.json").write_text('[{"modify": {"owner": "1"}}]')
-    lines = [line for language, text in BLOCKS if language == "console" for line in text.splitlines()]
-    commands = [line[2:].split() for line in lines if line.startswith("$ ")]
-    assert {command[1] for command in commands} == {"start", "clone", "status", "wait"}
-    environment = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": "password"}
-    for program, *words in commands:
-        assert program == "saymon-bulk"
-        done = subprocess.run(
-            [Path(sys.executable).with_name(program), *words],
-            cwd=tmp_path,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=False,
-        )
-        shape = r"\S+\n" if words[0] == "start" else r"\S+ (finished|running)\n"
-        assert re.fullmatch(shape, done.stdout), done.stderr
+def test_the_test_of_the_reader(pytester: pytest.Pytester) -> None:
+    (test,) = [text for text in blocks("python") if "saymon_practice_server" in text]
+    pytester.makepyfile("import saymon_bulk\n" + test)
+    assert pytester.runpytest_subprocess("-p", "no:cacheprovider").parseoutcomes() == {"passed": 1}
+
+
+# The shell
+
+
+def shell(script: str, folder: Path, server: PracticeServer, password: str = "password") -> subprocess.CompletedProcess[str]:
+    if os.name != "posix" or shutil.which("bash") is None:
+        pytest.skip("there is no POSIX system with bash")
+    own = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": password, "HOME": str(folder)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-uo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **own, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """What the README says that the files hold."""
+    (search,) = re.findall(r"`search.json` holds .*?`(.*?)`", README, re.DOTALL)
+    (bulk,) = re.findall(r"`bulk.json` holds .*?`(.*?)`", README, re.DOTALL)
+    (tmp_path / "search.json").write_text(search)
+    (tmp_path / "bulk.json").write_text(bulk)
+    (tmp_path / "body.json").write_text(f'{{"search": {search}, "bulk": {bulk}}}')
+    (tmp_path / "ids.txt").write_text("\n".join(IDS))
+    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login login password password")
+    (tmp_path / ".netrc").chmod(0o600)
+    return tmp_path
+
+
+@pytest.mark.parametrize("text", blocks("console"), ids=lambda text: text.split()[1])
+def test_console_blocks(text: str, server: PracticeServer, folder: Path) -> None:
+    for tool in ("curl", "jq"):
+        if re.search(rf"\b{tool}\b", text) and shutil.which(tool) is None:
+            pytest.skip(f"there is no {tool}")
+    exports = ""
+    for step in re.split(r"^\$ ", text, flags=re.MULTILINE)[1:]:
+        command, shown = re.findall(r"\A(.*\n(?:> .*\n)*)([\s\S]*)\Z", with_host(step, server))[0]
+        command = command.replace("\n> ", "\n")
+        if command.startswith("export "):
+            exports += command
+            continue
+        done = shell(exports + command, folder, server)
+        assert (done.returncode in (0, 8), done.stderr) == (True, done.stderr), command
+        # An operation may have finished, or not, when it is asked for; a new one has an id of its own.
+        lines = [re.sub(r"(finished|running)$", "STATE", line) for line in re.sub(UUID, "ID", done.stdout).splitlines()]
+        wanted = [re.sub(r"(finished|running)$", "STATE", line) for line in re.sub(UUID, "ID", shown).splitlines()]
+        assert lines == wanted or (not wanted and set(lines) <= {"ID", "ID STATE"}), command
+        assert lines, command
+
+
+@pytest.fixture
+def job(server: PracticeServer, folder: Path) -> Any:
+    """The script for cron: a call runs it and returns its exit status."""
+    (script,) = [text for text in blocks("sh") if text.startswith("#!/bin/sh")]
+    script = script.replace("/var/lib/saymon", str(folder)).replace("--timeout 4h", "--timeout 0")
+    return lambda password="password": shell(script, folder, server, password).returncode
+
+
+def test_the_script_goes_on_with_its_wait(job: Any, server: PracticeServer, folder: Path) -> None:
+    server.finishes_after = math.inf
+    assert job() == 8
+    bulk_id = (folder / "id").read_text().strip()
+    assert job() == 8
+    server.start_bulk(0, id=bulk_id)
+    assert job() == 0
+    assert [start.id for start in server.starts] == [bulk_id]
+    assert not (folder / "id").exists()
+
+
+def test_the_script_does_not_repeat_an_uncertain_start(job: Any, server: PracticeServer, folder: Path) -> None:
+    server.lose_next()
+    assert job() == 9
+    assert job() == 2
+    assert len(server.starts) == 1
+    (folder / "id").write_text(server.starts[0].id)
+    server.start_bulk(0, id=server.starts[0].id)
+    assert job() == 0
+
+
+def test_the_script_tries_again_what_was_not_started(job: Any, server: PracticeServer) -> None:
+    server.finishes_after = 0
+    assert job("wrong") == 4
+    assert server.starts == []
+    assert job() == 0
+    assert len(server.starts) == 1
+
+
+# Links and names
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w -]", "", heading.lower()).replace(" ", "-")
+
+
+def test_links_need_no_repository() -> None:
+    anchors = {f"#{slug(heading)}" for heading in HEADINGS}
+    assert [link for link in LINKS if link not in anchors and not link.startswith("https://")] == []
+    assert "<img" not in README
+    assert "![" not in README
+
+
+def test_the_contents_name_every_section() -> None:
+    sections = re.findall(r"^## (.*)$", README, re.MULTILINE)
+    contents = README.partition("**Contents:**")[2].partition("\n\n")[0]
+    assert re.findall(r"\[([^]]*)\]", contents) == sections
+
+
+def test_links_work_as_pypi_renders_them() -> None:
+    markdown = pytest.importorskip("readme_renderer.markdown", reason="tests/requirements.txt has it")
+    page = markdown.render(README)
+    assert page is not None, "readme_renderer without [md]"
+    targets = set(re.findall(r'href="#([^"]*)"', page))
+    assert len(targets) > 10
+    assert targets <= set(re.findall(r'id="([^"]*)"', page))
+
+
+def test_the_files_it_names_exist() -> None:
+    named = set(re.findall(r"`((?:benches|examples)/[\w./]+|[A-Z]+\.md)`", README))
+    assert len(named) > 5
+    for name in named:
+        assert (ROOT / name).is_file(), name
 
 
 def test_the_commands_it_names_are_in_the_makefile() -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
-    for target in set(re.findall(r"\bmake (\w+)", README)):
+    for target in set(re.findall(r"\bmake ([\w-]+)", README)):
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 

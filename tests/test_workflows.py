@@ -1,4 +1,4 @@
-"""The workflows, as far as linters see: they run on machines that this one is not."""
+"""The workflows, dependabot and the forms of issues, as far as linters see: they run on machines that this one is not."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ from typing import Any
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / ".github" / "workflows"
-FILES = sorted(FOLDER.glob("*.yml"))
+ROOT = Path(__file__).parent.parent
+GITHUB = ROOT / ".github"
+FILES = sorted((GITHUB / "workflows").glob("*.yml"))
+FORMS = sorted((GITHUB / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
-def lint(program: str, *words: str) -> None:
+def lint(program: str, *words: str | Path) -> None:
     command = Path(sys.executable).with_name(program)
     if not command.exists():
         pytest.skip(f"{program} from PyPI is not installed")
-    done = subprocess.run([command, *words, *FILES], capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([command, *words], capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -33,11 +35,25 @@ def test_both_are_there() -> None:
 
 
 def test_every_key_is_one_of_a_workflow() -> None:
-    lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows")
+    lint("check-jsonschema", "--builtin-schema", "vendor.github-workflows", *FILES)
+
+
+def test_every_key_is_one_of_dependabot_and_of_a_form() -> None:
+    assert FORMS
+    lint("check-jsonschema", "--builtin-schema", "vendor.dependabot", GITHUB / "dependabot.yml")
+    lint("check-jsonschema", "--builtin-schema", "vendor.github-issue-forms", *FORMS)
 
 
 def test_nothing_that_zizmor_knows_as_unsafe() -> None:
-    lint("zizmor", "--offline", "--strict-collection", "--no-progress")
+    lint("zizmor", "--offline", "--strict-collection", "--no-progress", *FILES, GITHUB / "dependabot.yml")
+
+
+def test_dependabot_looks_where_versions_are_named() -> None:
+    names = {"cargo": "Cargo.toml", "pip": "requirements.txt", "github-actions": ".github/workflows"}
+    looked = {(one["package-ecosystem"], one["directory"]) for one in read(GITHUB / "dependabot.yml")["updates"]}
+    assert {ecosystem for ecosystem, _ in looked} == set(names)
+    for ecosystem, directory in looked:
+        assert (ROOT / directory.strip("/") / names[ecosystem]).exists()
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.name)
