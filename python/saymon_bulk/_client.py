@@ -75,7 +75,7 @@ class Client(_core.Client):
         try:
             return super().__new__(cls, host, login, password, request_timeout, verify, cert)
         finally:
-            del password  # a traceback shows the variables of a frame
+            password = "***"  # a traceback shows the variables of a frame
 
     @classmethod
     def from_env(
@@ -614,7 +614,7 @@ async def get_bulk_status_async(
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return await client.get_bulk_status_async(id)
 
 
@@ -672,7 +672,7 @@ def wait_for_bulk(
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return client.wait_for_bulk(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )
@@ -708,7 +708,7 @@ async def wait_for_bulk_async(
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return await client.wait_for_bulk_async(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )
