@@ -30,7 +30,7 @@ class BulkStatus(TypedDict):
     """
 
     finished: bool
-    """True once the operation has ended, whatever came of it; False while it runs."""
+    """False while the operation runs, True when it has ended."""
 
 
 class BulkStart(TypedDict):
@@ -47,17 +47,21 @@ class BulkStart(TypedDict):
     """
 
     bulkId: str
-    """The operation's id, for `get_bulk_status` and `wait_for_bulk`."""
+    """The id of the operation, for `get_bulk_status` and `wait_for_bulk`."""
 
     finished: bool
-    """True if the operation has ended already."""
+    """True if the operation has already ended."""
 
 
 OnPoll = Callable[[str, BulkStatus, float], object]
-"""Called as on_poll(id, status, elapsed) after every good answer; elapsed is in seconds since the start."""
+"""A function that a wait calls after every good answer.
+
+The arguments are the id, the status and the seconds since the start of the
+wait.
+"""
 
 AsyncOnPoll = Callable[[str, BulkStatus, float], Union[Awaitable[object], object]]
-"""The same for the coroutines, which await what it returns if that can be awaited."""
+"""The same for the coroutines. They await an awaitable result."""
 
 Item = TypeVar("Item", covariant=True)
 
@@ -92,4 +96,7 @@ class ClosableAsyncIterator(Protocol[Item]):
 _Path = Union[str, "PathLike[str]"]
 
 Cert = Union[_Path, tuple[_Path, _Path]]
-"""A PEM file with a client certificate and its key, or (certificate, key) with two paths."""
+"""The path of a PEM file with a client certificate and its key, or two paths.
+
+Two paths are a tuple: (certificate, key).
+"""

@@ -1,4 +1,4 @@
-"""The categories of warnings; a program that gets none does without."""
+"""The classes of warnings. A program that gets no warning does not import them."""
 
 from __future__ import annotations
 
