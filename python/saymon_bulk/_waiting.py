@@ -105,6 +105,7 @@ class _Iterator:
             self._end()
 
 
+# No generator: two threads in one generator crash a Python without the GIL.
 class BulkIterator(_Iterator):
     """What `Client.wait_for_bulks` returns: (id, status) of ended waits.
 
