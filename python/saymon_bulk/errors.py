@@ -237,14 +237,13 @@ class TransportError(SaymonError, ConnectionError):
 class RequestTimeoutError(TransportError, TimeoutError):
     """One exchange took longer than `request_timeout`.
 
-    >>> hurried = saymon_bulk.Client(
-    ...     "monitor.example.com", "login", "password", request_timeout=1e-6
+    >>> client = saymon_bulk.Client(
+    ...     "monitor.example.com", "login", "password", request_timeout=5
     ... )
     >>> try:
-    ...     hurried.get_bulk_status(bulk_id)
+    ...     status = client.get_bulk_status(bulk_id)
     ... except saymon_bulk.RequestTimeoutError as error:
-    ...     print(error.kind, error.transient)
-    timeout True
+    ...     print("no answer within 5 s:", error)
 
     The time runs from connecting to the last byte. `kind` is "timeout".
     """
