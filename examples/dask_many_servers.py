@@ -66,8 +66,8 @@ def results(running: dict[Any, Batch]) -> Iterator[tuple[Pair, Any]]:
         # Let go of what has arrived: a result that somebody still holds a future of is computed again when its worker dies.
         host, _ = running.pop(future)
         del future
-        for id, answer in answers.items():
-            yield (host, id), answer
+        for bulk_id, answer in answers.items():
+            yield (host, bulk_id), answer
 
 
 # The rest is the rehearsal.
@@ -100,7 +100,7 @@ def rehearse(engine: Engine, servers: list[PracticeServer], task: Any, todo: lis
     before = asked(servers)
     running = begin(engine, task, todo)
     batch_of = {future.key: batch for future, batch in running.items()}
-    pairs = [(host, id) for host, ids in todo for id in ids]
+    pairs = [(host, bulk_id) for host, ids in todo for bulk_id in ids]
     answers: list[Pair] = []
     finished = 0
     killed = ""
@@ -110,7 +110,7 @@ def rehearse(engine: Engine, servers: list[PracticeServer], task: Any, todo: lis
         if not killed and 4 * len(answers) >= len(pairs):
             killed = busiest(engine)
             kill(engine, killed)
-    lost = {(host, id) for key in lost_with(engine, killed) for host, ids in [batch_of[key]] for id in ids}
+    lost = {(host, bulk_id) for key in lost_with(engine, killed) for host, ids in [batch_of[key]] for bulk_id in ids}
     requests = asked(servers) - before
     print(f"{task.__name__}: {len(pairs)} pairs, {len(answers)} answers to {len(set(answers))} of them, {finished} finished")
     print(f"  {sum(requests.values())} requests; a killed worker had {len(lost)} pairs")

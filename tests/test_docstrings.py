@@ -1,16 +1,27 @@
-"""Docstrings: complete, and the same in help() and in the stub."""
+"""Docstrings: complete, the same in help() and in the stub, of 80 columns, with examples that run."""
 
 from __future__ import annotations
 
 import ast
+import asyncio
+import contextlib
+import doctest
 import inspect
+import io
+import math
+import pydoc
+import sys
+import traceback
+import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import saymon_bulk
-from saymon_bulk import _core
-from saymon_bulk.testing import PracticeServer
+import saymon_bulk_pytest
+from saymon_bulk import _core, _types, _waiting
+from saymon_bulk.testing import PracticeServer, Start
 
 STUB = ast.parse((Path(saymon_bulk.__file__).parent / "_core.pyi").read_text(encoding="utf-8"))
 
@@ -51,7 +62,7 @@ def test_every_argument_is_told_of(function: Any) -> None:
     if function.__name__.endswith("_async") or function.__qualname__.startswith("PracticeServer"):
         return  # those of a twin are its sync name's; the practice server tells in sentences
     for name in inspect.signature(function).parameters:
-        assert name in ("self", "cls") or f"{name}:" in text or function.__name__ == "get_bulk_status", name
+        assert name in ("self", "cls") or f"{name}:" in text, name
 
 
 @pytest.mark.parametrize(("sync", "twin"), twins(), ids=lambda function: function.__qualname__)
@@ -65,6 +76,113 @@ def test_twins_take_the_same(sync: Any, twin: Any) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", [name for name in saymon_bulk.__all__ if name != "__version__"])
-def test_every_public_name_has_a_docstring(name: str) -> None:
-    assert inspect.getdoc(getattr(saymon_bulk, name))
+# What help() shows of each public name
+
+MODULES = {one.__name__: one for one in (saymon_bulk, saymon_bulk.errors, saymon_bulk.testing)}
+NAMES = {name: getattr(saymon_bulk, name) for name in saymon_bulk.__all__ if name != "__version__"}
+OTHERS = [PracticeServer, Start, _waiting.BulkIterator, _waiting.AsyncBulkIterator]
+OTHERS += [_types.ClosableIterator, _types.ClosableAsyncIterator]
+PUBLIC: dict[str, Any] = {**MODULES, **NAMES, **{one.__name__: one for one in OTHERS}}
+
+
+def members(owner: Any) -> Iterator[tuple[str, Any]]:
+    """The public methods and properties of our own."""
+    for base in inspect.getmro(owner) if isinstance(owner, type) else ():
+        if base.__module__.startswith("saymon_bulk") and not base.__name__.startswith("Closable"):
+            for name, value in vars(base).items():
+                is_field = type(value).__name__ == "_tuplegetter"
+                if not name.startswith("_") and not is_field and hasattr(value, "__get__"):
+                    yield f"{base.__name__}.{name}", getattr(owner, name)
+
+
+def documents() -> dict[str, str]:
+    found = dict(PUBLIC)
+    for one in PUBLIC.values():
+        found.update(members(one))
+    return {name: inspect.getdoc(one) or "" for name, one in found.items()}
+
+
+DOCUMENTS = documents()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_a_docstring_begins_with_what_it_does_and_an_example(name: str) -> None:
+    first, _, rest = DOCUMENTS[name].partition("\n\n")
+    assert first.endswith(".")
+    assert "\n" not in first
+    assert rest.startswith(">>> ")
+
+
+def lines_of_our_own() -> set[str]:
+    """Those of all docstrings. Python adds signatures, constants and docstrings of builtins, as long as they are."""
+    found = {f"{name} - {DOCUMENTS[name].splitlines()[0]}" for name in MODULES}
+    folder = Path(saymon_bulk.__file__).parent
+    for path in [*folder.glob("*.py"), *folder.glob("*.pyi")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+                found |= {line.strip() for line in (ast.get_docstring(node) or "").splitlines()}
+    return found
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_help_fits_80_columns(name: str) -> None:
+    own = lines_of_our_own()
+    shown = pydoc.plain(pydoc.render_doc(PUBLIC[name])).splitlines()
+    told = [line for line in shown if line.strip(" |") in own - {""}]
+    assert told
+    assert [line for line in told if len(line) > 80] == []
+
+
+def test_the_fixture_fits_80_columns() -> None:
+    text = inspect.getdoc(saymon_bulk_pytest.saymon_practice_server.__wrapped__) or ""  # type: ignore[attr-defined]
+    assert "def test_my_job" in text
+    assert max(map(len, text.splitlines())) <= 76  # `pytest --fixtures` indents by four
+
+
+# The examples run, as in a shell that may await: `python -m asyncio`, or Jupyter
+
+
+@pytest.fixture
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """What the examples take as known."""
+    for variable in ("SAYMON_HOST", "SAYMON_LOGIN", "SAYMON_PASSWORD"):
+        monkeypatch.setenv(variable, "")  # an example sets it
+    monkeypatch.setattr(sys, "displayhook", lambda value: None if value is None else print(repr(value)))
+    with PracticeServer("login", "password", finishes_after=0) as server, warnings.catch_warnings():
+        server.start_bulk(math.inf, id="running-id")
+        ids = [server.start_bulk(id=id) for id in ("079b3102-c326-4dd7-bf48-a945232b32d6", "a", "b")]
+        client = saymon_bulk.Client(server.host, "login", "password")
+        known = {"saymon_bulk": saymon_bulk, "PracticeServer": PracticeServer}
+        yield {**known, "host": server.host, "client": client, "ids": ids, "bulk_id": ids[0]}
+
+
+async def run(source: str, names: dict[str, Any]) -> str:
+    """What a shell shows of an example."""
+    shown = io.StringIO()
+    code = compile(source, "<example>", "single", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    with contextlib.redirect_stdout(shown):
+        try:
+            result = eval(code, names)
+            if inspect.iscoroutine(result):
+                await result
+        except Exception as error:
+            print(
+                "Traceback (most recent call last):\n", *traceback.format_exception_only(type(error), error), sep="", end=""
+            )
+    return shown.getvalue()
+
+
+@pytest.mark.parametrize("name", DOCUMENTS)
+def test_the_examples_run(name: str, names: dict[str, Any]) -> None:
+    text = DOCUMENTS[name].replace('"monitor.example.com"', repr(names["host"]))
+    examples = doctest.DocTestParser().get_examples(text)
+    assert examples
+    assert "SKIP" not in text
+
+    async def run_all() -> None:
+        for example in examples:
+            wanted = example.want if example.exc_msg is None else f"Traceback (most recent call last):\n{example.exc_msg}"
+            shown = await run(example.source, names)
+            assert doctest.OutputChecker().check_output(wanted, shown, 0), (example.source, wanted, shown)
+
+    asyncio.run(run_all())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import doctest
 import json
 import pickle
 from typing import Any, Callable
@@ -295,11 +294,6 @@ def test_transient_cannot_be_set() -> None:
 
 
 # to_dict
-
-
-def test_the_examples_of_the_docstrings() -> None:
-    results = doctest.testmod(saymon_bulk.errors)
-    assert (results.failed, results.attempted) == (0, 2)
 
 
 @pytest.mark.parametrize("provoke", ALL.values(), ids=ALL)

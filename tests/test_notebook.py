@@ -16,7 +16,7 @@ from peer import LOGIN, PASSWORD, Peer
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
-for needed in ("ipykernel", "matplotlib", "nbclient", "pandas", "tqdm"):
+for needed in ("ipykernel", "ipywidgets", "matplotlib", "nbclient", "pandas", "tqdm"):
     pytest.importorskip(needed, reason=f"{needed} is not installed (tests/requirements.txt has it)")
 nbclient: Any = pytest.importorskip("nbclient")
 nbformat: Any = pytest.importorskip("nbformat")
@@ -66,8 +66,7 @@ def test_notebook_runs() -> None:
     shown: dict[str, list[Any]] = {}
     for cell, output in outputs(notebook):
         assert output.output_type != "error"
-        # On stderr stands the progress bar, and no warning.
-        assert output.get("name") != "stderr" or cell == "bar"
+        assert output.get("name") != "stderr", output  # a warning, or a bar without ipywidgets
         shown.setdefault(cell, []).append(output)
 
     def result(cell: str) -> Any:
@@ -78,10 +77,21 @@ def test_notebook_runs() -> None:
     assert result("wait")["text/plain"] == "{'finished': True}"
     assert result("await-status")["text/plain"] == "{'finished': False}"
     assert result("await-wait")["text/plain"] == "{'finished': True}"
-    assert "20/20" in "".join(output.text for output in shown["bar"])
-    assert "<table" in result("dataframe")["text/html"]
+    for cell in ("bar", "async-bar"):
+        assert "20/20" in bar_of(notebook, result(cell))
     assert len(result("figure")["image/png"]) > 10_000
-    assert "NotFoundError" in result("exceptions")["text/plain"]
+    table = result("dataframe")["text/html"]
+    assert all(word in table for word in ("finished", "True", "error", "NotFoundError"))
+    assert result("count")["text/plain"] == "(20, 20)"
+    assert "error.id = 'no-such-id', error.transient = False" in shown["exceptions"][0].text
+
+
+def bar_of(notebook: Any, shown: Any) -> str:
+    """The texts of a progress bar, as its widgets have them at the end."""
+    widgets = notebook.metadata.widgets["application/vnd.jupyter.widget-state+json"]["state"]
+    view = shown["application/vnd.jupyter.widget-view+json"]["model_id"]
+    parts = [child.removeprefix("IPY_MODEL_") for child in widgets[view]["state"]["children"]]
+    return " ".join(str(widgets[part]["state"]["value"]) for part in parts)
 
 
 # Calls in a kernel, whose event loop is running all the time

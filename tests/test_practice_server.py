@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import doctest
 import http.client
 import json
 import math
 import os
-import pydoc
 import re
 import shutil
 import signal
@@ -713,22 +711,6 @@ def test_credentials_that_basic_cannot_carry() -> None:
         PracticeServer(LOGIN, PASSWORD + "\udc80")
     assert caught.value.__cause__ is None
     assert PASSWORD not in str(caught.value)
-
-
-# What help() shows
-
-
-def test_the_examples_of_the_docstrings_run() -> None:
-    results = doctest.testmod(saymon_bulk.testing)
-    assert (results.failed, results.attempted) == (0, 9)
-
-
-def test_the_docstrings_fit_eighty_columns() -> None:
-    shown = pydoc.plain(pydoc.render_doc(saymon_bulk.testing)).splitlines()
-    # Signatures are as long as they are.
-    told = [line for line in shown if not re.match(r"[ |]*(class |__annotations__|\w+\()", line)]
-    assert [line for line in told if len(line) > 80] == []
-    assert any("StartUncertainError" in line for line in told)
 
 
 # By hand: python -m saymon_bulk.testing

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import re
 import sys
@@ -361,6 +363,26 @@ def test_no_frame_of_ours_holds_the_password_during_the_exchange(peer: Peer) -> 
     assert len(peer.requests) == 1
     for text in ours:
         assert not [s for s in spellings(LOGIN, PASSWORD) if s in text], text
+
+
+@pytest.mark.parametrize("name", ["Client", "get_bulk_status_async", "wait_for_bulk", "wait_for_bulk_async"])
+def test_the_arguments_of_a_frame_can_be_shown(name: str) -> None:
+    # IPython does it; cgitb ends in a KeyError where an argument was deleted.
+    function, ids = getattr(saymon_bulk, name), [] if name == "Client" else ["op"]
+
+    async def call() -> None:
+        result = function("monitor", *ids, "a:b", PASSWORD)
+        await result
+
+    with pytest.raises(ValueError, match="colon") as caught:
+        asyncio.run(call())
+    shown = [
+        inspect.formatargvalues(*inspect.getargvalues(frame))
+        for frame, _ in traceback.walk_tb(caught.value.__traceback__)
+        if frame.f_code.co_filename.startswith(PACKAGE)
+    ]
+    assert shown
+    assert all("password='***'" in text for text in shown)
 
 
 def test_warnings_tell_nothing(peer: Peer) -> None:

@@ -1,22 +1,32 @@
-"""Start SAYMON bulk operations, and know when they have finished.
+"""Start bulk operations of SAYMON, and wait for their end.
 
 >>> import saymon_bulk
 >>> client = saymon_bulk.Client("monitor.example.com", "login", "password")
->>> changes = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]
->>> started = client.start_bulk({"name": "CPU"}, changes)  # doctest: +SKIP
->>> client.wait_for_bulk(started["bulkId"])  # doctest: +SKIP
+>>> search = {"name": {"$regex": "^CPU$"}}
+>>> bulk = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]
+>>> started = client.start_bulk(search, bulk)
+>>> client.wait_for_bulk(started["bulkId"])
 {'finished': True}
 
-One question for one operation needs no client:
+One question about one operation needs no client:
 
->>> saymon_bulk.get_bulk_status("monitor.example.com", "079b3102-...", "login", "password")  # doctest: +SKIP
+>>> bulk_id = "079b3102-c326-4dd7-bf48-a945232b32d6"
+>>> saymon_bulk.get_bulk_status(
+...     "monitor.example.com", bulk_id, "login", "password"
+... )
 {'finished': True}
 
-Finished does not mean succeeded: the server tells that an operation has ended, and nothing else.
+Finished does not mean succeeded: the server tells that an operation has
+ended, and nothing else.
 
-A start is sent at most once. `StartUncertainError` says that it may have happened: look at the server before you start
-again. `Client.get_bulk_statuses` and `Client.wait_for_bulks` serve many operations; each function and method has its
-coroutine twin, named `..._async`. `saymon_bulk.testing` has a practice server.
+A start is sent at most once. `StartUncertainError` says that the server
+may have started the operation: look at the server before you start it
+again.
+
+`Client.get_bulk_statuses` and `Client.wait_for_bulks` serve many
+operations. Each function and method that sends requests has a coroutine
+with the same arguments, whose name ends in `_async`.
+`saymon_bulk.testing` has a practice server. All times are in seconds.
 """
 
 from ._client import Client, get_bulk_status_async, wait_for_bulk, wait_for_bulk_async

@@ -29,20 +29,34 @@ CONCURRENCY = 16
 class Client(_core.Client):
     """One server and one login, for many calls.
 
-    Connections are kept and shared by all clients and functions of the process, so a Client costs nothing to make. It may
-    be used by many threads and event loops at once, and after a fork. It does not pickle: it holds a password.
+    >>> with saymon_bulk.Client(
+    ...     "monitor.example.com", "login", "password"
+    ... ) as client:
+    ...     client.get_bulk_status("079b3102-c326-4dd7-bf48-a945232b32d6")
+    {'finished': True}
+
+    A client costs little to make: all clients and functions of the process
+    share the kept connections. Many threads and event loops may use one
+    client at the same time, and so may a forked child. A client does not
+    pickle, because it holds a password.
 
     Args:
-        host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
-            "http://" before it.
-        login: The login; no colon (RFC 7617).
+        host: The server: "monitor.example.com", "name:8443" or
+            "[2001:db8::1]:8443". "https://" (the default) or "http://" may
+            stand before it. A path may not follow.
+        login: The login. It cannot hold a colon (RFC 7617).
         password: The password.
-        request_timeout: Seconds for one exchange, connect to last byte; 30 by default.
-        verify: True (default) trusts the system's CA certificates, a path those of that PEM file or directory and
-            no others, False checks nothing and warns.
-        cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
-            (certificate, key) with two paths. None (default) gives none. The key must not be encrypted. Both files are
-            read now; a Client that lives on keeps what they held.
+        request_timeout: Seconds for one exchange, from connecting to the
+            last byte; 30 by default.
+        verify: True (default) trusts the CA certificates of the system, or
+            those that SSL_CERT_FILE and SSL_CERT_DIR name. A path trusts
+            the certificates of that PEM file or directory, and no others.
+            False checks nothing and warns.
+        cert: The client certificate, if the server asks for one (mutual
+            TLS): the path of a PEM file with the certificate and its key,
+            or two paths, (certificate, key). The key must not be
+            encrypted. The client reads the files when it is made. None
+            (default) sends no certificate.
 
     Raises:
         ValueError, TypeError: An argument cannot be used.
@@ -61,7 +75,7 @@ class Client(_core.Client):
         try:
             return super().__new__(cls, host, login, password, request_timeout, verify, cert)
         finally:
-            del password  # a traceback shows the variables of a frame
+            password = "***"  # a traceback shows the variables of a frame
 
     @classmethod
     def from_env(
@@ -71,21 +85,37 @@ class Client(_core.Client):
         verify: bool | str | PathLike[str] = True,
         cert: Cert | None = None,
     ) -> Self:
-        """A client from the environment: SAYMON_HOST, SAYMON_LOGIN and SAYMON_PASSWORD.
+        """Make a client from the environment.
 
-        SAYMON_PASSWORD_FILE may name a file with the password instead; SAYMON_PASSWORD goes before it. Where login or
-        password is not set, both come from netrc: the file that NETRC names, else ~/.netrc, under the host's name;
-        SAYMON_LOGIN must then be absent or agree with it. SAYMON_CERT names the PEM file of a client certificate, and
-        SAYMON_KEY its key, if that stands in another file.
+        >>> import os
+        >>> os.environ["SAYMON_HOST"] = "monitor.example.com"
+        >>> os.environ["SAYMON_LOGIN"] = "login"
+        >>> os.environ["SAYMON_PASSWORD"] = "password"
+        >>> client = saymon_bulk.Client.from_env()
+        >>> client.login
+        'login'
+
+        SAYMON_HOST names the server, SAYMON_LOGIN the login. The password
+        comes from the first of these that is set:
+
+        1. SAYMON_PASSWORD;
+        2. SAYMON_PASSWORD_FILE, the path of a file with the password;
+        3. the entry of the host in netrc: the file that NETRC names, else
+           ~/.netrc. The entry also gives the login. SAYMON_LOGIN must be
+           absent or agree with it.
+
+        SAYMON_CERT is the path of a PEM file with a client certificate.
+        SAYMON_KEY is the path of its key, if the key is in another file.
 
         Args:
             request_timeout: As for Client.
             verify: As for Client.
-            cert: As for Client; goes before SAYMON_CERT and SAYMON_KEY.
+            cert: As for Client. SAYMON_CERT and SAYMON_KEY then do not
+                count.
 
         Raises:
-            ValueError: The environment lacks the host or the credentials, or a file that it names cannot be used; the
-                text says which.
+            ValueError: The host or the credentials are missing, or a file
+                that a variable names cannot be used. The text says which.
         """
         from ._environment import certificate, client_arguments
 
@@ -97,30 +127,41 @@ class Client(_core.Client):
     ) -> BulkStart:
         """Start a bulk operation on the objects that a search finds.
 
-        >>> search = {"name": {"$regex": "^CPU$"}}  # doctest: +SKIP
-        >>> bulk = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]  # doctest: +SKIP
-        >>> client.wait_for_bulk(client.start_bulk(search, bulk)["bulkId"])  # doctest: +SKIP
+        >>> search = {"name": {"$regex": "^CPU$"}}
+        >>> change = {"name": "Room", "value": "7"}
+        >>> bulk = [{"properties.createOrModify": change}]
+        >>> started = client.start_bulk(search, bulk)
+        >>> client.wait_for_bulk(started["bulkId"])
         {'finished': True}
 
-        One `POST /node/api/bulk/objects` (the vendor's page "Run Bulk Operation for Objects"), on a connection of its own,
-        sent at most once. The login needs the permissions `run-bulks` and `manage-objects`.
+        The method sends one `POST /node/api/bulk/objects`, at most once and
+        on a new connection. The login needs the permissions `run-bulks` and
+        `manage-objects`.
 
         Args:
-            search: The criteria, a mapping as the vendor documents it. The server reads an empty one as every object.
-            bulk: The changes, a list or tuple of mappings as the vendor documents them; at least one.
-            every_object: False (default) refuses an empty search. True goes with an empty search alone.
+            search: The criteria, a mapping as the vendor documents it. The
+                server reads an empty one as every object of the
+                installation.
+            bulk: The changes, a list or tuple of mappings as the vendor
+                documents them; at least one.
+            every_object: False (default) refuses an empty search. True
+                sends an empty search, and refuses any other.
 
         Returns:
-            The server's JSON object as a dict: `bulkId` is the id of the operation, `finished` a bool.
+            The JSON object of the server as a dict: `bulkId` is the id of
+            the operation, `finished` a bool.
 
         Raises:
-            ValueError, TypeError: An argument cannot be used; its name, and the place in it, are in the text. Nothing was
-                sent.
-            StartUncertainError: The server may have started the operation or may not. Look at the server before you
-                start it again.
-            AuthError, NotFoundError, HTTPStatusError, TransportError: The operation was not started. So it is with every
-                other error than StartUncertainError.
+            ValueError, TypeError: An argument cannot be used. The text
+                names the argument and the place in it. Nothing was sent.
+            StartUncertainError: The server may have started the operation
+                or may not. Look at the server before you start it again.
+            AuthError, NotFoundError, HTTPStatusError, TransportError: The
+                operation was not started. The same is true of every error
+                but StartUncertainError.
             RuntimeError: The client is closed.
+
+        Source: the vendor's page "Run Bulk Operation for Objects".
         """
         from . import _starting
 
@@ -129,7 +170,18 @@ class Client(_core.Client):
     async def start_bulk_async(
         self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkStart:
-        """The coroutine twin of `start_bulk`. Cancelling it leaves the outcome uncertain; the log says so."""
+        """Start a bulk operation, as a coroutine.
+
+        >>> started = await client.start_bulk_async(
+        ...     {"name": "CPU"}, [{"modify": {"owner_id": "7"}}]
+        ... )
+        >>> await client.wait_for_bulk_async(started["bulkId"])
+        {'finished': True}
+
+        The twin of `start_bulk`: arguments, result and errors are the same.
+        A cancelled task leaves the outcome uncertain: the server may have
+        started the operation. A warning in the log says so.
+        """
         from . import _starting
 
         body = _starting.body(search, bulk, every_object)
@@ -137,33 +189,64 @@ class Client(_core.Client):
             return await self._start_bulk_awaitable(body, request_id)
 
     def start_clone(self, object_id: str) -> BulkStart:
-        """Start the clone of an object, a bulk operation too.
+        """Start a bulk operation that clones an object.
 
-        One `POST /node/api/objects/:id/clone-bulk` (the vendor's page "Clone Object in Background"), on a connection of its
-        own, sent at most once. The login needs the permission `create-objects` or `manage-objects`.
+        >>> started = client.start_clone("62d7e58056d203149a08001b")
+        >>> client.wait_for_bulk(started["bulkId"])
+        {'finished': True}
+
+        The method sends one `POST /node/api/objects/:id/clone-bulk`, at
+        most once and on a new connection. The login needs the permission
+        `create-objects` or `manage-objects`.
 
         Args:
-            object_id: The object's id, or "discovery id:" and its discovery id.
+            object_id: The id of the object, or "discovery id:" followed by
+                its discovery id.
 
         Returns:
-            As for `start_bulk`.
+            The JSON object of the server as a dict: `bulkId` is the id of
+            the operation, `finished` a bool.
 
         Raises:
-            Exception: As for `start_bulk`; NotFoundError if there is no such object.
+            NotFoundError: The server knows no such object.
+            StartUncertainError: The server may have started the operation
+                or may not. Look at the server before you start it again.
+            Exception: All others as for `start_bulk`. The operation was not
+                started.
+
+        Source: the vendor's page "Clone Object in Background".
         """
         from . import _starting
 
         return self._start_clone(object_id, _starting.request_id())
 
     async def start_clone_async(self, object_id: str) -> BulkStart:
-        """The coroutine twin of `start_clone`. Cancelling it leaves the outcome uncertain; the log says so."""
+        """Start a bulk operation that clones an object, as a coroutine.
+
+        >>> started = await client.start_clone_async(
+        ...     "62d7e58056d203149a08001b"
+        ... )
+        >>> await client.wait_for_bulk_async(started["bulkId"])
+        {'finished': True}
+
+        The twin of `start_clone`: arguments, result and errors are the
+        same. A cancelled task leaves the outcome uncertain: the server may
+        have started the operation. A warning in the log says so.
+        """
         from . import _starting
 
         with _starting.Interruptible(self) as request_id:
             return await self._start_clone_awaitable(object_id, request_id)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
-        """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
+        """Ask once whether a bulk operation has finished, as a coroutine.
+
+        >>> await client.get_bulk_status_async(bulk_id)
+        {'finished': True}
+
+        The twin of `get_bulk_status`: arguments, result and errors are the
+        same. A cancelled task drops its request.
+        """
         return await self._get_bulk_status_awaitable(id)
 
     if TYPE_CHECKING:
@@ -182,18 +265,27 @@ class Client(_core.Client):
     ) -> dict[str, BulkStatus] | dict[str, BulkStatus | SaymonError]:
         """Ask once for each of many bulk operations.
 
+        >>> statuses = client.get_bulk_statuses(ids)
+        >>> sum(status["finished"] for status in statuses.values())
+        3
+
         Args:
-            ids: An iterable of ids, not a str; one that is repeated is asked for once.
-            concurrency: Requests under way at the same time; 16 by default.
-            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
-                puts the error in the status's place.
+            ids: The ids of the operations: an iterable, but not a str. The
+                method asks once for an id that is repeated.
+            concurrency: How many requests may be under way at the same
+                time; 16 by default.
+            return_exceptions: False (default) raises the first error. Its
+                `id` says which operation it is about. True puts the error
+                in the place of the status.
 
         Returns:
             A dict from id to status, in the order of `ids`.
 
         Raises:
-            ValueError, TypeError: An argument cannot be used. Nothing was sent.
-            SaymonError: As `get_bulk_status` raises it, unless `return_exceptions`.
+            ValueError, TypeError: An argument cannot be used. Nothing was
+                sent.
+            SaymonError: As for `get_bulk_status`, unless
+                `return_exceptions` is True.
             RuntimeError: The client is closed.
         """
         return self._get_bulk_statuses(ids, concurrency, return_exceptions)
@@ -212,7 +304,15 @@ class Client(_core.Client):
     async def get_bulk_statuses_async(
         self, ids: Iterable[str], *, concurrency: int = CONCURRENCY, return_exceptions: bool = False
     ) -> dict[str, BulkStatus] | dict[str, BulkStatus | SaymonError]:
-        """The coroutine twin of `get_bulk_statuses`. Cancelling it drops the requests."""
+        """Ask once for each of many bulk operations, as a coroutine.
+
+        >>> statuses = await client.get_bulk_statuses_async(ids)
+        >>> sum(status["finished"] for status in statuses.values())
+        3
+
+        The twin of `get_bulk_statuses`: arguments, result and errors are
+        the same. A cancelled task drops its requests.
+        """
         return await self._get_bulk_statuses_awaitable(ids, concurrency, return_exceptions)
 
     def wait_for_bulk(
@@ -227,33 +327,53 @@ class Client(_core.Client):
     ) -> BulkStatus:
         """Wait until a bulk operation has finished.
 
-        Polls at once. Each pause is then a tenth of the time waited so far, at least `interval` and at most `max_interval`:
-        the longer an operation runs, the rarer the polls. After failures in a row, each pause is 1.5 times the one before,
-        up to `max_interval`. Each pause is changed at random by up to a tenth. A Retry-After of the server (RFC 9110 section
-        10.2.3) lengthens the next pause. Ctrl-C ends the wait at any moment; the operation goes on, on the server.
+        >>> client.wait_for_bulk(bulk_id, timeout=600)
+        {'finished': True}
+
+        The first poll comes at once. Each pause after that is a tenth of
+        the time waited so far, at least `interval` and at most
+        `max_interval`: the longer an operation runs, the rarer the polls.
+        After failures in a row, each pause is 1.5 times the one before, up
+        to `max_interval`. Each pause is changed at random, by up to a
+        tenth. A Retry-After header lengthens the next pause.
+
+        Ctrl-C ends the wait at any moment. The operation goes on, on the
+        server.
 
         Args:
-            id: The operation's id.
-            timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once. The last pause is cut to it and
-                followed by one last poll, which may take another second.
+            id: The id of the operation.
+            timeout: Seconds for the whole wait; 3600 by default. None waits
+                for ever, 0 asks once. When the time is over, the wait makes
+                a last poll, which may take another second.
             interval: Seconds of the shortest pause; 1 by default.
-            max_interval: Seconds of the longest pause; 10 by default, and never less than `interval`. More means fewer
-                polls of operations that run for minutes.
-            retries: Failures in a row that are tolerated; 10 by default. Tolerated are HTTP 408, 429, 500, 502, 503 and 504,
-                connections refused or cut off, and requests timed out; after the first good answer also a name that does
-                not resolve and a failed TLS handshake. A kept connection that has died in silence does not count.
-            on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer; elapsed is in seconds
-                since the start. What it raises ends the wait and comes out of it. A plain function: a coroutine function is
-                for `wait_for_bulk_async`.
+            max_interval: Seconds of the longest pause; 10 by default, and
+                never less than `interval`. A larger value means fewer polls
+                of operations that run for minutes.
+            retries: How many failures in a row the wait tolerates; 10 by
+                default. It tolerates HTTP 408, 429, 500, 502, 503 and 504,
+                connections that are refused or cut off, and requests that
+                time out. After the first good answer it also tolerates a
+                name that does not resolve and a failed TLS handshake. A
+                kept connection that has died in silence does not count.
+            on_poll: A function that the wait calls after every good answer,
+                in this thread: on_poll(id, status, elapsed), with the
+                seconds since the start of the wait. An exception of the
+                function ends the wait. A coroutine function is refused: it
+                is for `wait_for_bulk_async`.
 
         Returns:
-            The status with `finished` True. Finished does not mean succeeded.
+            The status, with `finished` True. Finished does not mean
+            succeeded.
 
         Raises:
-            ValueError, TypeError: An argument cannot be used. Nothing was sent.
+            ValueError, TypeError: An argument cannot be used. Nothing was
+                sent.
             WaitTimeoutError: `timeout` passed.
-            SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
+            SaymonError: As for `get_bulk_status`: an error that the wait
+                does not tolerate, or the last of too many in a row.
             RuntimeError: The client is closed.
+
+        Source: RFC 9110 section 10.2.3, Retry-After.
         """
         from . import _waiting
 
@@ -278,10 +398,15 @@ class Client(_core.Client):
         retries: int = RETRIES,
         on_poll: AsyncOnPoll | None = None,
     ) -> BulkStatus:
-        """The coroutine twin of `wait_for_bulk`. Cancelling it drops the request.
+        """Wait until a bulk operation has finished, as a coroutine.
 
-        `on_poll` is called on the event loop. It may be a coroutine function:
-        the next poll comes after the coroutine has ended.
+        >>> await client.wait_for_bulk_async(bulk_id, timeout=600)
+        {'finished': True}
+
+        The twin of `wait_for_bulk`: arguments, result and errors are the
+        same. A cancelled task drops its request. The event loop calls
+        `on_poll`, which may be a coroutine function: the next poll comes
+        after the coroutine has ended.
         """
         from . import _waiting
 
@@ -336,33 +461,54 @@ class Client(_core.Client):
         concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
     ) -> ClosableIterator[tuple[str, BulkStatus | SaymonError]]:
-        """Wait for many bulk operations, yielding (id, status) as each finishes.
+        """Wait for many bulk operations: (id, status) as each one finishes.
 
-        `tqdm(client.wait_for_bulks(ids), total=len(ids))` is a progress bar, `dict(client.wait_for_bulks(ids))` the
-        mapping. Polling goes on while the iterator is asked for its next item;
-        leaving the loop stops it, and so does `close()` of the iterator:
+        >>> for bulk_id, status in client.wait_for_bulks(ids[:1]):
+        ...     print(bulk_id, "has finished")
+        079b3102-c326-4dd7-bf48-a945232b32d6 has finished
+        >>> statuses = dict(client.wait_for_bulks(ids))
+        >>> sum(status["finished"] for status in statuses.values())
+        3
 
-        >>> with contextlib.closing(client.wait_for_bulks(ids)) as statuses:
-        ...     id, status = next(statuses)  # doctest: +SKIP
+        `tqdm(client.wait_for_bulks(ids), total=len(ids))` is a progress
+        bar.
+
+        The iterator polls while the program asks for its next item. The
+        polls stop when the program leaves the loop and drops the iterator.
+        `close()` stops them at once:
+
+        >>> import contextlib
+        >>> waiting = client.wait_for_bulks(ids)
+        >>> with contextlib.closing(waiting) as statuses:
+        ...     bulk_id, status = next(statuses)
+        >>> list(waiting)
+        []
 
         One thread at a time may use the iterator. A second one gets a
         RuntimeError.
 
         Args:
-            ids: An iterable of ids, not a str; one that is repeated is waited for once.
-            timeout: Seconds for everything, as for `wait_for_bulk`.
+            ids: The ids of the operations: an iterable, but not a str. An
+                id that is repeated counts once.
+            timeout: Seconds for all operations together, as for
+                `wait_for_bulk`; 3600 by default.
             interval: As for `wait_for_bulk`, for each operation.
             max_interval: As for `wait_for_bulk`, for each operation.
             retries: As for `wait_for_bulk`, for each operation.
             on_poll: As for `wait_for_bulk`, for each operation.
-            concurrency: Polls under way at the same time; 16 by default.
-            return_exceptions: False (default) raises the first error, whose `id` says which operation it is about; True
-                yields the error in the status's place and goes on.
+            concurrency: How many polls may be under way at the same time;
+                16 by default.
+            return_exceptions: False (default) raises the first error. Its
+                `id` says which operation it is about. True yields the error
+                in the place of the status and goes on.
 
         Raises:
-            ValueError, TypeError: An argument cannot be used; raised by the call, before the first item.
-            WaitTimeoutError: `timeout` passed; `pending` has all operations that had not finished.
-            SaymonError: As for `wait_for_bulk`, unless `return_exceptions`.
+            ValueError, TypeError: An argument cannot be used. The call
+                raises it, before the first item.
+            WaitTimeoutError: `timeout` passed. `pending` has all operations
+                that had not finished.
+            SaymonError: As for `wait_for_bulk`, unless `return_exceptions`
+                is True.
             RuntimeError: The client is closed.
         """
         from . import _waiting
@@ -411,10 +557,17 @@ class Client(_core.Client):
         concurrency: int = CONCURRENCY,
         return_exceptions: bool = False,
     ) -> ClosableAsyncIterator[tuple[str, BulkStatus | SaymonError]]:
-        """The twin of `wait_for_bulks` for `async for`.
+        """Wait for many bulk operations with `async for`.
 
-        `aclose()` stops the polling, as `contextlib.aclosing` does. `on_poll`
-        is called on the event loop. It may be a coroutine function.
+        >>> waiting = client.wait_for_bulks_async(ids[:1])
+        >>> async for bulk_id, status in waiting:
+        ...     print(bulk_id, "has finished")
+        079b3102-c326-4dd7-bf48-a945232b32d6 has finished
+
+        The twin of `wait_for_bulks`: arguments, items and errors are the
+        same. `aclose()` stops the polls, and so does the end of
+        `async with contextlib.aclosing(...)`. The event loop calls
+        `on_poll`, which may be a coroutine function.
         """
         from . import _waiting
 
@@ -448,11 +601,20 @@ async def get_bulk_status_async(
     verify: bool | str | PathLike[str] = True,
     cert: Cert | None = None,
 ) -> BulkStatus:
-    """The coroutine twin of `get_bulk_status`. Cancelling it drops the request."""
+    """Ask a SAYMON server once for a status, as a coroutine.
+
+    >>> await saymon_bulk.get_bulk_status_async(
+    ...     "monitor.example.com", bulk_id, "login", "password"
+    ... )
+    {'finished': True}
+
+    The twin of `get_bulk_status`: arguments, result and errors are the
+    same. A cancelled task drops its request.
+    """
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return await client.get_bulk_status_async(id)
 
 
@@ -471,34 +633,46 @@ def wait_for_bulk(
     verify: bool | str | PathLike[str] = True,
     cert: Cert | None = None,
 ) -> BulkStatus:
-    """Wait until a bulk operation has finished: `Client.wait_for_bulk` for one call.
+    """Wait until a bulk operation has finished, without a client.
+
+    >>> saymon_bulk.wait_for_bulk(
+    ...     "monitor.example.com", bulk_id, "login", "password", timeout=600
+    ... )
+    {'finished': True}
+
+    `Client.wait_for_bulk` says more about the polls and the arguments.
 
     Args:
         host: As for `get_bulk_status`.
         id: As for `get_bulk_status`.
         login: As for `get_bulk_status`.
         password: As for `get_bulk_status`.
-        timeout: Seconds for everything; 3600 by default, None for ever, 0 asks once.
-        interval: Seconds of the shortest pause between polls; 1 by default. A pause is a tenth of the time waited so far.
+        timeout: Seconds for the whole wait; 3600 by default. None waits
+            for ever, 0 asks once.
+        interval: Seconds of the shortest pause between polls; 1 by default.
         max_interval: Seconds of the longest pause; 10 by default.
-        retries: Failures in a row that are tolerated; 10 by default.
-        on_poll: Called as on_poll(id, status, elapsed) in this thread after every good answer.
+        retries: How many failures in a row the wait tolerates; 10 by
+            default.
+        on_poll: A function that the wait calls after every good answer:
+            on_poll(id, status, elapsed).
         request_timeout: Seconds for one exchange; 30 by default.
         verify: As for `get_bulk_status`.
         cert: As for `get_bulk_status`.
 
     Returns:
-        The status with `finished` True. Finished does not mean succeeded.
+        The status, with `finished` True. Finished does not mean succeeded.
 
     Raises:
         ValueError, TypeError: An argument cannot be used. Nothing was sent.
-        WaitTimeoutError: `timeout` passed; the operation goes on, on the server.
-        SaymonError: As `get_bulk_status` raises it, when it is not to be tolerated or `retries` are used up.
+        WaitTimeoutError: `timeout` passed. The operation goes on, on the
+            server.
+        SaymonError: As for `get_bulk_status`: an error that the wait does
+            not tolerate, or the last of too many in a row.
     """
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return client.wait_for_bulk(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )
@@ -519,15 +693,22 @@ async def wait_for_bulk_async(
     verify: bool | str | PathLike[str] = True,
     cert: Cert | None = None,
 ) -> BulkStatus:
-    """The coroutine twin of `wait_for_bulk`. Cancelling it drops the request.
+    """Wait until a bulk operation has finished, as a coroutine.
 
-    `on_poll` is called on the event loop. It may be a coroutine function:
-    the next poll comes after the coroutine has ended.
+    >>> await saymon_bulk.wait_for_bulk_async(
+    ...     "monitor.example.com", bulk_id, "login", "password", timeout=600
+    ... )
+    {'finished': True}
+
+    The twin of `wait_for_bulk`: arguments, result and errors are the same.
+    A cancelled task drops its request. The event loop calls `on_poll`,
+    which may be a coroutine function: the next poll comes after the
+    coroutine has ended.
     """
     try:
         client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
     finally:
-        del password
+        password = "***"
     return await client.wait_for_bulk_async(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )

@@ -39,34 +39,57 @@ def get_bulk_status(
 ) -> BulkStatus:
     """Ask a SAYMON server once whether a bulk operation has finished.
 
-    One `GET /node/api/bulk/:id/status` with Basic credentials in UTF-8 (the vendor's page "Get Bulk Operation Status";
-    RFC 7617). Connections are kept and shared by all calls of the process. No redirect is followed and nothing is retried,
-    but a request on a kept connection that has died, once and in silence.
+    >>> bulk_id = "079b3102-c326-4dd7-bf48-a945232b32d6"
+    >>> saymon_bulk.get_bulk_status(
+    ...     "monitor.example.com", bulk_id, "login", "password"
+    ... )
+    {'finished': True}
+
+    The function sends one `GET /node/api/bulk/:id/status` with Basic
+    credentials. It follows no redirect and retries nothing, with one
+    exception: when a kept connection has died, it sends the request once
+    more. All calls of the process share the kept connections.
 
     Args:
-        host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
-            "http://" before it. No path.
-        id: The operation's id, as the server's `bulkId` gave it; at most 255 bytes of UTF-8.
-        login: The login; no colon (RFC 7617).
-        password: The password. It stands in no text and no Python frame of this package.
-        request_timeout: Seconds for the whole exchange, connect to last byte; 30 by default.
-        verify: True (default) trusts the system's CA certificates, or those that SSL_CERT_FILE names; a path trusts the
-            certificates of that PEM file or directory and no others; False checks nothing and warns.
-        cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
-            (certificate, key) with two paths. None (default) gives none.
+        host: The server: "monitor.example.com", "name:8443" or
+            "[2001:db8::1]:8443". "https://" (the default) or "http://" may
+            stand before it. A path may not follow.
+        id: The id of the operation, which is the `bulkId` of the answer to
+            the start; at most 255 bytes of UTF-8.
+        login: The login. It cannot hold a colon (RFC 7617).
+        password: The password. It appears in no text and in no Python
+            frame of this package.
+        request_timeout: Seconds for the whole exchange, from connecting to
+            the last byte; 30 by default.
+        verify: True (default) trusts the CA certificates of the system, or
+            those that SSL_CERT_FILE and SSL_CERT_DIR name. A path trusts
+            the certificates of that PEM file or directory, and no others.
+            False checks nothing and warns.
+        cert: The client certificate, if the server asks for one (mutual
+            TLS): the path of a PEM file with the certificate and its key,
+            or two paths, (certificate, key). The key must not be
+            encrypted. None (default) sends no certificate.
 
     Returns:
-        The server's JSON object as a dict. `finished` is always there and always a bool; False means that the operation
-        still runs, True that it has ended. Finished does not mean succeeded: the server tells nothing about that.
+        The JSON object of the server as a dict. `finished` is always in it:
+        False while the operation runs, True when it has ended. Finished
+        does not mean succeeded: the server says nothing about success.
 
     Raises:
-        ValueError, TypeError: An argument cannot be used; its name is in the text. Nothing was sent.
+        ValueError, TypeError: An argument cannot be used. The text names
+            the argument. Nothing was sent.
         AuthError: HTTP 401 or 403.
         NotFoundError: HTTP 404.
-        HTTPStatusError: Any other status but 200, redirects among them.
-        RequestTimeoutError: No complete answer within `request_timeout`.
-        TransportError: No answer: DNS, refused, TLS, cut off; the text names the cause.
-        ResponseError: A 200 that is not an object with a boolean `finished`.
+        HTTPStatusError: Any other status than 200. A redirect is one.
+        RequestTimeoutError: No complete answer came within
+            `request_timeout`.
+        TransportError: No answer came. The text names the cause, such as
+            DNS, a refused connection or TLS.
+        ResponseError: The status is 200, but the body is no JSON object
+            with a boolean `finished`.
+
+    Sources: the vendor's page "Get Bulk Operation Status"; RFC 7617, Basic
+    credentials in UTF-8.
     """
 
 def _checked_id(id: object) -> str: ...
@@ -91,24 +114,55 @@ class Client:
     ) -> Self: ...
     @property
     def host(self) -> str:
-        """The server's origin as it was understood: "https://monitor.example.com:8443"."""
+        """The server, as the client understood the argument `host`.
+
+        >>> saymon_bulk.Client("Monitor:8443", "login", "password").host
+        'https://monitor:8443'
+        """
 
     @property
     def login(self) -> str:
-        """The login."""
+        """The login.
+
+        >>> saymon_bulk.Client("monitor", "login", "password").login
+        'login'
+        """
 
     def get_bulk_status(self, id: str) -> BulkStatus:
-        """Ask once whether a bulk operation has finished; see the function `get_bulk_status`.
+        """Ask once whether a bulk operation has finished.
+
+        >>> client.get_bulk_status("079b3102-c326-4dd7-bf48-a945232b32d6")
+        {'finished': True}
+
+        Args:
+            id: The id of the operation: the `bulkId` of its start.
+
+        Returns:
+            The JSON object of the server, as from the function
+            `saymon_bulk.get_bulk_status`.
 
         Raises:
+            Exception: The errors of `saymon_bulk.get_bulk_status`.
             RuntimeError: The client is closed.
         """
 
     def close(self) -> None:
-        """End the use of this client, from any thread. May be repeated.
+        """End the use of this client.
 
-        Its calls and waits that are under way end with a RuntimeError, within a tenth of a second; so do later calls. The
-        connections are the process's, shared with other clients, and stay.
+        >>> client = saymon_bulk.Client(
+        ...     "monitor.example.com", "login", "password"
+        ... )
+        >>> client.close()
+        >>> client.get_bulk_status(bulk_id)
+        Traceback (most recent call last):
+        RuntimeError: the client is closed
+
+        Any thread may call `close`, also more than once. Calls and waits
+        of this client that are under way end with a RuntimeError within a
+        tenth of a second. Operations on the server go on. The connections
+        stay open, because other clients of the process share them.
+
+        A `with` block closes its client at the end.
         """
 
     def __enter__(self) -> Self: ...

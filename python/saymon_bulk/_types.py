@@ -17,39 +17,62 @@ else:
 
 
 class BulkStatus(TypedDict):
-    """The server's answer, a plain dict at run time.
+    """The answer of the server to a status request.
 
-    The server documents one field; others that it may send are passed through in its order.
+    >>> status = client.get_bulk_status(bulk_id)
+    >>> status["finished"], type(status)
+    (True, <class 'dict'>)
+
+    At run time a status is a plain dict. The server documents one field.
+    Other fields that it may send are passed through in its order.
+
+    Source: the vendor's page "Get Bulk Operation Status".
     """
 
     finished: bool
-    """True once the operation has ended, whatever came of it; False while it runs."""
+    """False while the operation runs, True when it has ended."""
 
 
 class BulkStart(TypedDict):
-    """The server's answer to a start, a plain dict at run time.
+    """The answer of the server to a start.
 
-    The server documents two fields; others that it may send are passed through in its order.
+    >>> started = client.start_clone("62d7e58056d203149a08001b")
+    >>> started["finished"], type(started)
+    (False, <class 'dict'>)
+
+    At run time a start is a plain dict. The server documents two fields.
+    Other fields that it may send are passed through in its order.
+
+    Source: the vendor's page "Run Bulk Operation for Objects".
     """
 
     bulkId: str
-    """The operation's id, for `get_bulk_status` and `wait_for_bulk`."""
+    """The id of the operation, for `get_bulk_status` and `wait_for_bulk`."""
 
     finished: bool
-    """True if the operation has ended already."""
+    """True if the operation has already ended."""
 
 
 OnPoll = Callable[[str, BulkStatus, float], object]
-"""Called as on_poll(id, status, elapsed) after every good answer; elapsed is in seconds since the start."""
+"""A function that a wait calls after every good answer.
+
+The arguments are the id, the status and the seconds since the start of the
+wait.
+"""
 
 AsyncOnPoll = Callable[[str, BulkStatus, float], Union[Awaitable[object], object]]
-"""The same for the coroutines, which await what it returns if that can be awaited."""
+"""The same for the coroutines. They await an awaitable result."""
 
 Item = TypeVar("Item", covariant=True)
 
 
 class ClosableIterator(Protocol[Item]):
-    """An iterator with `close()`, as `contextlib.closing` takes it."""
+    """The type of `wait_for_bulks`: an iterator with `close()`.
+
+    >>> import contextlib
+    >>> with contextlib.closing(client.wait_for_bulks(ids)) as statuses:
+    ...     bulk_id, status = next(statuses)
+    """
 
     def __iter__(self) -> Self: ...
     def __next__(self) -> Item: ...
@@ -57,7 +80,13 @@ class ClosableIterator(Protocol[Item]):
 
 
 class ClosableAsyncIterator(Protocol[Item]):
-    """An async iterator with `aclose()`, as `contextlib.aclosing` takes it."""
+    """The type of `wait_for_bulks_async`: an iterator with `aclose()`.
+
+    >>> statuses = client.wait_for_bulks_async(ids)
+    >>> await statuses.aclose()
+
+    `contextlib.aclosing` (Python 3.10) closes it at the end of a block.
+    """
 
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> Awaitable[Item]: ...
@@ -67,4 +96,7 @@ class ClosableAsyncIterator(Protocol[Item]):
 _Path = Union[str, "PathLike[str]"]
 
 Cert = Union[_Path, tuple[_Path, _Path]]
-"""A PEM file with a client certificate and its key, or (certificate, key) with two paths."""
+"""The path of a PEM file with a client certificate and its key, or two paths.
+
+Two paths are a tuple: (certificate, key).
+"""

@@ -105,10 +105,17 @@ class _Iterator:
             self._end()
 
 
+# No generator: two threads in one generator crash a Python without the GIL.
 class BulkIterator(_Iterator):
-    """What `wait_for_bulks` returns: (id, status) of each operation whose wait is over.
+    """What `Client.wait_for_bulks` returns: (id, status) of ended waits.
 
-    No generator: two threads in one generator crash a Python without the GIL.
+    >>> statuses = client.wait_for_bulks(ids)
+    >>> bulk_id, status = next(statuses)
+    >>> statuses.close()
+
+    The next item comes when the wait for an operation is over. With
+    `return_exceptions=True` an item may be (id, error). One thread at a
+    time may use the iterator; a second one gets a RuntimeError.
     """
 
     def __iter__(self) -> Self:
@@ -136,13 +143,31 @@ class BulkIterator(_Iterator):
             raise RuntimeError("on_poll raised StopIteration") from error
 
     def close(self) -> None:
-        """End the waits; no item comes any more. May be repeated."""
+        """End the waits. No item comes after that.
+
+        >>> statuses = client.wait_for_bulks(ids)
+        >>> statuses.close()
+        >>> list(statuses)
+        []
+
+        A second `close` does nothing. The operations go on, on the server.
+        """
         with self._turn:
             self._end()
 
 
 class AsyncBulkIterator(_Iterator):
-    """What `wait_for_bulks_async` returns."""
+    """What `Client.wait_for_bulks_async` returns, for `async for`.
+
+    >>> waiting = client.wait_for_bulks_async(ids[:1])
+    >>> async for bulk_id, status in waiting:
+    ...     print(bulk_id, "has finished")
+    079b3102-c326-4dd7-bf48-a945232b32d6 has finished
+
+    The next item comes when the wait for an operation is over. With
+    `return_exceptions=True` an item may be (id, error). One task at a time
+    may use the iterator; a second one gets a RuntimeError.
+    """
 
     def __aiter__(self) -> Self:
         return self
@@ -169,6 +194,14 @@ class AsyncBulkIterator(_Iterator):
             raise RuntimeError("on_poll raised StopAsyncIteration") from error
 
     async def aclose(self) -> None:
-        """End the waits; no item comes any more. May be repeated."""
+        """End the waits. No item comes after that.
+
+        >>> statuses = client.wait_for_bulks_async(ids)
+        >>> await statuses.aclose()
+        >>> [item async for item in statuses]
+        []
+
+        A second `aclose` does nothing. The operations go on, on the server.
+        """
         with self._turn:
             self._end()

@@ -1,10 +1,19 @@
-"""What can go wrong, each also the builtin exception that fits.
+"""The errors, each also a builtin exception that fits.
 
-Every error has one text and the attributes `host` (the server's origin) and `id` (the operation's, or None), pickles and
-copies. No text and no attribute holds the password, the Authorization header or another request header.
+>>> try:
+...     client.get_bulk_status("no-such-id")
+... except saymon_bulk.SaymonError as error:
+...     print(type(error).__name__, error.id, error.transient)
+NotFoundError no-such-id False
 
-`args` is the text and a dict of the attributes, both of JSON's types. So an error comes back whole from what keeps the class
-and the args alone, as Celery does: `type(error)(*json.loads(json.dumps(error.args)))`.
+Every error has one text and the attributes `host` (the server) and `id`
+(the operation, or None). Errors pickle and copy. No text and no
+attribute holds the password, the Authorization header or another header
+of the request.
+
+`args` is the text and a dict of the attributes, both of JSON's types. So
+an error comes back whole from a store that keeps the class and the args
+alone, as Celery does: `type(error)(*json.loads(json.dumps(error.args)))`.
 """
 
 from __future__ import annotations
@@ -20,11 +29,20 @@ if TYPE_CHECKING:
 
 
 class SaymonError(Exception):
-    """The base of all errors of this package but ValueError and TypeError for bad arguments.
+    """The base of all errors of this package.
+
+    >>> try:
+    ...     client.get_bulk_status("no-such-id")
+    ... except saymon_bulk.SaymonError as error:
+    ...     print(error.id, error.transient)
+    no-such-id False
+
+    A bad argument is no SaymonError but a ValueError or a TypeError.
 
     Attributes:
-        host: The server's origin, such as "https://monitor.example.com:8443".
-        id: The bulk operation's id; None for a start, which has none yet.
+        host: The server, such as "https://monitor.example.com:8443".
+        id: The id of the bulk operation. None for a start, which has no id
+            yet.
     """
 
     def __init__(
@@ -44,7 +62,14 @@ class SaymonError(Exception):
 
     @property
     def args(self) -> tuple[Any, ...]:
-        """The text and a dict of the attributes, for JSON."""
+        """The text and a dict of the attributes, for JSON.
+
+        >>> error = saymon_bulk.SaymonError("a text", id="a")
+        >>> error.args
+        ('a text', {'host': None, 'id': 'a'})
+        >>> saymon_bulk.SaymonError(*error.args).id
+        'a'
+        """
         names = type(self).__init__.__kwdefaults__ or ()  # else what a program has added would be among them
         attributes = {name: value for name, value in vars(self).items() if name in names}
         if isinstance(self, WaitTimeoutError):
@@ -57,14 +82,15 @@ class SaymonError(Exception):
 
     @property
     def transient(self) -> bool:
-        """Whether it is worth trying again: a wait goes on after it.
+        """Whether another try is worth it: a wait goes on after the error.
 
-        >>> TransportError("connection refused", kind="connect").transient
+        >>> error = saymon_bulk.TransportError("refused", kind="connect")
+        >>> error.transient
         True
 
-        True of a TransportError but for a certificate that is not to be
-        trusted, and of HTTP 408, 429, 500, 502, 503 and 504. False of all
-        others, StartUncertainError and WaitTimeoutError among them.
+        True of HTTP 408, 429, 500, 502, 503 and 504, and of a
+        TransportError, unless its `kind` is "certificate". False of all
+        others, also of StartUncertainError and WaitTimeoutError.
 
         A name that does not resolve ("dns") and a failed handshake ("tls")
         are transient too. They end a wait only before its first good
@@ -77,10 +103,11 @@ class SaymonError(Exception):
         return isinstance(self, TransportError) and _is_transient(self.kind, None)
 
     def to_dict(self) -> dict[str, Any]:
-        """The error as an object of JSON, as `saymon-bulk --json` prints it.
+        """The error as a JSON object, as `saymon-bulk --json` prints it.
 
-        >>> for item in AuthError("wrong", id="a", status_code=401).to_dict().items():
-        ...     print(*item)
+        >>> error = saymon_bulk.AuthError("wrong", id="a", status_code=401)
+        >>> for name, value in error.to_dict().items():
+        ...     print(name, value)
         id a
         finished None
         error AuthError
@@ -88,7 +115,8 @@ class SaymonError(Exception):
         status_code 401
         transient False
 
-        `finished` is None in every error. `message` is the text.
+        `finished` is None in every error. `message` is the text of the
+        error. `status_code` is None where no HTTP answer came.
         """
         return {
             "id": self.id,
@@ -101,14 +129,27 @@ class SaymonError(Exception):
 
 
 class HTTPStatusError(SaymonError):
-    """The server answered with another HTTP status than 200; redirects are such answers too.
+    """The server answered with another HTTP status than 200.
+
+    >>> try:
+    ...     client.get_bulk_status("no-such-id")
+    ... except saymon_bulk.HTTPStatusError as error:
+    ...     print(error.status_code, error.code)
+    404 NotFound
+
+    A redirect is such an answer too.
 
     Attributes:
-        status_code: The HTTP status, such as 503; 0 in an error that is made by hand without one.
-        code: The error's code as the server gave it ("InvalidCredentials"), or None.
-        message: The server's message, unwrapped where it stands as JSON inside a string, or None.
-        body: The first 4 KiB of the answer's body as text.
-        retry_after: Seconds that the server asks to wait (Retry-After, RFC 9110 section 10.2.3), or None.
+        status_code: The HTTP status, such as 503. 0 in an error that is
+            made by hand without a status.
+        code: The code of the error, as the server gave it
+            ("InvalidCredentials"), or None.
+        message: The message of the server, or None. A message that stands
+            as JSON inside a string is unwrapped.
+        body: The first 4 KiB of the body of the answer, as text.
+        retry_after: The seconds that the server asks to wait, or None.
+
+    Source: RFC 9110 section 10.2.3, Retry-After.
     """
 
     def __init__(
@@ -133,20 +174,51 @@ class HTTPStatusError(SaymonError):
 
 
 class AuthError(HTTPStatusError, PermissionError):
-    """HTTP 401 or 403: the login or password is wrong, or a permission is missing."""
+    """HTTP 401 or 403: wrong login or password, or a missing permission.
+
+    >>> stranger = saymon_bulk.Client(
+    ...     "monitor.example.com", "login", "wrong"
+    ... )
+    >>> try:
+    ...     stranger.get_bulk_status(bulk_id)
+    ... except saymon_bulk.AuthError as error:
+    ...     print(error.status_code)
+    401
+    """
 
 
 class NotFoundError(HTTPStatusError, LookupError):
-    """HTTP 404: the server knows no such operation, or no such object to clone. That is never "finished"."""
+    """HTTP 404: the server knows no such operation or object.
+
+    >>> try:
+    ...     client.get_bulk_status("no-such-id")
+    ... except saymon_bulk.NotFoundError as error:
+    ...     print(error.id)
+    no-such-id
+
+    An unknown operation never counts as finished.
+    """
 
 
 class TransportError(SaymonError, ConnectionError):
-    """No complete HTTP answer. The text names the cause.
+    """No complete HTTP answer came. The text names the cause.
+
+    >>> away = saymon_bulk.Client("http://127.0.0.1:9", "login", "password")
+    >>> try:
+    ...     away.get_bulk_status(bulk_id)
+    ... except saymon_bulk.TransportError as error:
+    ...     print(error.kind, error.transient)
+    connect True
 
     Attributes:
-        kind: What failed: "dns" (the name), "connect" (refused, unreachable, a proxy that makes no tunnel), "tls" (the
-            handshake), "certificate" (not to be trusted), "cut" (the connection ended, or spoke no HTTP) or "timeout";
-            None in an error that is made by hand without one.
+        kind: What failed. None in an error that is made by hand without a
+            kind.
+            "dns": the name does not resolve.
+            "connect": refused or unreachable, or a proxy makes no tunnel.
+            "tls": the handshake failed.
+            "certificate": the certificate is not trusted.
+            "cut": the connection ended, or the peer does not speak HTTP.
+            "timeout": `request_timeout` passed.
     """
 
     def __init__(
@@ -163,24 +235,53 @@ class TransportError(SaymonError, ConnectionError):
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
-    """One exchange, connect to last byte, took longer than `request_timeout`. Its `kind` is "timeout"."""
+    """One exchange took longer than `request_timeout`.
+
+    >>> client = saymon_bulk.Client(
+    ...     "monitor.example.com", "login", "password", request_timeout=5
+    ... )
+    >>> try:
+    ...     status = client.get_bulk_status(bulk_id)
+    ... except saymon_bulk.RequestTimeoutError as error:
+    ...     print("no answer within 5 s:", error)
+
+    The time runs from connecting to the last byte. `kind` is "timeout".
+    """
 
 
 class ResponseError(SaymonError, ValueError):
-    """HTTP 200, but not the documented JSON object: a login page, for one."""
+    """The status is 200, but the body is not the documented JSON object.
+
+    >>> try:
+    ...     status = client.get_bulk_status(bulk_id)
+    ... except saymon_bulk.ResponseError as error:
+    ...     print(error)  # the text shows the beginning of the body
+
+    The body may be a login page, for example.
+    """
 
 
 class StartUncertainError(SaymonError):
-    """A start was sent, and no answer says what came of it: the server may have started the operation or may not.
+    """A start was sent, and no answer says what became of it.
 
-    Look at the server before you start it again: a start that is sent twice changes all its objects twice. The server's
-    access log, or that of a proxy before it, tells whether a request with this X-Request-Id arrived. `__cause__` is the
-    plain error. This is no ConnectionError and no TimeoutError, so that code which tries again after these does not try
-    a start again.
+    >>> try:
+    ...     started = client.start_clone("62d7e58056d203149a08001b")
+    ... except saymon_bulk.StartUncertainError as error:
+    ...     print("look for", error.request_id, "in the access log")
+
+    The server may have started the operation or may not. Look at the server
+    before you start the operation again: two equal starts change all
+    objects twice. The access log of the server, or of a proxy before it,
+    tells whether a request with this X-Request-Id arrived.
+
+    `__cause__` is the plain error. This class is no ConnectionError and no
+    TimeoutError. So code that tries again after these errors does not
+    repeat a start.
 
     Attributes:
         request_id: The X-Request-Id of the start.
-        status_code: The HTTP status, if there was one: 408, 5xx, or a 2xx other than 200.
+        status_code: The HTTP status, or None: 408, 5xx, or a 2xx that is
+            not the documented answer.
         code: As for HTTPStatusError.
         message: As for HTTPStatusError.
         body: As for HTTPStatusError.
@@ -211,13 +312,23 @@ class StartUncertainError(SaymonError):
 
 
 class WaitTimeoutError(SaymonError, TimeoutError):
-    """A wait's `timeout` passed before all operations were known to have finished. They go on, on the server.
+    """The `timeout` of a wait passed before all operations had finished.
+
+    >>> try:
+    ...     client.wait_for_bulk("running-id", timeout=0)
+    ... except saymon_bulk.WaitTimeoutError as error:
+    ...     print(error.pending, error.failures)
+    {'running-id': {'finished': False}} {}
+
+    The operations go on, on the server.
 
     Attributes:
-        pending: From the id of each operation that was not known to have finished to its last status, None where none
+        pending: A dict of the operations that were not known to have
+            finished: from id to the last status, or to None if no status
             came.
-        failures: From the id of each operation whose last poll failed to the error. The operation may have finished.
-            `__cause__` is the first of them.
+        failures: A dict of the operations whose last poll failed: from id
+            to the error. Such an operation may have finished. `__cause__`
+            is the first of these errors.
         elapsed: Seconds since the wait began.
     """
 

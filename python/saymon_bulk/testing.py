@@ -1,6 +1,5 @@
-"""Rehearse bulk operations with a practice server.
+"""A practice server, to rehearse bulk operations.
 
->>> import saymon_bulk
 >>> from saymon_bulk.testing import PracticeServer
 >>> with PracticeServer("login", "password", finishes_after=0.5) as server:
 ...     client = saymon_bulk.Client(server.host, "login", "password")
@@ -8,23 +7,24 @@
 ...     client.wait_for_bulk(started["bulkId"])
 {'finished': True}
 
-``python -m saymon_bulk.testing`` serves until Ctrl-C and prints calls to
+`python -m saymon_bulk.testing` serves until Ctrl-C and prints calls to
 paste.
 
-The server rehearses the vendor's documents. It is no copy of the vendor's
+The server follows the vendor's documents. It is no copy of the vendor's
 server.
 
 Documented, and answered as documented: the status request, the two
-requests that start an operation, HTTP Basic, and the bodies of 400 and 401.
-A start whose body is not as documented gets 400, which says what is wrong.
+requests that start an operation, HTTP Basic, and the bodies of 400 and
+401. A start whose body is not as documented gets 400. The answer says what
+is wrong.
 
-Guessed: that an unknown operation id gets 404, and its text; the texts of
-400, but for invalid JSON; that the framework is restify, hence the 404 of
-an unknown route and the 405 of a wrong method, both before the credentials
-are looked at.
+Guessed: an unknown operation id gets 404; the texts of 404, and of 400
+but for invalid JSON. The framework is restify: hence an unknown route gets
+404 and a wrong method 405, both before the check of the credentials.
 
-Not rehearsed: objects and permissions. Any object can be cloned, any search
-and any change is accepted, and no login lacks a permission (403).
+Not rehearsed: objects and permissions. Any object can be cloned. The
+server accepts any search and any change. No login lacks a permission
+(403).
 """
 
 from __future__ import annotations
@@ -69,13 +69,19 @@ _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
 
 
 class Start(NamedTuple):
-    """A start that was accepted: one of `PracticeServer.starts`.
+    """A start that the server accepted: one item of `PracticeServer.starts`.
+
+    >>> with PracticeServer("login", "password") as server:
+    ...     client = saymon_bulk.Client(server.host, "login", "password")
+    ...     started = client.start_clone("62d7e58056d203149a08001b")
+    ...     server.starts[0].id == started["bulkId"]
+    True
 
     Attributes:
-        id: the id of the operation, which the answer has as bulkId.
-        path: the path of the request as it was sent.
-        body: the parsed JSON body; None for a clone, which has none.
-        request_id: the X-Request-Id header, or None.
+        id: The id of the operation, which the answer has as `bulkId`.
+        path: The path of the request, as it was sent.
+        body: The JSON body, parsed. None for a clone, which has no body.
+        request_id: The X-Request-Id header, or None.
     """
 
     id: str
@@ -87,27 +93,27 @@ class Start(NamedTuple):
 class PracticeServer:
     """A server on 127.0.0.1 that answers one login as the vendor documents.
 
-    >>> import saymon_bulk
+    >>> from saymon_bulk.testing import PracticeServer
     >>> with PracticeServer("login", "password") as server:
-    ...     id = server.start_bulk(finishes_after=0)
+    ...     bulk_id = server.start_bulk(finishes_after=0)
     ...     client = saymon_bulk.Client(server.host, "login", "password")
-    ...     client.get_bulk_status(id)
+    ...     client.get_bulk_status(bulk_id)
     {'finished': True}
 
-    The server is a context manager. `start` and `stop` do the same without
-    ``with``. Any thread may use it.
+    A `with` block starts the server and stops it. `start` and `stop` do the
+    same. Any thread may use the server.
 
     Args:
-        login: the only login it accepts, without a colon.
-        password: the password of that login.
-        finishes_after: seconds an operation takes; 2 by default, 0 is at
-            once, ``math.inf`` is never.
-        port: where to listen; 0, the default, finds a free port.
+        login: The only login that the server accepts, without a colon.
+        password: The password of that login.
+        finishes_after: Seconds that an operation takes; 2 by default. 0
+            means at once, `math.inf` never.
+        port: The port of the server. 0 (default) finds a free port.
 
     Attributes:
-        login: the login it accepts.
-        finishes_after: seconds, for operations started from now on.
-        delay: seconds to wait before each answer, 0 at first.
+        login: The login that the server accepts.
+        finishes_after: Seconds, for operations started from now on.
+        delay: Seconds to wait before each answer; 0 at first.
     """
 
     def __init__(self, login: str, password: str, finishes_after: float = 2.0, *, port: int = 0) -> None:
@@ -132,9 +138,18 @@ class PracticeServer:
 
     @property
     def host(self) -> str:
-        """What to pass as `host`: ``"http://127.0.0.1:PORT"``.
+        """The value for the argument `host` of a client.
 
-        Known once the server has been started.
+        >>> server = PracticeServer("login", "pw")
+        >>> server.start()
+        >>> server.host.startswith("http://127.0.0.1:")
+        True
+        >>> server.stop()
+
+        The host is known once the server has been started.
+
+        Raises:
+            RuntimeError: The server was never started, and its port is 0.
         """
         if self._port == 0:
             raise RuntimeError("the practice server has no port before it is started")
@@ -142,38 +157,48 @@ class PracticeServer:
 
     @property
     def requests(self) -> list[tuple[str, str]]:
-        """The requests answered so far, oldest first: (method, path as sent).
+        """The requests that were answered, oldest first: (method, path).
 
-        The requests whose answers `lose_next` lost are among them.
+        >>> with PracticeServer("login", "pw") as server:
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     status = client.get_bulk_status(server.start_bulk(id="a"))
+        ...     server.requests
+        [('GET', '/node/api/bulk/a/status')]
+
+        The path is as it was sent. The requests whose answers `lose_next`
+        lost are in the list.
         """
         with self._lock:
             return self._requests.copy()
 
     @property
     def starts(self) -> list[Start]:
-        """The starts that were accepted so far, oldest first.
+        """The starts that the server accepted, oldest first.
 
-        >>> from saymon_bulk import Client
-        >>> with PracticeServer("login", "password") as server:
-        ...     client = Client(server.host, "login", "password")
+        >>> with PracticeServer("login", "pw") as server:
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
         ...     _ = client.start_bulk({"name": "CPU"}, [{"modify": {}}])
         ...     server.starts[0].body
         {'search': {'name': 'CPU'}, 'bulk': [{'modify': {}}]}
 
-        A start stands here as soon as it is done, before it is answered.
-        The method `start_bulk` sends no request and adds none.
+        A start is in the list as soon as it is done, before its answer. The
+        method `start_bulk` sends no request and adds no start.
         """
         with self._lock:
             return self._starts.copy()
 
     def start_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
-        """Start an operation without a request and return its id.
+        """Start an operation without a request, and return its id.
+
+        >>> server = PracticeServer("login", "pw")
+        >>> server.start_bulk(finishes_after=0, id="a")
+        'a'
 
         Args:
-            finishes_after: seconds until it is finished; by default those
-                of the server.
-            id: the id it gets; by default a new UUID, as in the vendor's
-                examples.
+            finishes_after: Seconds until the operation has finished; by
+                default those of the server.
+            id: The id of the operation; by default a new UUID, as in the
+                vendor's examples.
         """
         operation = str(uuid.uuid4()) if id is None else id
         seconds = self.finishes_after if finishes_after is None else finishes_after
@@ -184,13 +209,23 @@ class PracticeServer:
     def fail_next(self, n: int = 1, status: int = 503, *, retry_after: int | str | None = None) -> None:
         """Answer the next `n` requests with an error, and do nothing else.
 
-        Several calls queue up, together with those of `lose_next`.
+        >>> with PracticeServer("login", "pw") as server:
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     bulk_id = server.start_bulk(finishes_after=0)
+        ...     server.fail_next(2, status=503)
+        ...     client.wait_for_bulk(bulk_id, interval=0.1)
+        {'finished': True}
+
+        Several calls form a queue, together with those of `lose_next`.
 
         Args:
-            n: how many requests; 1 by default.
-            status: the HTTP status, 400 to 599; 503 by default.
-            retry_after: a Retry-After header: seconds, or any text; by
-                default none.
+            n: The number of requests; 1 by default.
+            status: The HTTP status, 400 to 599; 503 by default.
+            retry_after: The Retry-After header: seconds, or any text. None
+                (default) sends no such header.
+
+        Raises:
+            ValueError: `status` is not between 400 and 599.
         """
         if not 400 <= status <= 599:
             raise ValueError(f"status: {status} is not between 400 and 599")
@@ -202,31 +237,37 @@ class PracticeServer:
     def lose_next(self, n: int = 1) -> None:
         """Do the next `n` requests, and cut the connection without an answer.
 
-        This rehearses a `StartUncertainError` of a start that was done:
-
-        >>> from saymon_bulk import Client, StartUncertainError
-        >>> with PracticeServer("login", "password") as server:
-        ...     client = Client(server.host, "login", "password")
+        >>> with PracticeServer("login", "pw") as server:
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
         ...     server.lose_next()
         ...     try:
         ...         client.start_clone("62d7e58056d203149a08001b")
-        ...     except StartUncertainError as error:
+        ...     except saymon_bulk.StartUncertainError as error:
         ...         server.starts[0].request_id == error.request_id
         True
 
-        ``fail_next(status=502)`` rehearses the same error of a start that
-        was not done. Several calls queue up, together with those of
-        `fail_next`. The client itself asks again for a status that is lost
-        on a kept connection.
+        The example rehearses a `StartUncertainError` of a start that was
+        done. `fail_next(status=502)` rehearses the same error of a start
+        that was not done. Several calls form a queue, together with those
+        of `fail_next`. The client itself asks again for a status that is
+        lost on a kept connection.
 
         Args:
-            n: how many requests; 1 by default.
+            n: The number of requests; 1 by default.
         """
         with self._lock:
             self._failures.extend([_LOST] * n)
 
     def start(self) -> None:
-        """Serve; again on the same port after `stop`. No effect while serving."""
+        """Start to serve.
+
+        >>> server = PracticeServer("login", "pw")
+        >>> server.start()
+        >>> server.stop()
+
+        After `stop`, the server comes back on the same port. A server that
+        serves already is not changed.
+        """
         with self._starting_or_stopping:
             if self._listener is None:
                 self._listener = _Listener(self._port, self)
@@ -235,7 +276,20 @@ class PracticeServer:
                 threading.Thread(target=serve, args=(0.1,), daemon=True).start()
 
     def stop(self) -> None:
-        """Stop listening and cut every connection. No effect while stopped."""
+        """Stop listening, and cut every connection.
+
+        >>> server = PracticeServer("login", "pw")
+        >>> server.start()
+        >>> client = saymon_bulk.Client(server.host, "login", "pw")
+        >>> server.stop()
+        >>> try:
+        ...     client.start_clone("62d7e58056d203149a08001b")
+        ... except saymon_bulk.TransportError as error:
+        ...     print(error.kind)
+        connect
+
+        A server that is stopped already is not changed.
+        """
         with self._starting_or_stopping:
             if self._listener is not None:
                 self._listener.stop()
@@ -244,9 +298,16 @@ class PracticeServer:
     def restart(self, *, forget: bool = False) -> None:
         """Stop, and start again on the same port.
 
+        >>> with PracticeServer("login", "pw") as server:
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     bulk_id = server.start_bulk(finishes_after=0)
+        ...     server.restart()
+        ...     client.wait_for_bulk(bulk_id)
+        {'finished': True}
+
         Args:
-            forget: forget all operations, so that their ids get 404; by
-                default not. `requests` and `starts` stay.
+            forget: True forgets all operations, so that their ids get 404.
+                False (default) keeps them. `requests` and `starts` stay.
         """
         self.stop()
         if forget:
@@ -500,7 +561,9 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print calls to paste, serve until Ctrl-C or SIGTERM, return the exit code."""
+    """Print calls to paste, serve until Ctrl-C or SIGTERM, and return the
+    exit code.
+    """
     parser = argparse.ArgumentParser(
         prog="python -m saymon_bulk.testing",
         description="Rehearse bulk operations against a server on this machine.",

@@ -18,7 +18,7 @@ __all__ = ["saymon_practice_server"]
 
 @pytest.fixture
 def saymon_practice_server() -> Iterator[PracticeServer]:
-    """A running `saymon_bulk.testing.PracticeServer`, a new one for each test.
+    """A running `saymon_bulk.testing.PracticeServer`, new for each test.
 
     def test_my_job(saymon_practice_server, monkeypatch):
         monkeypatch.setenv("SAYMON_HOST", saymon_practice_server.host)
@@ -28,8 +28,8 @@ def saymon_practice_server() -> Iterator[PracticeServer]:
         assert len(saymon_practice_server.starts) == 1
 
     The login is "login", the password "password". An operation has finished
-    when it is first asked for; set `finishes_after` to a number of seconds
-    to change that. `fail_next` and `lose_next` rehearse failures.
+    when a client first asks for it. Another value of `finishes_after`, in
+    seconds, changes that. `fail_next` and `lose_next` rehearse failures.
     """
     from saymon_bulk.testing import PracticeServer
 

@@ -37,21 +37,38 @@ impl Client {
         Ok(Self { target: Target::new(host, login, password, request_timeout, verify, cert)? })
     }
 
-    /// The server's origin as it was understood: "https://monitor.example.com:8443".
+    /// The server, as the client understood the argument `host`.
+    ///
+    /// >>> saymon_bulk.Client("Monitor:8443", "login", "password").host
+    /// 'https://monitor:8443'
     #[getter]
     fn host(&self) -> &str {
         self.target.server.origin.as_str()
     }
 
     /// The login.
+    ///
+    /// >>> saymon_bulk.Client("monitor", "login", "password").login
+    /// 'login'
     #[getter]
     fn login(&self) -> &str {
         self.target.server.credentials.login()
     }
 
-    /// Ask once whether a bulk operation has finished; see the function `get_bulk_status`.
+    /// Ask once whether a bulk operation has finished.
+    ///
+    /// >>> client.get_bulk_status("079b3102-c326-4dd7-bf48-a945232b32d6")
+    /// {'finished': True}
+    ///
+    /// Args:
+    ///     id: The id of the operation: the `bulkId` of its start.
+    ///
+    /// Returns:
+    ///     The JSON object of the server, as from the function
+    ///     `saymon_bulk.get_bulk_status`.
     ///
     /// Raises:
+    ///     Exception: The errors of `saymon_bulk.get_bulk_status`.
     ///     RuntimeError: The client is closed.
     #[pyo3(text_signature = "(self, id)")]
     fn get_bulk_status<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -138,10 +155,22 @@ impl Client {
         log::interrupted(error.py(), &self.target.server, &about, error)
     }
 
-    /// End the use of this client, from any thread. May be repeated.
+    /// End the use of this client.
     ///
-    /// Its calls and waits that are under way end with a RuntimeError, within a tenth of a second; so do later calls. The
-    /// connections are the process's, shared with other clients, and stay.
+    /// >>> client = saymon_bulk.Client(
+    /// ...     "monitor.example.com", "login", "password"
+    /// ... )
+    /// >>> client.close()
+    /// >>> client.get_bulk_status(bulk_id)
+    /// Traceback (most recent call last):
+    /// RuntimeError: the client is closed
+    ///
+    /// Any thread may call `close`, also more than once. Calls and waits
+    /// of this client that are under way end with a RuntimeError within a
+    /// tenth of a second. Operations on the server go on. The connections
+    /// stay open, because other clients of the process share them.
+    ///
+    /// A `with` block closes its client at the end.
     fn close(&self) {
         Engine::close(&self.target.server);
     }

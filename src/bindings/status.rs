@@ -11,34 +11,57 @@ use super::{outcome, twin};
 
 /// Ask a SAYMON server once whether a bulk operation has finished.
 ///
-/// One `GET /node/api/bulk/:id/status` with Basic credentials in UTF-8 (the vendor's page "Get Bulk Operation Status";
-/// RFC 7617). Connections are kept and shared by all calls of the process. No redirect is followed and nothing is retried,
-/// but a request on a kept connection that has died, once and in silence.
+/// >>> bulk_id = "079b3102-c326-4dd7-bf48-a945232b32d6"
+/// >>> saymon_bulk.get_bulk_status(
+/// ...     "monitor.example.com", bulk_id, "login", "password"
+/// ... )
+/// {'finished': True}
+///
+/// The function sends one `GET /node/api/bulk/:id/status` with Basic
+/// credentials. It follows no redirect and retries nothing, with one
+/// exception: when a kept connection has died, it sends the request once
+/// more. All calls of the process share the kept connections.
 ///
 /// Args:
-///     host: The server: "monitor.example.com", "name:8443", "[2001:db8::1]:8443", with "https://" (the default) or
-///         "http://" before it. No path.
-///     id: The operation's id, as the server's `bulkId` gave it; at most 255 bytes of UTF-8.
-///     login: The login; no colon (RFC 7617).
-///     password: The password. It stands in no text and no Python frame of this package.
-///     request_timeout: Seconds for the whole exchange, connect to last byte; 30 by default.
-///     verify: True (default) trusts the system's CA certificates, or those that SSL_CERT_FILE names; a path trusts the
-///         certificates of that PEM file or directory and no others; False checks nothing and warns.
-///     cert: A client certificate, where the server asks for one: the path of a PEM file with certificate and key, or
-///         (certificate, key) with two paths. None (default) gives none.
+///     host: The server: "monitor.example.com", "name:8443" or
+///         "[2001:db8::1]:8443". "https://" (the default) or "http://" may
+///         stand before it. A path may not follow.
+///     id: The id of the operation, which is the `bulkId` of the answer to
+///         the start; at most 255 bytes of UTF-8.
+///     login: The login. It cannot hold a colon (RFC 7617).
+///     password: The password. It appears in no text and in no Python
+///         frame of this package.
+///     request_timeout: Seconds for the whole exchange, from connecting to
+///         the last byte; 30 by default.
+///     verify: True (default) trusts the CA certificates of the system, or
+///         those that SSL_CERT_FILE and SSL_CERT_DIR name. A path trusts
+///         the certificates of that PEM file or directory, and no others.
+///         False checks nothing and warns.
+///     cert: The client certificate, if the server asks for one (mutual
+///         TLS): the path of a PEM file with the certificate and its key,
+///         or two paths, (certificate, key). The key must not be
+///         encrypted. None (default) sends no certificate.
 ///
 /// Returns:
-///     The server's JSON object as a dict. `finished` is always there and always a bool; False means that the operation
-///     still runs, True that it has ended. Finished does not mean succeeded: the server tells nothing about that.
+///     The JSON object of the server as a dict. `finished` is always in it:
+///     False while the operation runs, True when it has ended. Finished
+///     does not mean succeeded: the server says nothing about success.
 ///
 /// Raises:
-///     ValueError, TypeError: An argument cannot be used; its name is in the text. Nothing was sent.
+///     ValueError, TypeError: An argument cannot be used. The text names
+///         the argument. Nothing was sent.
 ///     AuthError: HTTP 401 or 403.
 ///     NotFoundError: HTTP 404.
-///     HTTPStatusError: Any other status but 200, redirects among them.
-///     RequestTimeoutError: No complete answer within `request_timeout`.
-///     TransportError: No answer: DNS, refused, TLS, cut off; the text names the cause.
-///     ResponseError: A 200 that is not an object with a boolean `finished`.
+///     HTTPStatusError: Any other status than 200. A redirect is one.
+///     RequestTimeoutError: No complete answer came within
+///         `request_timeout`.
+///     TransportError: No answer came. The text names the cause, such as
+///         DNS, a refused connection or TLS.
+///     ResponseError: The status is 200, but the body is no JSON object
+///         with a boolean `finished`.
+///
+/// Sources: the vendor's page "Get Bulk Operation Status"; RFC 7617, Basic
+/// credentials in UTF-8.
 #[pyfunction]
 #[pyo3(
     signature = (
