@@ -6,9 +6,10 @@
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
-use pyo3::exceptions::{PyImportError, PyRuntimeError};
-use pyo3::ffi;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
+#[cfg(not(windows))]
+use pyo3::{exceptions::PyImportError, ffi};
 
 /// A process, told apart from those that it forks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
