@@ -16,7 +16,8 @@ from pathlib import Path
 import pytest
 import saymon_bulk
 from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started
-from peer import LOGIN, PASSWORD, Peer, closing
+from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
+from processes import needs_shell, needs_signals
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
@@ -276,6 +277,7 @@ def test_netrc_cannot_be_read(server: PracticeServer, tmp_path: Path) -> None:
 # Interruption
 
 
+@needs_signals
 @pytest.mark.parametrize(
     ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
 )
@@ -326,6 +328,7 @@ def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
     assert shlex.split(command)[-len(words) :] == words
 
 
+@needs_signals
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_interrupted_status(peer: Peer, number: int, code: int) -> None:
     peer.answer(lambda wire: wire.hold())
@@ -378,6 +381,7 @@ def test_nobody_reads_the_errors(server: PracticeServer) -> None:
     assert (done.returncode, done.stdout) == (1, b"done finished\n")
 
 
+@needs_shell
 @pytest.mark.parametrize(
     ("redirection", "code"),
     [(">&-", 0), ("2>&-", 0), ("<&- >&- 2>&-", 0), ("<&- 2>&- --nonsense", 2), ("> /dev/full", 1), ("2> /dev/full", 0)],
@@ -402,6 +406,23 @@ def test_an_id_that_the_terminal_cannot_show(server: PracticeServer) -> None:
     assert run(server, "status", "операция").stdout == "операция finished\n"
     result = run(server, "status", "операция", PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stdout) == (0, ascii("операция")[1:-1] + " finished\n")
+
+
+@pytest.mark.parametrize("encoding", ["cp1251", "cp866"])
+def test_the_encodings_of_russian_consoles(peer: Peer, encoding: str) -> None:
+    peer.answer(END, RUN)
+    names = ["--host", peer.host, "--login", "оператор", "операция-1", "операция-2"]
+    command = [*COMMAND, "wait", "--timeout", "0", *names]
+    variables = environment(SAYMON_PASSWORD="пароль", PYTHONIOENCODING=encoding)
+    done = subprocess.run(command, env=variables, capture_output=True, timeout=30, check=False)
+    assert (done.returncode, done.stdout.decode(encoding).split()) == (
+        8,
+        ["операция-1", "finished", "операция-2", "running"],
+    )
+    told = done.stderr.decode(encoding)
+    assert re.search("--login '?оператор", told)
+    assert re.search("-- '?операция-2", told)
+    assert credentials(peer.requests[0]) == "оператор:пароль"
 
 
 # Warnings and the log

@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, Terminal, environment, run, started
 from peer import LOGIN, PASSWORD
+from processes import needs_signals
 from saymon_bulk.cli.resume import _quoted
 from saymon_bulk.testing import PracticeServer
 
@@ -219,6 +220,7 @@ def test_the_hint_names_the_program_as_it_was_found(server: PracticeServer) -> N
         assert shlex.split(hint(done.stderr))[0] == program
 
 
+@needs_signals
 def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
     for id in MANY:
         server.start_bulk(math.inf, id=id)

@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started
 from peer import END, ID, LOGIN, PASSWORD, RUN, Answer, Peer, Wire, end, headers, no_hanging, response
+from processes import POSIX, needs_signals
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
@@ -61,6 +62,8 @@ def peer(peer: Peer) -> Peer:
 
 
 def shell(server: PracticeServer | Peer, line: str) -> subprocess.CompletedProcess[str]:
+    if not POSIX:
+        pytest.skip("no POSIX shell on this system")
     return subprocess.run(
         ["sh", "-c", line],
         env=environment(server),
@@ -492,6 +495,7 @@ SIGNALS = pytest.mark.parametrize(
 )
 
 
+@needs_signals
 @both
 @SIGNALS
 def test_interrupted_start_is_uncertain(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
@@ -507,6 +511,7 @@ def test_interrupted_start_is_uncertain(peer: Peer, command: list[str], number: 
     assert "may have started the operation or may not" in second
 
 
+@needs_signals
 @both
 @SIGNALS
 def test_a_signal_that_comes_with_the_answer(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
@@ -530,6 +535,7 @@ def test_a_signal_that_comes_with_the_answer(peer: Peer, command: list[str], num
         assert (first, request_id(peer) in second) == (f"saymon-bulk: {word}", True)
 
 
+@needs_signals
 @SIGNALS
 def test_interrupted_before_anything_is_sent(peer: Peer, folder: Path, number: int, code: int, word: str) -> None:
     os.mkfifo(folder / "changes")
@@ -542,6 +548,7 @@ def test_interrupted_before_anything_is_sent(peer: Peer, folder: Path, number: i
     assert peer.connections == 0
 
 
+@needs_signals
 @pytest.mark.parametrize("command", [[*EVERY, "--yes"], CLONE], ids=["start", "clone"])
 @SIGNALS
 def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from peer import Peer, Wire, at, headers, response
-from processes import Start, asked
+from processes import Start, asked, needs_signals
 from saymon_bulk import Client
 from test_start import STARTED, start_bulk
 
@@ -46,6 +46,7 @@ def request_id(peer: Peer) -> str:
     return dict(headers(request))["x-request-id"]
 
 
+@needs_signals
 def test_ctrl_c(peer: Peer, start: Start) -> None:
     peer.answer(Wire.hold)
     script = start(CALL.format(setup=""), peer.host)
@@ -61,6 +62,7 @@ def test_ctrl_c(peer: Peer, start: Start) -> None:
     assert peer.connections == 1
 
 
+@needs_signals
 def test_ctrl_c_that_comes_with_the_answer(peer: Peer, start: Start) -> None:
     code = CALL.format(setup="import os")
 
@@ -165,6 +167,7 @@ def test_a_child_starts_with_a_connection_of_its_own(peer: Peer) -> None:
     assert len(peer.requests) == peer.connections == 4
 
 
+@needs_signals
 def test_a_signal_that_raises_nothing_changes_nothing(peer: Peer) -> None:
     heard = []
 
