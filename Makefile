@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust python audit bench fuzz soak clean
+.PHONY: demo develop test lint rust wheel python debian-11 wheels-cross audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -39,14 +39,32 @@ lint: $(VENV)/tools
 rust:
 	cargo test --locked --no-default-features
 
-# The wheel itself is what is tested, not the work tree.
-python: $(VENV)/tools
+# On Linux with glibc, zig links against glibc 2.17, for old systems. zig's own unwinder ends daemon threads in SIGSEGV,
+# so libgcc_s is linked: by its path, since the zig linker of maturin replaces `-lgcc_s`.
+wheel: $(VENV)/tools
 	rm -rf target/wheels
-	$(BIN)/maturin build --quiet --release --locked --out target/wheels
+	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
+	case $$host in \
+	*-linux-gnu) set -- --zig --target $$host --compatibility manylinux2014 \
+		-- -C "link-arg=$$(cc -print-file-name=libgcc_s.so.1)" ;; \
+	*) set --; echo "zig is not used on $$host: a wheel for this system alone, not manylinux_2_17" ;; \
+	esac; \
+	PATH="$(abspath $(BIN)):$$PATH" maturin build --quiet --release --locked --out target/wheels "$$@"
+
+# The wheel itself is what is tested, not the work tree.
+python: wheel
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
 	$(BIN)/mypy
 	$(BIN)/python -m mypy.stubtest saymon_bulk
 	$(BIN)/python -m pytest
+
+# The wheel with the Python and the glibc of Debian 11, without root.
+debian-11: wheel
+	$(BIN)/python tests/debian.py target/wheels/*.whl
+
+# Wheels for aarch64 and musl, built and tried on this machine, without root.
+wheels-cross: $(VENV)/tools
+	$(BIN)/python tests/cross.py
 
 # Needs `cargo install cargo-deny --locked` and the network, for RustSec's advisories and PyPI's. Strict: what
 # pip-audit could not look up is no pass.
