@@ -68,7 +68,8 @@ def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subp
         timeout=30,
         check=False,
     )
-    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    out, err = (stream.decode().replace(os.linesep, "\n") for stream in (done.stdout, done.stderr))
+    result = subprocess.CompletedProcess(done.args, done.returncode, out, err)
     assert "Traceback" not in result.stderr
     assert PASSWORD not in result.stdout + result.stderr
     return result

@@ -39,6 +39,8 @@ fn number(told: &str) -> Option<i32> {
     told.trim_end_matches(')').rsplit([' ', ':']).next()?.parse().ok()
 }
 
+const UNKNOWN_REVOCATION: &str =
+    "the system cannot learn whether it is revoked; with verify='/path/to/ca.pem' nobody is asked";
 const DISTRUSTED: &str = "the settings of this system forbid to trust it";
 
 /// The HRESULTs (winerror.h) that rustls-platform-verifier leaves as they are.
@@ -62,7 +64,7 @@ fn of_windows(number: i32) -> Option<CertificateError> {
         // CERT_E_REVOKED
         0x800b_010c => CertificateError::Revoked,
         // CERT_E_REVOCATION_FAILURE, CRYPT_E_NO_REVOCATION_CHECK, CRYPT_E_REVOCATION_OFFLINE
-        0x800b_010e | 0x8009_2012 | 0x8009_2013 => CertificateError::UnknownRevocationStatus,
+        0x800b_010e | 0x8009_2012 | 0x8009_2013 => refused(UNKNOWN_REVOCATION),
         // TRUST_E_EXPLICIT_DISTRUST
         0x800b_0111 => refused(DISTRUSTED),
         // TRUST_E_CERT_SIGNATURE
@@ -107,7 +109,7 @@ mod tests {
                 Some("issuer"),
             ),
             ("Не удается построить цепочку сертификатов. (os error -2146762486)", Some("issuer")),
-            ("OS Error -2146762482 (FormatMessageW() returned error 317) (os error -2146762482)", Some("revocation")),
+            ("OS Error -2146762482 (FormatMessageW() returned error 317) (os error -2146762482)", Some("cannot learn")),
             ("“localhost” certificate is not trusted: -67843", Some("issuer")),
             ("“localhost” certificate is expired: -67818", Some("expired")),
             ("“localhost” certificate is not standards compliant: -67901", Some("valid for longer")),
