@@ -408,6 +408,20 @@ def test_an_id_that_the_terminal_cannot_show(server: PracticeServer) -> None:
     assert (result.returncode, result.stdout) == (0, ascii("операция")[1:-1] + " finished\n")
 
 
+def test_the_null_device_is_no_terminal(server: PracticeServer) -> None:
+    """Windows says that it is one."""
+    done = subprocess.run(
+        [*COMMAND, "status", DONE],
+        env={**environment(server), "SAYMON_PASSWORD": ""},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        timeout=30,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, b"")
+
+
 @pytest.mark.parametrize("encoding", ["cp1251", "cp866"])
 def test_the_encodings_of_russian_consoles(peer: Peer, encoding: str) -> None:
     peer.answer(END, RUN)
