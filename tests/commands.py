@@ -6,6 +6,7 @@ import contextlib
 import os
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
@@ -73,6 +74,19 @@ def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subp
     assert "Traceback" not in result.stderr
     assert PASSWORD not in result.stdout + result.stderr
     return result
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command line, as this system takes it apart."""
+    if POSIX:
+        return shlex.split(line)
+    import ctypes
+
+    split, count = getattr(ctypes, "windll").shell32.CommandLineToArgvW, ctypes.c_int()  # noqa: B009 - mypy runs on Linux
+    split.restype = ctypes.POINTER(ctypes.c_wchar_p)
+    # The first word goes by other rules.
+    found: list[str] = split(f"program {line}", ctypes.byref(count))[1 : count.value]
+    return found
 
 
 def default_signals() -> None:

@@ -15,9 +15,9 @@ from pathlib import Path
 
 import pytest
 import saymon_bulk
-from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started
+from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started, words_of
 from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
-from processes import needs_shell, needs_signals
+from processes import POSIX, needs_shell, needs_signals
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
@@ -186,12 +186,14 @@ def test_json_has_the_servers_fields_and_our_id(peer: Peer) -> None:
         (["status", DONE, ".."], "ID 2 must not be '.' or '..'"),
         (["wait", "a\tb"], "ID 1 must not hold control characters"),
         (["wait", b"\xff"], "ID 1 must not hold lone surrogates"),
-        (["status", "--cacert", "/no/such/file", DONE], "--cacert names a CA file that cannot be read: /no/such/file"),
+        (["status", "--cacert", "/no/such/file", DONE], "--cacert names a CA file that cannot be read: "),
         (["status", "--cacert", "", DONE], "--cacert must not be an empty path"),
         (["status", "--cacert", "a.pem", "--insecure", DONE], "--insecure"),
     ],
 )
 def test_wrong_usage(server: PracticeServer, words: list[Word], says: str) -> None:
+    if not POSIX and not all(isinstance(word, str) for word in words):
+        pytest.skip("arguments are text on this system")
     result = run(server, *words)
     assert (result.returncode, result.stdout) == (2, "")
     assert result.stderr.startswith(("usage: saymon-bulk ", "saymon-bulk: "))
@@ -300,7 +302,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
     first, second, command = err.splitlines()
     assert first == f"saymon-bulk: {word}"
     assert second.startswith("saymon-bulk: 2 still running on the server")
-    assert shlex.split(command) == [
+    assert words_of(command) == [
         *COMMAND,
         *["wait", "--host", server.host, "--login", LOGIN],
         *["--json", "--request-timeout", "86400", "--timeout", "5400", "--interval", "0.1", "--max-interval", "3"],
@@ -325,7 +327,7 @@ def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
     line, command = result.stderr.splitlines()
     assert "1 still running on the server" in line
     words = ["--password-stdin", "--insecure", "--", NEVER]
-    assert shlex.split(command)[-len(words) :] == words
+    assert words_of(command)[-len(words) :] == words
 
 
 @needs_signals
@@ -378,7 +380,7 @@ def test_nobody_reads_the_errors(server: PracticeServer) -> None:
         check=False,
     )
     os.close(writer)
-    assert (done.returncode, done.stdout) == (1, b"done finished\n")
+    assert (done.returncode, done.stdout.split()) == (1, [b"done", b"finished"])
 
 
 @needs_shell

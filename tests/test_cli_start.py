@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started
+from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started, words_of
 from peer import END, ID, LOGIN, PASSWORD, RUN, Answer, Peer, Wire, end, headers, no_hanging, response
 from processes import POSIX, needs_signals
 from saymon_bulk.testing import PracticeServer
@@ -561,7 +561,7 @@ def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], num
     told, first, second, line = err.splitlines()
     assert (told, first) == (TOLD, f"saymon-bulk: {word}")
     assert second.startswith("saymon-bulk: 1 still running on the server")
-    assert shlex.split(line) == [*COMMAND, "wait", "--host", peer.host, "--login", LOGIN, *options, "--", ID]
+    assert words_of(line) == [*COMMAND, "wait", "--host", peer.host, "--login", LOGIN, *options, "--", ID]
     peer.answer(END)
     resumed = shell(peer, line)
     assert (resumed.returncode, resumed.stdout, resumed.stderr) == (0, f"{ID} finished\n", "")
