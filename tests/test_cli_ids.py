@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, Terminal, environment, run, started, words_of
 from peer import LOGIN, PASSWORD
-from processes import POSIX, needs_shell, needs_signals
+from processes import needs_shell, needs_signals
 from saymon_bulk.cli.resume import _quoted
 from saymon_bulk.testing import PracticeServer
 
@@ -115,7 +115,7 @@ JQ = 'import json, sys; print(json.load(sys.stdin)["bulkId"])'  # jq -r .bulkId
         (["-"], '"a"\n', "stdin, line 1: the id is in quotes: give the id alone (jq prints it so with -r)"),
         (["--ids", "bad"], "", "bad, line 2: the id must be at most 255 bytes of UTF-8"),
         (["--ids", "none"], "", "none: No such file or directory"),
-        (["--ids", "."], "", ".: Is a directory" if POSIX else ".: Permission denied"),
+        (["--ids", "."], "", ".: Is a directory"),
         (["a", "b", ""], "", "ID 3 must not be empty"),
         (["a", "https://h/node/api/bulk/a/status"], "", "ID 2 looks like a URL: give the id alone"),
         (["-"], "HTTP://h/a", "stdin, line 1: the id looks like a URL"),

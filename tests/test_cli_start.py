@@ -292,6 +292,8 @@ def test_wait_quietly(peer: Peer) -> None:
     ],
 )
 def test_wrong_usage(server: PracticeServer, words: list[Word], says: str) -> None:
+    if not POSIX and not all(isinstance(word, str) for word in words):
+        pytest.skip("arguments are text on this system")
     result = run(server, *words)
     assert (result.returncode, result.stdout) == (2, "")
     assert says in result.stderr.splitlines()[-1]
@@ -311,7 +313,7 @@ def test_an_object_is_checked_before_a_password_is_asked_for(server: PracticeSer
     ("content", "says"),
     [
         (b"", ", line 1, column 1: no JSON"),
-        (b'{"a": 1,\r\n\r\n}', ", line 3, column 1: no JSON"),
+        (b'{"a":\r\n\r\n}', ", line 3, column 1: no JSON"),
         (b'{"a": 1}\n{"b": 2}\n', ", line 2, column 1: no JSON"),
         (b'{"a": 1,\n "b": "\xe9"}', ", line 2: not UTF-8"),
         ('{"a": 1}'.encode("utf-16")[:-1], ": not UTF-16"),
@@ -368,6 +370,8 @@ def test_changes_that_cannot_be_used(server: PracticeServer, folder: Path, conte
     ("path", "says"), [("none.json", "No such file"), (".", "directory"), ("", "No such file"), (b"\xff", "No such file")]
 )
 def test_a_file_that_cannot_be_read(server: PracticeServer, path: Word, says: str) -> None:
+    if not POSIX and isinstance(path, bytes):
+        pytest.skip("arguments are text on this system")
     for words in (["--search", path, "--bulk", "bulk.json"], ["--search", "search.json", "--bulk", path]):
         result = run(server, "start", *words, SAYMON_PASSWORD="")
         assert (result.returncode, result.stdout) == (2, "")
@@ -648,7 +652,7 @@ def test_nobody_reads_the_errors(peer: Peer) -> None:
         check=False,
     )
     os.close(writer)
-    assert (done.returncode, done.stdout) == (0, f"{ID} finished\n".encode())
+    assert (done.returncode, done.stdout.split()) == (0, [ID.encode(), b"finished"])
 
 
 @both

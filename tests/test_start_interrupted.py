@@ -78,6 +78,7 @@ def test_ctrl_c_that_comes_with_the_answer(peer: Peer, start: Start) -> None:
     assert f"started bulk operation {STARTED['bulkId']}" in told or "may have started" in told
 
 
+@needs_signals
 @pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError", "saymon_bulk.SaymonError"])
 def test_a_handler_that_raises_any_exception(peer: Peer, start: Start, base: str) -> None:
     peer.answer(Wire.hold)
