@@ -7,7 +7,7 @@ BIN = $(VENV)/bin
 # Nothing of the caller's may change what is built or tested.
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
 
-.PHONY: demo develop test lint rust wheel python debian-11 wheels-cross audit bench fuzz soak clean
+.PHONY: demo develop test lint rust wheel python debian-11 wheels-cross check-windows audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -65,6 +65,10 @@ debian-11: wheel
 # Wheels for aarch64 and musl, built and tried on this machine, without root.
 wheels-cross: $(VENV)/tools
 	$(BIN)/python tests/cross.py
+
+# Lints and links for Windows, on Linux. Runs nothing.
+check-windows: $(VENV)/tools
+	$(BIN)/python tests/windows.py
 
 # Needs `cargo install cargo-deny --locked` and the network, for RustSec's advisories and PyPI's. Strict: what
 # pip-audit could not look up is no pass.

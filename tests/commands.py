@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
-import pty
 import re
 import select
+import shlex
 import signal
 import struct
 import subprocess
 import sys
-import termios
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -20,7 +18,13 @@ from typing import Any, Union
 
 import pytest
 from peer import LOGIN, PASSWORD
+from processes import HOME, POSIX
 from saymon_bulk.testing import PracticeServer
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import fcntl
+    import pty
+    import termios
 
 COMMAND = [sys.executable, "-m", "saymon_bulk"]
 
@@ -42,7 +46,7 @@ Word = Union[str, bytes]
 @pytest.fixture
 def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Nothing of the caller's: no netrc, no TTY variables, UTF-8."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(HOME, str(tmp_path))
     monkeypatch.setenv("PYTHONIOENCODING", "utf-8")
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
@@ -65,10 +69,24 @@ def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subp
         timeout=30,
         check=False,
     )
-    result = subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+    out, err = (stream.decode().replace(os.linesep, "\n") for stream in (done.stdout, done.stderr))
+    result = subprocess.CompletedProcess(done.args, done.returncode, out, err)
     assert "Traceback" not in result.stderr
     assert PASSWORD not in result.stdout + result.stderr
     return result
+
+
+def words_of(line: str) -> list[str]:
+    """The words of a command line, as this system takes it apart."""
+    if POSIX:
+        return shlex.split(line)
+    import ctypes
+
+    split, count = getattr(ctypes, "windll").shell32.CommandLineToArgvW, ctypes.c_int()  # noqa: B009 - mypy runs on Linux
+    split.restype = ctypes.POINTER(ctypes.c_wchar_p)
+    # The first word goes by other rules.
+    found: list[str] = split(f"program {line}", ctypes.byref(count))[1 : count.value]
+    return found
 
 
 def default_signals() -> None:
@@ -85,7 +103,7 @@ def started(server: Any, *words: str, **more: str) -> Iterator[subprocess.Popen[
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        preexec_fn=default_signals,
+        preexec_fn=default_signals if POSIX else None,
     ) as process:
         try:
             yield process
@@ -121,6 +139,8 @@ class Terminal:
     """A command with a terminal of its own, 80 columns wide unless it is told otherwise."""
 
     def __init__(self, server: Any, *words: str, command: Sequence[str] = COMMAND, columns: int = 80, **more: str) -> None:
+        if not POSIX:
+            pytest.skip("the tests have no terminals on this system")
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("4H", 24, columns, 0, 0))
         self._raw = b""

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-pytest_plugins = ["peer", "commands", "processes", "servers"]
+pytest_plugins = ["peer", "processes", "commands", "servers"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CLEARED = {"SSL_CERT_FILE", "SSL_CERT_DIR"}

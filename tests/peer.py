@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import os
 import signal
 import socket
 import struct
@@ -171,14 +172,19 @@ class Peer:
 
     def stop(self) -> None:
         self._stopping.set()
-        with contextlib.suppress(OSError):
+        try:
             self._listener.shutdown(socket.SHUT_RDWR)
+        except OSError:  # not on every system does it wake `accept`; a connection does
+            with contextlib.suppress(OSError):
+                socket.create_connection(self._listener.getsockname()[:2], 5).close()
         self._listener.close()
         with self._changed:
             left = list(self._open)
         for sock in left:
             with contextlib.suppress(OSError):
                 sock.shutdown(socket.SHUT_RDWR)
+            if os.name == "nt":  # where a shutdown does not wake `recv`
+                sock.close()
         for thread in self._threads:
             thread.join(5)
             assert not thread.is_alive(), "a thread of the peer did not end"
@@ -188,6 +194,9 @@ class Peer:
             try:
                 sock, _ = self._listener.accept()
             except OSError:
+                return
+            if self.is_stopped:
+                sock.close()
                 return
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._changed:
@@ -342,18 +351,31 @@ def credentials(request: bytes) -> str:
 def no_hanging(seconds: int) -> object:
     """A fixture for every test of a module: what hangs for so long fails, and the other tests go on."""
 
+    number = getattr(signal, "SIGALRM", signal.SIGINT)
+
     def hangs(*_: object) -> None:
         pytest.fail("it hangs")
 
     @pytest.fixture(autouse=True)
     def alarm() -> Iterator[None]:
-        before = signal.signal(signal.SIGALRM, hangs)
-        signal.alarm(seconds)
+        before = signal.signal(number, hangs)
+        cancel = _alarm(seconds)
         yield
-        signal.alarm(0)
-        signal.signal(signal.SIGALRM, before)
+        cancel()
+        signal.signal(number, before)
 
     return alarm
+
+
+def _alarm(seconds: int) -> Callable[[], object]:
+    """Sets an alarm; returns what cancels it."""
+    if hasattr(signal, "alarm"):
+        signal.alarm(seconds)
+        return lambda: signal.alarm(0)
+    timer = threading.Timer(seconds, signal.raise_signal, [signal.SIGINT])  # Windows wakes the main thread
+    timer.daemon = True
+    timer.start()
+    return timer.cancel
 
 
 @pytest.fixture

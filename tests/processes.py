@@ -19,6 +19,14 @@ from peer import Peer
 # Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
 AT_ONCE = 0.5
 
+POSIX = os.name == "posix"
+needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+needs_signals = pytest.mark.skipif(not POSIX, reason="no signals from one process to another on this system")
+needs_shell = pytest.mark.skipif(not POSIX, reason="no POSIX shell on this system")
+
+# The variable of the user's own folder.
+HOME = "HOME" if POSIX else "USERPROFILE"
+
 # What a script prints of a status.
 FINISHED = "{'finished': True}"
 RUNNING = "{'finished': False}"
@@ -86,6 +94,8 @@ class Script:
 
     def signal(self, number: signal.Signals = signal.SIGINT) -> float:
         """Send it a signal; returns when."""
+        if not POSIX:
+            pytest.skip("no signals from one process to another on this system")
         sent = time.monotonic()
         self._process.send_signal(number)
         return sent
@@ -119,7 +129,10 @@ class Script:
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._process.pid, signal.SIGKILL)
+            if POSIX:
+                os.killpg(self._process.pid, signal.SIGKILL)
+            else:
+                self._process.kill()
 
 
 Start = Callable[..., Script]

@@ -9,12 +9,10 @@ from __future__ import annotations
 import base64
 import contextlib
 import datetime
-import grp
 import hashlib
 import importlib.util
 import ipaddress
 import os
-import pwd
 import shutil
 import signal
 import socket
@@ -32,7 +30,12 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
 from peer import ID, LOGIN, PASSWORD
+from processes import POSIX
 from saymon_bulk.testing import PracticeServer
+
+with contextlib.suppress(ImportError):  # not on Windows
+    import grp
+    import pwd
 
 _DAY = datetime.timedelta(days=1)
 
@@ -273,7 +276,7 @@ class Nginx:
         names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = "".join(f"    {name}_temp_path {name}_temp;\n" for name in names)
         user = ""
-        if os.geteuid() == 0:  # else the workers could not read the folder of the run
+        if POSIX and os.geteuid() == 0:  # else the workers could not read the folder of the run
             name = pwd.getpwuid(os.geteuid()).pw_name
             user = f"user {name} {grp.getgrgid(os.getegid()).gr_name};\n"
         servers = "".join(map(self._server, self._sites))
@@ -514,6 +517,8 @@ class ForwardProxy:
 def _proxying(folder: Path, credentials: str | None) -> Iterator[ForwardProxy]:
     if importlib.util.find_spec("proxy") is None:
         pytest.skip("there is no forward proxy: proxy.py from PyPI is not installed")
+    if not POSIX:
+        pytest.skip("proxy.py is ended by a signal to its processes, and this system has none")
     proxy = ForwardProxy(folder, credentials)
     try:
         yield proxy

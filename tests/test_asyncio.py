@@ -14,7 +14,6 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-import uvloop
 from peer import (
     END,
     FINISHED,
@@ -612,7 +611,12 @@ class WithoutReaders(asyncio.SelectorEventLoop):
         raise NotImplementedError
 
 
-@pytest.mark.parametrize("make", [uvloop.new_event_loop, WithoutReaders], ids=["uvloop", "without readers"])
+def uvloop() -> asyncio.AbstractEventLoop:
+    loop: asyncio.AbstractEventLoop = pytest.importorskip("uvloop", reason="no uvloop here").new_event_loop()
+    return loop
+
+
+@pytest.mark.parametrize("make", [uvloop, WithoutReaders], ids=["uvloop", "without readers"])
 def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     desk.of = {"hung": Wire.hold}
 
@@ -640,10 +644,12 @@ def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) 
 @pytest.mark.parametrize("make", ["uvloop.new_event_loop", "WithoutReaders"])
 def test_other_loops_at_the_end(desk: Desk, make: str) -> None:
     """Closed in the middle of a request whose answer comes too late, and then no word at the exit."""
+    if make != "WithoutReaders":
+        pytest.importorskip("uvloop", reason="no uvloop here")
     waited = threading.Event()
     desk.of = {"late": when(waited, closing(END))}
     code = f"""
-import asyncio, sys, uvloop
+import asyncio, sys
 from saymon_bulk import Client
 
 class WithoutReaders(asyncio.SelectorEventLoop):
@@ -657,6 +663,7 @@ async def main():
     late = asyncio.create_task(client.get_bulk_status_async("late"))
     await asyncio.sleep(0.05)
 
+if {make!r} != "WithoutReaders": import uvloop
 loop = {make}()
 loop.run_until_complete(main())
 loop.close()

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Terminal, environment, run, started
+from commands import COMMAND, Terminal, environment, run, started, words_of
 from peer import LOGIN, PASSWORD
+from processes import needs_shell, needs_signals
 from saymon_bulk.cli.resume import _quoted
 from saymon_bulk.testing import PracticeServer
 
@@ -87,6 +88,7 @@ def test_more_ids_than_a_command_line_holds(server: PracticeServer) -> None:
     assert (result.returncode, result.stdout) == (0, finished(*ids))
 
 
+@needs_shell
 def test_the_id_of_another_command(server: PracticeServer) -> None:
     saymon = shlex.join(COMMAND)
     line = f"{saymon} clone 42 --json | {shlex.quote(COMMAND[0])} -c {shlex.quote(JQ)} | {saymon} wait -"
@@ -191,7 +193,7 @@ def test_many_ids_are_not_spelt_out(
     assert result.returncode == 8
     line = hint(result.stderr)
     assert line.startswith("… | ") == (end == ["-"])
-    spelt = shlex.split(line.removeprefix("… | "))
+    spelt = words_of(line.removeprefix("… | "))
     assert spelt[: len(COMMAND) + 1] == [*COMMAND, "wait"]
     assert spelt[-len(end) :] == end
     assert "--timeout" not in spelt
@@ -200,10 +202,11 @@ def test_many_ids_are_not_spelt_out(
 def test_the_hint_repeats_what_was_given(server: PracticeServer) -> None:
     given = ["--timeout", "0.2", "--retries", "3", "--concurrency", "2"]
     result = run(None, "--host", server.host, "wait", *given, "never")
-    words = shlex.split(hint(result.stderr))
+    words = words_of(hint(result.stderr))
     assert words == [*COMMAND, "wait", "--host", server.host, "--login", LOGIN, *given, "--", "never"]
 
 
+@needs_shell
 def test_the_hint_names_the_program_as_it_was_found(server: PracticeServer) -> None:
     folder = os.path.dirname(COMMAND[0])
     for program, path in [("saymon-bulk", folder), (f"{folder}/saymon-bulk", "/usr/bin")]:
@@ -216,9 +219,10 @@ def test_the_hint_names_the_program_as_it_was_found(server: PracticeServer) -> N
             timeout=30,
             check=False,
         )
-        assert shlex.split(hint(done.stderr))[0] == program
+        assert words_of(hint(done.stderr))[0] == program
 
 
+@needs_signals
 def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
     for id in MANY:
         server.start_bulk(math.inf, id=id)
@@ -232,7 +236,7 @@ def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
 
 def test_the_hint_is_quoted_for_the_shell_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["saymon-bulk", "wait", "--", "it's", "a b", "$x"]
-    assert shlex.split(_quoted(words)) == words
+    assert words_of(_quoted(words)) == words
     monkeypatch.setattr(os, "name", "nt")
     assert _quoted(words) == """saymon-bulk wait -- it's "a b" $x"""
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 from commands import COMMAND, KEYS, environment, good, run
 from peer import LOGIN, PASSWORD, Peer, response
+from processes import needs_shell
 from saymon_bulk.testing import PracticeServer
 from servers import Nginx
 
@@ -118,6 +119,7 @@ def test_nobody_reads_it(server: PracticeServer) -> None:
     os.close(writer)
 
 
+@needs_shell
 def test_an_error_on_a_full_disk(server: PracticeServer) -> None:
     with open("/dev/full", "wb") as full:
         done = subprocess.run(

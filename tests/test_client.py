@@ -15,6 +15,7 @@ from typing import Any, Callable
 import pytest
 import saymon_bulk
 from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, Wire, at, authorization, collected, credentials, id_of, response, token
+from processes import HOME
 from saymon_bulk import Client, RequestTimeoutError
 
 # Every way to use a client: those for one id, those for many.
@@ -412,7 +413,7 @@ def test_bad_arguments_of_a_client(name: str, value: Any, kind: type[Exception])
 @pytest.fixture
 def environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, peer: Peer) -> Callable[..., None]:
     """Sets variables; the netrc files of whoever runs the tests are out of reach."""
-    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv(HOME, str(tmp_path))
     monkeypatch.delenv("NETRC", raising=False)
     monkeypatch.setenv("SAYMON_HOST", peer.host)
 

@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from peer import ID, LOGIN, PASSWORD, RUN, Desk, Wire, response
-from processes import AT_ONCE, FINISHED, Start, asked, run_script
+from processes import AT_ONCE, FINISHED, Start, asked, needs_fork, needs_signals, run_script
 
 # Python 3.12 and later warn at a fork with threads about; here it is on purpose.
 FLAGS = ["-W", "ignore::DeprecationWarning"]
@@ -253,6 +253,7 @@ def both():
 """
 
 
+@needs_fork
 @pytest.mark.parametrize("leave", ["os._exit", "sys.exit"])
 def test_forks_after_asyncio(desk: Desk, leave: str) -> None:
     code = f"""{FORKS}
@@ -266,6 +267,7 @@ ask()
     assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
 
 
+@needs_fork
 def test_forks_while_other_threads_await(desk: Desk) -> None:
     code = f"""{FORKS}
 import threading
@@ -289,6 +291,7 @@ ask()
     assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * 6), "")}
 
 
+@needs_fork
 @pytest.mark.parametrize("use", ["ask", "both"])
 def test_forks_while_another_thread_makes_its_first_call(desk: Desk, use: str) -> None:
     """What is set up once in a process may be half set up at that moment, and who was at it is not in the child."""
@@ -311,6 +314,7 @@ assert ended == 0
     assert ends == {(0, "", "")}
 
 
+@needs_fork
 def test_forks_while_a_large_batch_is_under_way(desk: Desk) -> None:
     code = f"""{FORKS}
 import threading
@@ -334,6 +338,7 @@ many()
     assert ends_of(code, desk.host, 4) == {(0, " ".join(["200"] * 5), "")}
 
 
+@needs_fork
 def test_a_fork_in_the_middle_of_a_loop(desk: Desk) -> None:
     """The child leaves the inherited loop alone; the parent's request is none of its business."""
     code = f"""{FORKS}
@@ -358,6 +363,7 @@ asyncio.run(main())
     assert ends_of(code, desk.host, 4) == {(0, "True True", "")}
 
 
+@needs_fork
 def test_a_wait_that_is_forked_goes_on_in_the_parent_only(desk: Desk) -> None:
     code = f"""{FORKS}
 statuses = client.wait_for_bulks(["op", "running"], interval=0.01, timeout=0.5)
@@ -379,6 +385,7 @@ except saymon_bulk.WaitTimeoutError as error:
     assert end_of(code, desk.host) == (0, "refused True ['running']", "")
 
 
+@needs_fork
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_pools_of_processes_that_await(desk: Desk, method: str) -> None:
     code = f"""
@@ -404,6 +411,7 @@ else:
     assert end_of(code, desk.host) == (0, "10", "")
 
 
+@needs_fork
 def test_a_late_wait_comes_back_from_a_pool(desk: Desk) -> None:
     code = f"""
 from concurrent.futures import ProcessPoolExecutor
@@ -526,6 +534,7 @@ for id in ["running", "hung"] * 3:
     script.finish()
 
 
+@needs_signals
 @pytest.mark.parametrize("call", [MID_SLEEP["wait_for_bulk"], MID_SLEEP["wait_for_bulk_async"]], ids=["blocking", "awaited"])
 def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None:
     script = start(call, desk.host)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import sys
 from collections.abc import Iterator
@@ -409,7 +410,7 @@ client.get_bulk_statuses(["op"])
 list(client.wait_for_bulks(["op"]))
 print(before, sorted({"logging", "asyncio", "typing"} & {*sys.modules}))
 """
-    done = run_script(code, peer.host, flags=["-S"], PYTHONPATH=":".join(sys.path))
+    done = run_script(code, peer.host, flags=["-S"], PYTHONPATH=os.pathsep.join(sys.path))
     assert (done.stdout, done.stderr) == ("False []\n", "")
 
 

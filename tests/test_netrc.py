@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from peer import Peer
 from peer import credentials as sent
-from processes import run_script
+from processes import HOME, POSIX, run_script
 from saymon_bulk import Client, InsecureFileWarning
 from saymon_bulk._environment import credentials
 from saymon_bulk.cli.login import credentials_of
@@ -184,7 +184,7 @@ def test_no_word_of_the_file_stands_in_an_error(
     monkeypatch.setenv("SAYMON_HOST", HOST)
     if login:
         monkeypatch.setenv("SAYMON_LOGIN", login)
-    with pytest.raises(ValueError, match=rf"^netrc cannot be read: {netrc}, line {line}$") as caught:
+    with pytest.raises(ValueError, match=rf"^netrc cannot be read: {re.escape(str(netrc))}, line {line}$") as caught:
         Client.from_env()
     assert_clean(caught.value, "me", "hush")
 
@@ -233,17 +233,45 @@ def test_the_error_says_what_netrc_lacks(
 def test_no_file(netrc: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     """The home directory of a service account is often /dev/null, which is no directory."""
     netrc.with_name("file").touch()
-    monkeypatch.setenv("HOME", "/dev/null")
+    monkeypatch.setenv(HOME, os.devnull)
     monkeypatch.setenv("NETRC", name and str(netrc.parent / name))
     assert credentials(HOST, None) == (None, None)
     monkeypatch.setenv("SAYMON_HOST", HOST)
-    with pytest.raises(ValueError, match=rf"and there is no netrc file {os.environ['NETRC'] or '/dev/null/.netrc'}$"):
+    path = os.environ["NETRC"] or os.path.join(os.devnull, "_netrc" if os.name == "nt" else ".netrc")
+    with pytest.raises(ValueError, match=re.escape(f"and there is no netrc file {path}")):
         Client.from_env()
+
+
+@pytest.mark.parametrize(
+    ("files", "login"), [(["_netrc"], "_netrc"), ([".netrc", "_netrc"], ".netrc"), ([".netrc"], ".netrc"), ([], None)]
+)
+def test_the_names_on_windows(tmp_path: Path, files: list[str], login: str | None) -> None:
+    for name in files:
+        (tmp_path / name).write_text(f"machine {HOST} login {name} password secret\n")
+        (tmp_path / name).chmod(0o600)
+    # Elsewhere the script says that it runs on Windows.
+    code = """
+import os
+from saymon_bulk import Client
+os.name = "nt"
+try:
+    print(Client.from_env().login)
+except ValueError as error:
+    print(error)
+"""
+    done = run_script(code, SAYMON_HOST=HOST, NETRC="", **{HOME: str(tmp_path)})
+    assert done.stdout.splitlines()[-1:] == [
+        login or f"SAYMON_LOGIN is not set, and there is no netrc file {tmp_path / '_netrc'}"
+    ]
 
 
 # Who can read it
 
 
+posix = pytest.mark.skipif(not POSIX, reason="the mode of a file does not tell who can read it on this system")
+
+
+@posix
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o604, 0o444, 0o600, 0o400, 0o700, 0o622])
 def test_a_file_that_others_can_read_warns(netrc: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
     netrc.write_text(MINE)
@@ -269,6 +297,7 @@ def test_a_file_without_our_password_does_not(netrc: Path, text: str) -> None:
         assert credentials(HOST, None) == (None, None)
 
 
+@posix
 def test_the_warning_as_an_error(netrc: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     netrc.write_text(MINE.replace("secret", "hush-hush"))
     netrc.chmod(0o644)
@@ -280,6 +309,7 @@ def test_the_warning_as_an_error(netrc: Path, monkeypatch: pytest.MonkeyPatch) -
     assert_clean(caught.value, "me", "hush-hush")
 
 
+@posix
 def test_a_script_is_told_once(netrc: Path) -> None:
     netrc.write_text(MINE)
     netrc.chmod(0o644)
@@ -289,6 +319,7 @@ def test_a_script_is_told_once(netrc: Path) -> None:
     assert done.stderr.count("InsecureFileWarning") == 1
 
 
+@posix
 def test_the_command_line_tells_once(netrc: Path, peer: Peer) -> None:
     netrc.write_text(MINE)
     netrc.chmod(0o644)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
-from processes import AT_ONCE, FINISHED, RUNNING, Start, asked
+from processes import AT_ONCE, FINISHED, RUNNING, Start, asked, needs_fork, needs_signals
 from saymon_bulk.testing import PracticeServer
 from servers import ANSWER, Certificates, Site, StartNginx, wait_until
 
@@ -141,6 +141,7 @@ def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: Start, peer: Peer) -> 
     assert script.finish() == []
 
 
+@needs_signals
 def test_after_ctrl_c_calls_go_on(start: Start, peer: Peer) -> None:
     peer.answer(response(), Wire.hold, response('{"finished": false}'), Wire.hold, response())
     code = """
@@ -192,6 +193,7 @@ answered.wait()
 # Other signals
 
 
+@needs_signals
 def test_a_handler_that_asks_itself(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)), response('{"finished": false}'))
@@ -209,6 +211,7 @@ say(ask(request_timeout=60))
     assert len(peer.requests) == 3
 
 
+@needs_signals
 def test_a_handler_that_raises(start: Start, peer: Peer) -> None:
     peer.answer(Wire.hold, response())
     code = """
@@ -236,6 +239,7 @@ sys.stdin.read()
     assert script.finish() == []
 
 
+@needs_signals
 def test_a_handler_that_only_looks(start: Start, peer: Peer) -> None:
     told = threading.Event()
     peer.answer(when(told, saying(response(), Wire.hold)))
@@ -297,6 +301,7 @@ def forked(work, leave):
 LEAVES = ["os._exit", "sys.exit"]
 
 
+@needs_fork
 @pytest.mark.parametrize("leave", LEAVES)
 @pytest.mark.parametrize("work", ["lambda: say(ask())", "lambda: None"], ids=["asks", "idles"])
 @pytest.mark.parametrize("certificate", [None, "good"], ids=["http", "https"])
@@ -329,6 +334,7 @@ say(ask())
         assert len(set(used)) == 1
 
 
+@needs_fork
 def test_a_fork_of_a_fork(start: Start, peer: Peer) -> None:
     code = f"""{FORKED}
 def child():
@@ -345,6 +351,7 @@ say(ask())
     assert (peer.connections, len(peer.requests)) == (3, 5)
 
 
+@needs_fork
 @pytest.mark.parametrize("site", ["http", "https"])
 @pytest.mark.parametrize("leave", LEAVES)
 def test_forks_while_threads_are_asking(
@@ -382,6 +389,7 @@ say(failures)
     assert script.finish() == [FINISHED, "child 0"] * 15 + ["[]"]
 
 
+@needs_fork
 @pytest.mark.parametrize("leave", LEAVES)
 def test_a_child_forked_in_the_middle_of_a_call(start: Start, peer: Peer, leave: str) -> None:
     told = threading.Event()
@@ -417,6 +425,7 @@ def arguments(host=HOST, id={ID!r}, password={PASSWORD!r}):
 """
 
 
+@needs_fork
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("used_before", [False, True])
 def test_multiprocessing(start: Start, practice: PracticeServer, method: str, used_before: bool) -> None:
@@ -433,6 +442,7 @@ say(ask())
     assert lines == [FINISHED] * used_before + [f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
+@needs_fork
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_concurrent_futures(start: Start, practice: PracticeServer, method: str) -> None:
     code = f"""{POOLED}
@@ -447,6 +457,7 @@ say(ask())
     assert lines == [FINISHED, f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
+@needs_fork
 def test_errors_come_back_from_a_pool(start: Start, practice: PracticeServer, nobody: str, peer: Peer, other: Peer) -> None:
     peer.answer(response("[true]"))
     other.answer(Wire.hold)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import saymon_bulk
@@ -164,6 +166,14 @@ def test_a_variable_set_later_counts_from_the_next_call(
             assert ask(host, verify=certificates.ca) == FINISHED
 
 
+def test_the_settings_of_windows_and_macos_are_not_read() -> None:
+    """hyper-util reads them with these crates, for reqwest's feature "system-proxy"."""
+    locked = (Path(__file__).parent.parent / "Cargo.lock").read_text(encoding="utf-8")
+    assert 'name = "hyper-util"' in locked
+    assert not re.findall(r'name = "(windows-registry|system-configuration)"', locked)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="both are one variable on Windows")
 def test_lower_case_goes_before_upper_case(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", other.host)
     monkeypatch.setenv("http_proxy", peer.host)
@@ -178,9 +188,10 @@ def test_under_cgi_a_visitor_chooses_no_proxy(peer: Peer, other: Peer, monkeypat
     monkeypatch.setenv("REQUEST_METHOD", "GET")
     monkeypatch.setenv("HTTP_PROXY", other.host)
     assert ask(peer.host) == FINISHED
-    monkeypatch.setenv("http_proxy", peer.host)
-    assert ask("http://127.0.0.1:1") == FINISHED
-    assert (len(peer.requests), len(other.requests)) == (2, 0)
+    if os.name != "nt":  # where both are one variable
+        monkeypatch.setenv("http_proxy", peer.host)
+        assert ask("http://127.0.0.1:1") == FINISHED
+    assert len(other.requests) == 0
 
 
 # Credentials for the proxy
@@ -309,7 +320,7 @@ def test_a_password_that_others_would_split_is_shown_in_no_part(
             patched.setenv(variable, f"http://svcname:Winter{mark}Summer@proxy.invalid:3128")
             error = failure(host)
         assert type(error) is saymon_bulk.TransportError
-        assert variable in str(error)
+        assert (variable.lower() if os.name == "nt" else variable) in str(error)
         for part in ("svcname", "Winter", "Summer", "proxy.invalid"):
             assert part not in f"{error} {error!r} {vars(error)} {error.__cause__} {caplog.text}"
 

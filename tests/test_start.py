@@ -7,6 +7,7 @@ import contextlib
 import gzip
 import json
 import logging
+import os
 import re
 import socket
 import ssl
@@ -317,6 +318,8 @@ def test_a_client_certificate_that_is_wanted(certificates: Certificates, start: 
         error = ended(start, f"https://localhost:{listener.getsockname()[1]}", verify=certificates.ca)
         serving.result(10)
     assert read == []
+    if os.name == "nt" and isinstance(error, saymon_bulk.StartUncertainError):
+        return  # a reset has thrown away the alert that came before it, which Windows allows itself
     assert type(error) is saymon_bulk.TransportError
     assert "not started" in str(error)
 

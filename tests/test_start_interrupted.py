@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from peer import Peer, Wire, at, headers, response
-from processes import Start, asked
+from processes import Start, asked, needs_signals
 from saymon_bulk import Client
 from test_start import STARTED, start_bulk
 
@@ -46,6 +46,7 @@ def request_id(peer: Peer) -> str:
     return dict(headers(request))["x-request-id"]
 
 
+@needs_signals
 def test_ctrl_c(peer: Peer, start: Start) -> None:
     peer.answer(Wire.hold)
     script = start(CALL.format(setup=""), peer.host)
@@ -61,6 +62,7 @@ def test_ctrl_c(peer: Peer, start: Start) -> None:
     assert peer.connections == 1
 
 
+@needs_signals
 def test_ctrl_c_that_comes_with_the_answer(peer: Peer, start: Start) -> None:
     code = CALL.format(setup="import os")
 
@@ -76,6 +78,7 @@ def test_ctrl_c_that_comes_with_the_answer(peer: Peer, start: Start) -> None:
     assert f"started bulk operation {STARTED['bulkId']}" in told or "may have started" in told
 
 
+@needs_signals
 @pytest.mark.parametrize("base", ["Exception", "TimeoutError", "ValueError", "saymon_bulk.SaymonError"])
 def test_a_handler_that_raises_any_exception(peer: Peer, start: Start, base: str) -> None:
     peer.answer(Wire.hold)
@@ -165,6 +168,7 @@ def test_a_child_starts_with_a_connection_of_its_own(peer: Peer) -> None:
     assert len(peer.requests) == peer.connections == 4
 
 
+@needs_signals
 def test_a_signal_that_raises_nothing_changes_nothing(peer: Peer) -> None:
     heard = []
 

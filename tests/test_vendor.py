@@ -63,8 +63,8 @@ def python(
 def bash(
     hostname: str, id: str, login: str, password: str, ca: Path, *, clone: bool = False
 ) -> subprocess.CompletedProcess[str]:
-    if shutil.which("curl") is None:
-        pytest.skip("there is no curl to run the vendor's example with")
+    if shutil.which("curl") is None or shutil.which("sh") is None:
+        pytest.skip("there is no curl, or no shell, to run the vendor's example with")
     return subprocess.run(
         ["sh", "-c", cloning(BASH) if clone else BASH, hostname, id, login, password],
         env={**os.environ, "CURL_CA_BUNDLE": str(ca)},

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import datetime
-import os
 import re
+import socket
 import ssl
 import subprocess
 from pathlib import Path
@@ -241,7 +241,7 @@ def by_tls(certificates: Certificates, answer: bytes, *, in_order: bool) -> Act:
                 with contextlib.suppress(OSError):
                     secure.unwrap()
             else:
-                os.close(secure.detach())
+                socket.close(secure.detach())
 
     return act
 

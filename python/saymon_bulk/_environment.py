@@ -98,7 +98,13 @@ def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
 
 
 def _netrc_path() -> str:
-    return os.environ.get("NETRC") or os.path.join(os.path.expanduser("~"), ".netrc")
+    if os.environ.get("NETRC"):
+        return os.environ["NETRC"]
+    home = os.path.expanduser("~")
+    path = os.path.join(home, ".netrc")
+    if os.name == "nt" and not os.path.exists(path):
+        return os.path.join(home, "_netrc")  # the usual name on Windows, and the second that curl looks for
+    return path
 
 
 def _netrc(path: str) -> Netrc | None:

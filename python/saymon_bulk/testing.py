@@ -456,7 +456,8 @@ def _json(value: Mapping[str, Any]) -> str:
 class _Listener(socketserver.ThreadingTCPServer):
     """The port and its connections; an HTTPServer would ask the DNS for its own name."""
 
-    allow_reuse_address = True
+    # On Windows it would mean that two servers may share a port.
+    allow_reuse_address = os.name == "posix"
     daemon_threads = True
     request_queue_size = 128
 

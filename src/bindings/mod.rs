@@ -21,7 +21,7 @@ use pyo3::types::IntoPyDict;
 #[pymodule]
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // First of all: classes and hooks of a sub-interpreter would outlive it, and its exit would end the main one's requests.
-    engine::check_interpreter()?;
+    engine::check_interpreter(module.py())?;
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<client::Client>()?;
     module.add_class::<engine::Awaitable>()?;

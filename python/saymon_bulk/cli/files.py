@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 
@@ -44,7 +46,9 @@ def text_of(path: str) -> str:
             with open(path, "rb") as file:
                 data = file.read()
     except OSError as error:
-        raise ValueError(f"{name}: {error.strerror or error}") from None
+        # Windows refuses a directory for want of a permission.
+        reason = os.strerror(errno.EISDIR) if os.path.isdir(path) else error.strerror or error
+        raise ValueError(f"{name}: {reason}") from None
     if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
         try:
             return data.decode("utf-16")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .._core import _checked_id
-from .streams import note
+from .streams import is_terminal, note
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -44,8 +45,9 @@ def checked(id: str, place: str) -> str:
 def _in_file(path: str) -> Iterator[str]:
     from .files import name_of, text_of
 
-    if path == "-" and sys.stdin.isatty() and sys.stderr.isatty():
-        note("reading ids from the terminal, one a line; Ctrl-D ends them")
+    if path == "-" and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        keys = "Ctrl-Z and Enter end" if os.name == "nt" else "Ctrl-D ends"
+        note(f"reading ids from the terminal, one a line; {keys} them")
     is_empty = True
     for number, line in enumerate(text_of(path).split("\n"), 1):
         if id := line.strip():

@@ -6,6 +6,7 @@ import sys
 from codecs import BOM_UTF8
 
 from .._client import Client
+from .streams import is_terminal
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _absence(options: Options) -> str:
 
 
 def _password_on_stdin() -> str | None:
-    if sys.stdin.isatty():
+    if is_terminal(sys.stdin):
         return None  # the prompt reads it, without showing it
     try:
         # Windows begins a text with a BOM.
@@ -79,7 +80,7 @@ def _password_on_stdin() -> str | None:
 
 def _can_ask() -> bool:
     """Whether somebody sees the prompt. It is answered on the terminal, also if stdin holds ids."""
-    return sys.stdin.isatty() or sys.stderr.isatty()
+    return is_terminal(sys.stdin) or is_terminal(sys.stderr)
 
 
 def _origin(options: Options, login: str) -> str:

@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from .streams import note
+from .streams import is_terminal, note
 
 # Seconds between two looks at the clock, between two drawings, and between two lines off a terminal.
 TICK, PAUSE, MINUTE = 0.5, 0.1, 60.0
@@ -18,7 +18,7 @@ _LONGEST, _SHORTEST = 40, 10
 def progress(total: int, *, wanted: bool) -> Progress:
     if not wanted:
         return Progress(total)
-    return _Bar(total) if sys.stderr.isatty() else _Lines(total)
+    return _Bar(total) if is_terminal(sys.stderr) else _Lines(total)
 
 
 class Progress:

@@ -9,7 +9,7 @@ from ..errors import SaymonError
 from .ids import checked
 from .login import client_of
 from .results import ERROR, FINISHED, UNCERTAIN, code, print_json, report
-from .streams import emit, note
+from .streams import emit, is_terminal, note
 from .words import in_words
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
@@ -95,11 +95,11 @@ def _body(options: Options) -> bytes:
 
 def _terminal() -> TextIO:
     """The terminal, to read an answer from: stdin may hold a file."""
-    if sys.stderr.isatty():
+    if is_terminal(sys.stderr):
         try:
             return open("/dev/tty", errors="replace")
         except OSError:
-            if sys.stdin.isatty():  # as on Windows
+            if is_terminal(sys.stdin):  # as on Windows
                 return sys.stdin
     raise ValueError("--every-object asks on the terminal whether it is meant; without a terminal, add --yes")
 

@@ -20,6 +20,15 @@ def prepare() -> None:
         sys.stdout.reconfigure(errors="backslashreplace")  # an id in Cyrillic, a terminal in ASCII
 
 
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody sees the stream, or types into it."""
+    if not stream.isatty():
+        return False
+    # Windows calls NUL a terminal too, and a service would wait for an answer for ever.
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return os.name != "nt" or type(raw).__name__ == "_WindowsConsoleIO"
+
+
 def settle() -> None:
     for stream in (sys.stdout, sys.stderr):
         try:

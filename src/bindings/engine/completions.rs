@@ -12,7 +12,9 @@ use std::mem;
 use std::os::{fd::AsRawFd, unix::net::UnixStream};
 use std::sync::{Arc, Mutex};
 
-use pyo3::exceptions::{PyNotImplementedError, PyRuntimeError};
+#[cfg(unix)]
+use pyo3::exceptions::PyNotImplementedError;
+use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};

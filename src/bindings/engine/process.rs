@@ -7,7 +7,6 @@ use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 
 use pyo3::exceptions::{PyImportError, PyRuntimeError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 
 /// A process, told apart from those that it forks.
@@ -47,12 +46,8 @@ impl Process {
 }
 
 /// Refuses a sub-interpreter: what a process makes once is shared by its interpreters, and would outlive this one.
-#[allow(unsafe_code)]
-#[cfg(not(windows))]
-pub fn check_interpreter() -> PyResult<()> {
-    // SAFETY: both are called with an attached thread, as every function that Python calls has.
-    let id = unsafe { ffi::PyInterpreterState_GetID(ffi::PyInterpreterState_Get()) };
-    if id == MAIN_INTERPRETER {
+pub fn check_interpreter(py: Python<'_>) -> PyResult<()> {
+    if is_main_interpreter(py) {
         return Ok(());
     }
     Err(PyImportError::new_err(
@@ -61,13 +56,20 @@ pub fn check_interpreter() -> PyResult<()> {
     ))
 }
 
+#[allow(unsafe_code)]
 #[cfg(not(windows))]
-const MAIN_INTERPRETER: i64 = 0;
+fn is_main_interpreter(_: Python<'_>) -> bool {
+    // SAFETY: both are called with an attached thread, as every function that Python calls has.
+    let id = unsafe { pyo3::ffi::PyInterpreterState_GetID(pyo3::ffi::PyInterpreterState_Get()) };
+    id == 0
+}
 
-/// The stable ABI of Python 3.9 on Windows lacks `PyInterpreterState_Get`. From 3.12 on CPython refuses isolated ones itself.
+/// The stable ABI of Python 3.9 on Windows lacks `PyInterpreterState_Get`, so CPython's own module is asked.
 #[cfg(windows)]
-pub fn check_interpreter() -> PyResult<()> {
-    Ok(())
+fn is_main_interpreter(py: Python<'_>) -> bool {
+    let module = py.import("_interpreters").or_else(|_| py.import("_xxsubinterpreters"));
+    let is_main = module.and_then(|module| module.call_method0("get_current")?.eq(module.call_method0("get_main")?));
+    is_main.unwrap_or(true)
 }
 
 /// A value that each process makes for itself. A child leaks what it inherits: sockets, timers and locks in it are the

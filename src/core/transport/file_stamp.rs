@@ -10,13 +10,16 @@ pub struct FileStamp {
     pub path: PathBuf,
     length: u64,
     modified: Option<SystemTime>,
-    #[cfg(unix)]
     identity: Identity,
 }
 
 /// A copy that keeps length and modification time (`cp -p`) cannot keep these: device, inode, time of the last change.
 #[cfg(unix)]
 type Identity = (u64, u64, i64, i64);
+
+/// Of what a new file in the place of the old one cannot keep, Rust's stable library tells this: the time of its creation.
+#[cfg(not(unix))]
+type Identity = Option<SystemTime>;
 
 impl FileStamp {
     pub fn of(path: PathBuf, meta: &Metadata) -> Self {
@@ -28,6 +31,8 @@ impl FileStamp {
             modified: meta.modified().ok(),
             #[cfg(unix)]
             identity: (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()),
+            #[cfg(not(unix))]
+            identity: meta.created().ok(),
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod exchange;
 mod file_stamp;
 mod identity;
 pub mod pem;
+mod platform;
 pub mod pool;
 mod progress;
 mod provider;

@@ -15,8 +15,9 @@ const HTTP: [&str; 4] = ["http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"];
 const HTTPS: [&str; 4] = ["https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"];
 const EXEMPT: [&str; 2] = ["no_proxy", "NO_PROXY"];
 
-/// Set under CGI, where a visitor's `Proxy` header becomes HTTP_PROXY.
+/// Set under CGI, where a visitor's `Proxy` header becomes HTTP_PROXY. On Windows `http_proxy` is the same variable.
 const CGI: &str = "REQUEST_METHOD";
+const SPOOFED: &[&str] = if cfg!(windows) { &["HTTP_PROXY", "http_proxy"] } else { &["HTTP_PROXY"] };
 
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
@@ -37,7 +38,7 @@ impl Variables {
 
     /// The first of these variables that is not empty.
     fn first(&self, names: &[&'static str]) -> Option<(&'static str, &OsStr)> {
-        let is_spoofed = |name: &str| name == "HTTP_PROXY" && self.get(CGI).is_some();
+        let is_spoofed = |name: &str| SPOOFED.contains(&name) && self.get(CGI).is_some();
         let set = |name: &&'static str| Some((*name, self.get(name)?)).filter(|(_, value)| !value.is_empty());
         names.iter().filter(|name| !is_spoofed(name)).find_map(set)
     }
@@ -228,7 +229,8 @@ mod tests {
     fn under_cgi_only_http_proxy_is_a_visitors() {
         let with = |name, target| through(&proxies(&[("REQUEST_METHOD", "GET"), (name, "p:1")]), target);
         assert_eq!(with("HTTP_PROXY", "http://h"), None);
-        for name in ["http_proxy", "all_proxy", "ALL_PROXY"] {
+        assert_eq!(with("http_proxy", "http://h").is_none(), cfg!(windows));
+        for name in ["all_proxy", "ALL_PROXY"] {
             assert_eq!(with(name, "http://h").unwrap(), "p:1", "{name}");
         }
         assert_eq!(with("HTTPS_PROXY", "https://h").unwrap(), "p:1");

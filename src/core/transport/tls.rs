@@ -1,6 +1,5 @@
 //! Whom a TLS connection trusts, and who its client is → its TLS configuration.
 
-use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::{Arc, OnceLock};
 
@@ -12,12 +11,14 @@ use rustls::pki_types::{
 };
 use rustls::server::ParsedCertificate;
 use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, OtherError, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificate;
 use super::identity::Identity;
+use super::platform;
 use super::provider;
 use super::trust::Trust;
+use super::words::{UNKNOWN_ISSUER, refused};
 use crate::core::failure::SetupFailure;
 
 /// All that TLS connections must have in common to be shared. Plain data.
@@ -73,12 +74,10 @@ struct Verifier {
 impl Verifier {
     fn judge(&self) -> Result<&Judge, rustls::Error> {
         let judge = self.judge.get_or_init(|| match &self.trust {
-            #[cfg(all(unix, not(target_vendor = "apple")))]
-            Trust::System(store) => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
-            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-            Trust::System(_) => rustls_platform_verifier::Verifier::new(self.provider.clone())
-                .map(Judge::System)
-                .map_err(|error| error.to_string()),
+            Trust::System(store) => match platform::verifier(&self.provider) {
+                Some(system) if !store.is_chosen() => system.map(Judge::System),
+                _ => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
+            },
             Trust::File(file) => Ok(Judge::Store(Store::new(file.certificates().to_vec()))),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
         });
@@ -124,14 +123,13 @@ impl ServerCertVerifier for Verifier {
         }
         let verdict = match self.judge()? {
             Judge::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-            Judge::System(system) => {
-                system.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
-            }
+            Judge::System(system) => system
+                .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+                .map_err(|error| in_detail(error, end_entity, server_name, now)),
         };
         match verdict {
-            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) if is_self_signed(end_entity) => {
-                Err(refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone"))
+            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
+                Err(unknown_issuer(end_entity, &self.trust).into())
             }
             verdict => verdict,
         }
@@ -164,22 +162,6 @@ impl ServerCertVerifier for Verifier {
     }
 }
 
-/// Why a certificate is refused, where rustls has no reason of its own.
-#[derive(Debug)]
-struct Refused(String);
-
-impl fmt::Display for Refused {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Refused {}
-
-fn refused(reason: impl Into<String>) -> rustls::Error {
-    CertificateError::Other(OtherError(Arc::new(Refused(reason.into())))).into()
-}
-
 /// Tells a key that ring does not verify with from a signature that is wrong: ring reports both alike.
 fn or_unusual_key(
     error: rustls::Error,
@@ -192,15 +174,59 @@ fn or_unusual_key(
     let mut bits = keys.into_iter().filter_map(|key| certificate::rsa_bits(key.as_ref()));
     match bits.find(|bits| !RSA_BITS.contains(bits)) {
         Some(bits) if bits < *RSA_BITS.start() => {
-            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not 2048"))
+            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not 2048")).into()
         }
-        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; 8192 can be verified")),
+        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; 8192 can be verified")).into(),
         None => error,
+    }
+}
+
+fn unknown_issuer(certificate: &CertificateDer<'_>, trust: &Trust) -> CertificateError {
+    match trust {
+        _ if is_self_signed(certificate) => {
+            refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone")
+        }
+        Trust::System(_) => {
+            refused(format!("{UNKNOWN_ISSUER}; verify='/path/to/ca.pem' would trust the CA in that file"))
+        }
+        _ => CertificateError::UnknownIssuer,
     }
 }
 
 fn is_self_signed(certificate: &CertificateDer<'_>) -> bool {
     webpki::EndEntityCert::try_from(certificate).is_ok_and(|certificate| certificate.issuer() == certificate.subject())
+}
+
+/// What webpki checks before it looks for an issuer: dates and purpose.
+fn check_alone(server: &ParsedCertificate<'_>, now: UnixTime) -> Result<(), rustls::Error> {
+    let algorithms = provider::provider().signature_verification_algorithms.all;
+    match verify_server_cert_signed_by_trust_anchor(server, &RootCertStore::empty(), &[], now, algorithms) {
+        Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => Ok(()),
+        verdict => verdict,
+    }
+}
+
+/// A refusal of the system's verifier, with the dates and names that a [`Store`] would tell. Only what is wrong with the
+/// server's own certificate can be told.
+fn in_detail(
+    error: rustls::Error,
+    end_entity: &CertificateDer<'_>,
+    server_name: &ServerName<'_>,
+    now: UnixTime,
+) -> rustls::Error {
+    use CertificateError::{ExpiredContext, InvalidPurposeContext, NotValidForName, NotValidYetContext};
+    let rustls::Error::InvalidCertificate(reason) = error else { return error };
+    let reason = platform::reason(reason);
+    let Ok(server) = ParsedCertificate::try_from(end_entity) else { return reason.into() };
+    match check_alone(&server, now) {
+        Err(rustls::Error::InvalidCertificate(
+            own @ (ExpiredContext { .. } | NotValidYetContext { .. } | InvalidPurposeContext { .. }),
+        )) => own.into(),
+        _ if reason == NotValidForName => {
+            verify_server_name(&server, server_name).err().unwrap_or_else(|| reason.into())
+        }
+        _ => reason.into(),
+    }
 }
 
 /// Trusted certificates that this package has read itself.
@@ -255,12 +281,7 @@ impl Store {
         let copy = certificate::without_ca_mark(end_entity).map(CertificateDer::from);
         let server = ParsedCertificate::try_from(copy.as_ref().unwrap_or(end_entity))?;
         if self.holds(end_entity) {
-            // Nobody need vouch for it. What webpki checks before it looks for an issuer is left: dates and purpose.
-            match verify_server_cert_signed_by_trust_anchor(&server, &RootCertStore::empty(), &[], now, self.algorithms)
-            {
-                Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {}
-                verdict => verdict?,
-            }
+            check_alone(&server, now)?; // nobody need vouch for it
         } else {
             let original = certificate::signed_part(end_entity).unwrap_or_default();
             let copy = copy.as_ref().and_then(|copy| certificate::signed_part(copy));
@@ -302,6 +323,106 @@ impl SignatureVerificationAlgorithm for OfOriginal<'_> {
 #[derive(Debug)]
 enum Judge {
     Store(Store),
-    #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-    System(rustls_platform_verifier::Verifier),
+    System(Arc<dyn ServerCertVerifier>),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rustls::OtherError;
+    use rustls::pki_types::pem::PemObject;
+
+    use super::super::certificate::tests::CA;
+    use super::super::trust::SystemStore;
+    use super::super::words;
+    use super::*;
+
+    /// A system that refuses each certificate with the same words.
+    #[derive(Debug)]
+    struct Refusing(CertificateError);
+
+    impl ServerCertVerifier for Refusing {
+        fn verify_server_cert(
+            &self,
+            _: &CertificateDer<'_>,
+            _: &[CertificateDer<'_>],
+            _: &ServerName<'_>,
+            _: &[u8],
+            _: UnixTime,
+        ) -> Result<ServerCertVerified, rustls::Error> {
+            Err(self.0.clone().into())
+        }
+
+        fn verify_tls12_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn verify_tls13_signature(
+            &self,
+            _: &[u8],
+            _: &CertificateDer<'_>,
+            _: &DigitallySignedStruct,
+        ) -> Result<HandshakeSignatureValid, rustls::Error> {
+            Ok(HandshakeSignatureValid::assertion())
+        }
+
+        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+            Vec::new()
+        }
+    }
+
+    fn told(text: &str) -> CertificateError {
+        let error: Box<dyn std::error::Error + Send + Sync> = text.into();
+        CertificateError::Other(OtherError(Arc::from(error)))
+    }
+
+    /// What is said of a self-signed certificate for localhost at a second of 2026 or later.
+    fn said(reason: CertificateError, name: &str, second: u64) -> String {
+        let provider = Arc::new(provider::provider());
+        let judge = OnceLock::from(Ok(Judge::System(Arc::new(Refusing(reason)))));
+        let verifier = Verifier { trust: Trust::System(SystemStore::default()), provider, judge };
+        let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
+        let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
+        let error = verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now).unwrap_err();
+        words::of(&error, false).unwrap().replace("invalid peer certificate: ", "")
+    }
+
+    const IN_TIME: u64 = 1_900_000_000;
+
+    #[test]
+    fn a_systems_refusal_is_told_in_our_words() {
+        for (reason, name, second, words) in [
+            (CertificateError::Expired, "localhost", 4_400_000_000, "expired since 14 Jan 2109 18:52:17 UTC"),
+            (CertificateError::Expired, "localhost", 1_000_000_000, "not valid before 25 Nov 2026 18:52:17 UTC"),
+            (CertificateError::UnknownIssuer, "localhost", 4_400_000_000, "expired since 14 Jan 2109 18:52:17 UTC"),
+            (CertificateError::Expired, "localhost", IN_TIME, "expired"),
+            (
+                CertificateError::NotValidForName,
+                "example.com",
+                IN_TIME,
+                "not valid for name \"example.com\"; it is for localhost",
+            ),
+            (
+                CertificateError::UnknownIssuer,
+                "localhost",
+                IN_TIME,
+                "self-signed certificate; verify='/path/to/it.pem' would trust it alone",
+            ),
+            (
+                told("Цепочка (os error -2146762486)"),
+                "localhost",
+                IN_TIME,
+                "self-signed certificate; verify='/path/to/it.pem' would trust it alone",
+            ),
+            (told("told: -67820 by somebody"), "localhost", IN_TIME, "told: -67820 by somebody"),
+        ] {
+            assert_eq!(said(reason, name, second), words);
+        }
+    }
 }

@@ -47,6 +47,27 @@ impl SystemStore {
         let path = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
         Self { file: path("SSL_CERT_FILE"), directory: path("SSL_CERT_DIR") }
     }
+
+    /// Whether the environment names a store, which takes the place of the system's.
+    pub fn is_chosen(&self) -> bool {
+        self.file.is_some() || self.directory.is_some()
+    }
+
+    /// The certificates of the store's file and directories.
+    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
+        let (found, place) = if self.is_chosen() {
+            let directories = self.directory.iter().flat_map(std::env::split_paths);
+            let mut found: Vec<_> = self.file.iter().flat_map(|file| readable(file)).collect();
+            found.extend(directories.flat_map(|directory| readable_in(&directory)));
+            (found, " where SSL_CERT_FILE and SSL_CERT_DIR point")
+        } else {
+            (installed(), "; install the package ca-certificates")
+        };
+        if found.is_empty() {
+            return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
+        }
+        Ok(once(found))
+    }
 }
 
 /// The certificates of a path as they were when read.
@@ -163,37 +184,26 @@ const SYSTEM_FILES: [&str; 8] = [
     "/etc/openssl/certs/ca-certificates.crt",            // NetBSD
 ];
 
-/// The certificates of the store's one file, or of its directories if there is none. Debian keeps the same certificates in
+/// The certificates of the system's one file, or of its directories if there is none. Debian keeps the same certificates in
 /// both, and parsing them twice would double the time of a first call.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-impl SystemStore {
-    pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
-        let is_chosen = self.file.is_some() || self.directory.is_some();
-        let (file, directories): (_, Vec<_>) = if is_chosen {
-            (self.file.clone(), self.directory.iter().flat_map(|list| std::env::split_paths(list)).collect())
-        } else {
-            let file = SYSTEM_FILES.iter().map(PathBuf::from).find(|path| path.exists());
-            (file, openssl_probe::candidate_cert_dirs().map(Path::to_owned).collect())
-        };
-        let mut certificates: Vec<_> = file.iter().flat_map(|file| readable(file)).collect();
-        if is_chosen || certificates.is_empty() {
-            let files = directories.iter().filter_map(|directory| files(directory).ok()).flatten();
-            certificates.extend(files.flat_map(|file| readable(&file.path)));
-        }
-        if certificates.is_empty() {
-            let place = if is_chosen {
-                " where SSL_CERT_FILE and SSL_CERT_DIR point"
-            } else {
-                "; install the package ca-certificates"
-            };
-            return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
-        }
-        Ok(once(certificates))
-    }
+fn installed() -> Vec<CertificateDer<'static>> {
+    let file = SYSTEM_FILES.iter().map(Path::new).find(|path| path.exists());
+    let found: Vec<_> = file.map(readable).unwrap_or_default();
+    if found.is_empty() { openssl_probe::candidate_cert_dirs().flat_map(readable_in).collect() } else { found }
+}
+
+/// None are in files: the system has a verifier of its own.
+#[cfg(not(all(unix, not(target_vendor = "apple"))))]
+fn installed() -> Vec<CertificateDer<'static>> {
+    Vec::new()
 }
 
 /// What can be read of a file. One certificate that is broken must not cost the others of a system.
-#[cfg(all(unix, not(target_vendor = "apple")))]
 fn readable(file: &Path) -> Vec<CertificateDer<'static>> {
     pem::certificates(&fs::read(file).unwrap_or_default()).into_iter().flatten().collect()
+}
+
+fn readable_in(directory: &Path) -> Vec<CertificateDer<'static>> {
+    files(directory).unwrap_or_default().iter().flat_map(|file| readable(&file.path)).collect()
 }

@@ -2,6 +2,8 @@
 //! links.
 
 use std::error::Error as StdError;
+use std::fmt;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use rustls::pki_types::UnixTime;
@@ -15,6 +17,7 @@ const OLD_TLS: &str = "the server speaks neither TLS 1.2 nor TLS 1.3";
 const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the server must offer ECDHE with AES-GCM or ChaCha20 \
      on X25519, P-256 or P-384, and a key of RSA, P-256, P-384 or Ed25519; \
      or it wants a client certificate (cert)";
+pub const UNKNOWN_ISSUER: &str = "unknown issuer: no trusted CA has signed it";
 const CLIENT_CERTIFICATE: &str = "the server wants a client certificate (cert)";
 
 /// rustls' text for a connection that ends without TLS's own end begins so; a link to its manual follows.
@@ -118,10 +121,26 @@ pub fn refuses_client(alert: AlertDescription) -> bool {
     )
 }
 
+/// Why a certificate is refused, where rustls has no reason of its own.
+#[derive(Debug)]
+struct Refused(String);
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl StdError for Refused {}
+
+pub fn refused(reason: impl Into<String>) -> CertificateError {
+    CertificateError::Other(OtherError(Arc::new(Refused(reason.into()))))
+}
+
 /// Why a certificate is refused.
 fn refusal(reason: &CertificateError) -> String {
     let words = match reason {
-        CertificateError::UnknownIssuer => "unknown issuer: no trusted CA has signed it".to_owned(),
+        CertificateError::UnknownIssuer => UNKNOWN_ISSUER.to_owned(),
         CertificateError::ExpiredContext { not_after, .. } => format!("expired since {}", date(*not_after)),
         CertificateError::NotValidYetContext { not_before, .. } => format!("not valid before {}", date(*not_before)),
         CertificateError::NotValidForNameContext { expected, presented } => {
@@ -268,8 +287,8 @@ mod tests {
     #[test]
     fn no_certificate_error_shows_rust() {
         for reason in [
-            CertificateError::Other(OtherError(std::sync::Arc::new(webpki::Error::NameConstraintViolation))),
-            CertificateError::Other(OtherError(std::sync::Arc::new(webpki::Error::SignatureAlgorithmMismatch))),
+            CertificateError::Other(OtherError(Arc::new(webpki::Error::NameConstraintViolation))),
+            CertificateError::Other(OtherError(Arc::new(webpki::Error::SignatureAlgorithmMismatch))),
             CertificateError::NotValidForNameContext {
                 expected: "h".try_into().unwrap(),
                 presented: vec!["DnsName(\"a\")".to_owned(), "IpAddress(10.0.0.1)".to_owned()],
