@@ -170,6 +170,14 @@ class Peer:
         with self._changed:
             assert self._changed.wait_for(true, within), "the peer waited in vain"
 
+    def wait_until_left(self) -> None:
+        """Wait until nobody has a connection. They are accepted in order, and the last is this method's own."""
+        with socket.create_connection(self._listener.getsockname()[:2]) as last:
+            last.shutdown(socket.SHUT_WR)
+            assert last.recv(1) == b""
+        self.wait_for(lambda: self.open == 0)
+        self.connections -= 1
+
     def stop(self) -> None:
         self._stopping.set()
         try:

@@ -32,6 +32,10 @@ FINISHED = "{'finished': True}"
 RUNNING = "{'finished': False}"
 
 
+# Options of Python for scripts that fork: since 3.12 a fork where threads run gives a DeprecationWarning.
+FORKING = ["-W", "ignore::DeprecationWarning"]
+
+
 def run_script(
     code: str, *arguments: str, flags: Iterable[str] = (), **environment: str
 ) -> subprocess.CompletedProcess[str]:

@@ -6,10 +6,7 @@ connection goes on, the next answer is the next call's.
 
 from __future__ import annotations
 
-import contextlib
-import queue
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, TypeVar
 
@@ -25,37 +22,24 @@ VALID = {
     "to the end": b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + BODY,
 }
 REFUSAL = response('{"code":"InvalidCredentials","message":"{\\"errorCode\\":3,\\"message\\":\\"No.\\"}"}', 401)
-PEERS = 12
+AT_ONCE = 12
 
 whole_answers = pytest.mark.parametrize("whole", VALID.values(), ids=VALID)
 kept_or_fresh = pytest.mark.parametrize("kept", [False, True], ids=["fresh", "kept"])
 Case = TypeVar("Case")
 
 
-@pytest.fixture(scope="module")
-def peers() -> Iterator[queue.Queue[Peer]]:
-    with contextlib.ExitStack() as stack:
-        free: queue.Queue[Peer] = queue.Queue()
-        for _ in range(PEERS):
-            free.put(stack.enter_context(Peer()))
-        yield free
-
-
-def everywhere(peers: queue.Queue[Peer], cases: list[Case], check: Callable[[Peer, Case], None]) -> None:
-    """Each case against a peer that is its own meanwhile; most of the time is waiting, so many at once."""
+def everywhere(cases: list[Case], check: Callable[[Peer, Case], None]) -> None:
+    """Each case against a peer of its own, where no connection is left; most of the time is waiting, so many at once."""
 
     def one(case: Case) -> None:
-        peer = peers.get()
-        try:
-            peer.requests.clear()
-            check(peer, case)
-        except BaseException as error:
-            raise AssertionError(f"at {case!r}: {error!r}") from error
-        finally:
-            peer.greeting = None
-            peers.put(peer)
+        with Peer() as peer:
+            try:
+                check(peer, case)
+            except BaseException as error:
+                raise AssertionError(f"at {case!r}: {error!r}") from error
 
-    with ThreadPoolExecutor(PEERS) as pool:
+    with ThreadPoolExecutor(AT_ONCE) as pool:
         assert len(list(pool.map(one, cases))) == len(cases) > 0
 
 
@@ -80,7 +64,7 @@ def outcome(peer: Peer, limit: float = 5.0) -> Any:
 @kept_or_fresh
 @pytest.mark.parametrize("how", [end, Wire.reset], ids=["end", "reset"])
 @whole_answers
-def test_cut(peers: queue.Queue[Peer], whole: bytes, how: Act, kept: bool) -> None:
+def test_cut(whole: bytes, how: Act, kept: bool) -> None:
     by_length = b"HTTP/1.1" in whole
 
     def check(peer: Peer, at: int) -> None:
@@ -99,11 +83,11 @@ def test_cut(peers: queue.Queue[Peer], whole: bytes, how: Act, kept: bool) -> No
             assert at < len(whole) or how is Wire.reset
         assert ask(peer.host) == RUNNING
 
-    everywhere(peers, list(range(len(whole) + 1)), check)
+    everywhere(list(range(len(whole) + 1)), check)
 
 
 @kept_or_fresh
-def test_cut_refusal(peers: queue.Queue[Peer], kept: bool) -> None:
+def test_cut_refusal(kept: bool) -> None:
     def check(peer: Peer, at: int) -> None:
         prepare(peer, kept, saying(REFUSAL[:at]), NEXT)
         got = outcome(peer)
@@ -114,12 +98,12 @@ def test_cut_refusal(peers: queue.Queue[Peer], kept: bool) -> None:
         else:
             assert isinstance(got, TransportError) or (kept and got == RUNNING)
 
-    everywhere(peers, list(range(len(REFUSAL) + 1)), check)
+    everywhere(list(range(len(REFUSAL) + 1)), check)
 
 
 @kept_or_fresh
 @whole_answers
-def test_split(peers: queue.Queue[Peer], whole: bytes, kept: bool) -> None:
+def test_split(whole: bytes, kept: bool) -> None:
     def check(peer: Peer, at: int) -> None:
         def act(wire: Wire) -> None:
             wire.drip([whole[:at], whole[at:]], 0.005)
@@ -128,21 +112,21 @@ def test_split(peers: queue.Queue[Peer], whole: bytes, kept: bool) -> None:
         assert outcome(peer) == FINISHED
         assert len(peer.requests) == 2
 
-    everywhere(peers, list(range(1, len(whole))), check)
+    everywhere(list(range(1, len(whole))), check)
 
 
 @kept_or_fresh
 @whole_answers
-def test_delayed_beyond_the_limit(peers: queue.Queue[Peer], whole: bytes, kept: bool) -> None:
+def test_delayed_beyond_the_limit(whole: bytes, kept: bool) -> None:
     def check(peer: Peer, at: int) -> None:
         prepare(peer, kept, saying(whole[:at], Wire.hold), NEXT)
         assert type(outcome(peer, 0.1)) is RequestTimeoutError
-        assert len(peer.requests) == 2
+        peer.wait_for(lambda: len(peer.requests) == 2)
         assert ask(peer.host) == RUNNING
 
     # One that ends with its connection is never complete while that is open.
     last = len(whole) + (b"HTTP/1.0" in whole)
-    everywhere(peers, list(range(last)), check)
+    everywhere(list(range(last)), check)
 
 
 def turned(whole: bytes) -> list[tuple[int, int]]:
@@ -155,7 +139,7 @@ def turn(whole: bytes, at: int, bit: int) -> bytes:
 
 @kept_or_fresh
 @whole_answers
-def test_a_bit_turned_and_the_connection_ended(peers: queue.Queue[Peer], whole: bytes, kept: bool) -> None:
+def test_a_bit_turned_and_the_connection_ended(whole: bytes, kept: bool) -> None:
     def check(peer: Peer, case: tuple[int, int]) -> None:
         prepare(peer, kept, saying(turn(whole, *case)), NEXT)
         got = outcome(peer)
@@ -164,11 +148,11 @@ def test_a_bit_turned_and_the_connection_ended(peers: queue.Queue[Peer], whole: 
             assert got.status_code != 200
         assert ask(peer.host) == RUNNING
 
-    everywhere(peers, turned(whole), check)
+    everywhere(turned(whole), check)
 
 
 @pytest.mark.parametrize("name", ["length", "chunks"])
-def test_a_bit_turned_and_the_connection_kept(peers: queue.Queue[Peer], name: str) -> None:
+def test_a_bit_turned_and_the_connection_kept(name: str) -> None:
     whole = VALID[name]
 
     def check(peer: Peer, case: tuple[int, int]) -> None:
@@ -178,15 +162,14 @@ def test_a_bit_turned_and_the_connection_kept(peers: queue.Queue[Peer], name: st
         # What is left of the broken answer must not be taken for the next one.
         assert outcome(peer) == RUNNING
 
-    everywhere(peers, turned(whole), check)
+    everywhere(turned(whole), check)
 
 
-def test_the_request_cut(peers: queue.Queue[Peer]) -> None:
+def test_the_request_cut() -> None:
     """The peer hangs up after so many bytes of the request, with the rest unread."""
-    peer = peers.get()
-    prepare(peer, False)
-    length = len(peer.requests[-1])
-    peers.put(peer)
+    with Peer() as peer:
+        prepare(peer, False)
+        length = len(peer.requests[-1])
 
     def check(peer: Peer, at: int) -> None:
         def greeting(wire: Wire) -> None:
@@ -200,4 +183,4 @@ def test_the_request_cut(peers: queue.Queue[Peer]) -> None:
         assert isinstance(outcome(peer), TransportError)
         assert peer.connections == before + 1, "sent again"
 
-    everywhere(peers, list(range(length + 1)), check)
+    everywhere(list(range(length + 1)), check)

@@ -7,10 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from peer import ID, LOGIN, PASSWORD, RUN, Desk, Wire, response
-from processes import AT_ONCE, FINISHED, Start, asked, needs_fork, needs_signals, run_script
-
-# Python 3.12 and later warn at a fork with threads about; here it is on purpose.
-FLAGS = ["-W", "ignore::DeprecationWarning"]
+from processes import AT_ONCE, FINISHED, FORKING, Start, asked, needs_fork, needs_signals, run_script
 
 BEGINNING = f"""
 import asyncio, sys
@@ -27,7 +24,7 @@ def desk(desk: Desk) -> Desk:
 
 def end_of(code: str, host: str) -> tuple[int, str, str]:
     """How a script ends: its code, and what it leaves on stdout and stderr."""
-    done = run_script(BEGINNING + code, host, flags=FLAGS)
+    done = run_script(BEGINNING + code, host, flags=FORKING)
     return done.returncode, done.stdout.strip(), done.stderr
 
 

@@ -8,7 +8,7 @@ import subprocess
 import sys
 
 import pytest
-from processes import run_script
+from processes import FORKING, run_script
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -69,7 +69,7 @@ def test_neither_gets_the_other_s_answers(way: str) -> None:
     if way == "system call" and not sys.platform.startswith("linux"):
         pytest.skip("the number of the system call is Linux's")
     with PracticeServer("login", "password") as server:
-        done = run_script(SCRIPT, way, server.host, server.start_bulk(0.0), server.start_bulk(3600.0))
+        done = run_script(SCRIPT, way, server.host, server.start_bulk(0.0), server.start_bulk(3600.0), flags=FORKING)
     assert (done.stdout, done.stderr, done.returncode) == ("child 0 False\nparent 0\n", "", 0)
 
 
@@ -85,7 +85,7 @@ def test_nor_where_both_have_the_same_pid() -> None:
     with PracticeServer("login", "password") as server:
         ids = (server.start_bulk(0.0), server.start_bulk(3600.0))
         done = subprocess.run(
-            [*inside, sys.executable, "-c", SCRIPT, "pid namespace", server.host, *ids],
+            [*inside, sys.executable, *FORKING, "-c", SCRIPT, "pid namespace", server.host, *ids],
             capture_output=True,
             text=True,
             timeout=60,

@@ -26,7 +26,7 @@ import saymon_bulk
 from saymon_bulk import Client
 
 logging.getLogger("saymon_bulk").setLevel(logging.CRITICAL)
-HOST = sys.argv[1]
+HOST, LIMIT = sys.argv[1], int(sys.argv[2])
 
 def client(**more):
     return Client(HOST, {LOGIN!r}, {PASSWORD!r}, **more)
@@ -50,9 +50,17 @@ def main(turn, warming, times):
     for _ in range(warming):
         turn()
     before = measured()
+    # A leak grows every time. An allocator may take memory once or twice, above all without the GIL.
+    for _ in range(3):
+        first, before = before, take(turn, times, before)
+        if before[0] - first[0] < LIMIT:
+            break
+    print(json.dumps([first, before]))
+
+def take(turn, times, before):
     for _ in range(times):
         turn()
-    print(json.dumps([before, settled(before)]))
+    return settled(before)
 """
 
 
@@ -78,13 +86,12 @@ def desk() -> Iterator[Desk]:
         yield desk
 
 
-def grown(code: str, host: str, memory: float = 2 * MEBIBYTE) -> None:
-    """Run it; nothing may have grown but memory by a little."""
-    done = run_script(MEASURED + code, host)
+def grown(code: str, host: str, memory: int = 2 * MEBIBYTE, descriptors: int = 2) -> None:
+    """Run it; nothing may have grown but memory by a little. One or two connections may be on their way out."""
+    done = run_script(MEASURED + code, host, str(memory))
     assert (done.returncode, done.stderr) == (0, "")
     before, after = json.loads(done.stdout)
-    # One or two connections may be on their way out.
-    assert after[1] <= before[1] + 2, f"descriptors: {before[1]} and then {after[1]}"
+    assert after[1] <= before[1] + descriptors, f"descriptors: {before[1]} and then {after[1]}"
     assert after[2] <= before[2], f"threads: {before[2]} and then {after[2]}"
     assert after[0] - before[0] < memory, f"{(after[0] - before[0]) / MEBIBYTE:.2f} MiB more"
 
@@ -271,12 +278,7 @@ def turn():
 main(turn, 30, 30)
 """
     # How many run at the same time is chance: a lane and a connection more or less for each.
-    done = run_script(MEASURED + code, desk.host)
-    assert (done.returncode, done.stderr) == (0, "")
-    before, after = json.loads(done.stdout)
-    assert after[2] <= before[2]
-    assert after[1] <= before[1] + 8 * 5
-    assert after[0] - before[0] < 6 * MEBIBYTE
+    grown(code, desk.host, 6 * MEBIBYTE, descriptors=8 * 5)
 
 
 def test_a_growth_would_be_seen(desk: Desk) -> None:

@@ -25,7 +25,7 @@ const NO_LOOP: &str = "no asyncio event loop runs here, and the coroutines of sa
 pub fn start<F, C>(
     py: Python<'_>,
     asyncio: &'static Mutex<Asyncio>,
-    queues: &'static Mutex<Queues>,
+    queues: &'static Queues,
     future: F,
     finish: C,
 ) -> PyResult<Awaitable>

@@ -51,23 +51,23 @@ impl CompletionQueue {
     pub fn of<'py>(
         running: &Bound<'py, PyAny>,
         asyncio: &'static Mutex<Asyncio>,
-        queues: &'static Mutex<Queues>,
+        queues: &'static Queues,
     ) -> PyResult<Bound<'py, Self>> {
         let py = running.py();
-        if let Some(known) = lock(queues).of(running) {
+        if let Some(known) = queues.of(running) {
             return Ok(known);
         }
         // The first use by this loop.
         background::check(py, asyncio)?;
         let queue = Self::new(running, asyncio, queues)?.into_bound(py);
-        lock(queues).add(&queue)?;
+        queues.add(&queue)?;
         Ok(queue)
     }
 
     fn new(
         running: &Bound<'_, PyAny>,
         asyncio: &'static Mutex<Asyncio>,
-        queues: &'static Mutex<Queues>,
+        queues: &'static Queues,
     ) -> PyResult<Py<Self>> {
         let py = running.py();
         let with = |wakeup| {
@@ -141,13 +141,18 @@ fn resolve(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
     Ok(())
 }
 
-/// The queues of a process. Run no Python under its lock: threads wait for the lock while attached.
+/// The queues of a process. Under its lock only reference counts change: threads wait for the lock while attached, and
+/// without the GIL even a weak reference may detach the thread that reads it, or hold the last reference to a loop.
 #[derive(Default)]
-pub struct Queues(Vec<Py<PyWeakrefReference>>);
+pub struct Queues(Mutex<Vec<Py<PyWeakrefReference>>>);
 
 impl Queues {
+    fn known<'py>(&self, py: Python<'py>) -> Vec<Bound<'py, PyWeakrefReference>> {
+        lock(&self.0).iter().map(|queue| queue.bind(py).clone()).collect()
+    }
+
     fn alive<'py>(&self, py: Python<'py>) -> impl Iterator<Item = Bound<'py, CompletionQueue>> {
-        self.0.iter().filter_map(move |queue| queue.bind(py).upgrade()?.cast_into().ok())
+        self.known(py).into_iter().filter_map(|queue| queue.upgrade()?.cast_into().ok())
     }
 
     fn of<'py>(&self, running: &Bound<'py, PyAny>) -> Option<Bound<'py, CompletionQueue>> {
@@ -159,10 +164,12 @@ impl Queues {
         self.alive(py).find(|queue| Arc::ptr_eq(&queue.get().channel, channel))
     }
 
-    fn add(&mut self, queue: &Bound<'_, CompletionQueue>) -> PyResult<()> {
-        let py = queue.py();
-        self.0.retain(|known| known.bind(py).upgrade().is_some());
-        self.0.push(PyWeakrefReference::new(queue)?.unbind());
+    fn add(&self, queue: &Bound<'_, CompletionQueue>) -> PyResult<()> {
+        let added = PyWeakrefReference::new(queue)?.unbind();
+        let gone: Vec<_> = self.known(queue.py()).into_iter().filter(|known| known.upgrade().is_none()).collect();
+        let mut queues = lock(&self.0);
+        queues.retain(|known| !gone.iter().any(|gone| known.is(gone)));
+        queues.push(added);
         Ok(())
     }
 }
@@ -203,7 +210,7 @@ enum Wakeup {
     #[cfg(unix)]
     Socket { writer: UnixStream, reader: UnixStream },
     /// The loop has no readers (the proactor of Windows) and is told by `call_soon_threadsafe`.
-    CallSoon { queues: &'static Mutex<Queues> },
+    CallSoon { queues: &'static Queues },
 }
 
 impl Channel {
@@ -244,8 +251,8 @@ impl Channel {
 }
 
 /// Does nothing for a loop that was closed in the meantime.
-fn call_soon(py: Python<'_>, queues: &Mutex<Queues>, channel: &Arc<Channel>) {
-    let Some(queue) = lock(queues).with(py, channel) else { return };
+fn call_soon(py: Python<'_>, queues: &Queues, channel: &Arc<Channel>) {
+    let Some(queue) = queues.with(py, channel) else { return };
     let Some(running) = queue.get().running.bind(py).upgrade() else { return };
     let told = queue.getattr(DRAIN).and_then(|drain| running.call_method1("call_soon_threadsafe", (drain,)));
     drop(told);

@@ -43,7 +43,7 @@ pub struct Engine {
     tls: TlsConfigs,
     runtimes: RuntimePool,
     asyncio: Mutex<Asyncio>,
-    queues: Mutex<Queues>,
+    queues: Queues,
     /// Told when any client is closed.
     closing: Notify,
     sites: Sites,
@@ -61,7 +61,7 @@ impl Engine {
             tls: TlsConfigs::default(),
             runtimes: RuntimePool::of(process),
             asyncio: Mutex::default(),
-            queues: Mutex::default(),
+            queues: Queues::default(),
             closing: Notify::new(),
             sites: Sites::default(),
             last_host: Mutex::default(),

@@ -82,10 +82,15 @@ impl<T> PerProcess<T> {
     }
 
     /// This process's value if it has one.
-    #[allow(unsafe_code)]
     pub fn get(&self) -> Option<&'static T> {
+        Self::read(self.0.load(Ordering::Acquire))
+    }
+
+    /// The value behind a pointer that was stored, if it is this process's.
+    #[allow(unsafe_code)]
+    fn read(stored: *mut (Process, T)) -> Option<&'static T> {
         // SAFETY: the pointer is null or comes from Box::into_raw, and what it points to is never freed.
-        let (process, value) = unsafe { self.0.load(Ordering::Acquire).as_ref() }?;
+        let (process, value) = unsafe { stored.as_ref() }?;
         process.is_current().then_some(value)
     }
 
@@ -93,10 +98,11 @@ impl<T> PerProcess<T> {
     #[allow(unsafe_code)]
     pub fn get_or_make(&self, make: fn(Process) -> T) -> &'static T {
         loop {
-            if let Some(value) = self.get() {
+            // Loaded once: another thread may store this process's value meanwhile, which must not be replaced.
+            let found = self.0.load(Ordering::Acquire);
+            if let Some(value) = Self::read(found) {
                 return value;
             }
-            let found = self.0.load(Ordering::Acquire);
             let process = Process::current();
             let made = Box::into_raw(Box::new((process, make(process))));
             if self.0.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
