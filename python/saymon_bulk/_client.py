@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from . import _core
+# _waiting at once: a child that is forked while another thread imports a module waits for ever for it.
+from . import _core, _waiting
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -375,8 +376,6 @@ class Client(_core.Client):
 
         Source: RFC 9110 section 10.2.3, Retry-After.
         """
-        from . import _waiting
-
         waits = self._waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         on_poll = _waiting.callback(on_poll)
         try:
@@ -408,8 +407,6 @@ class Client(_core.Client):
         `on_poll`, which may be a coroutine function: the next poll comes
         after the coroutine has ended.
         """
-        from . import _waiting
-
         waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         on_poll = _waiting.async_callback(on_poll)
         try:
@@ -511,8 +508,6 @@ class Client(_core.Client):
                 is True.
             RuntimeError: The client is closed.
         """
-        from . import _waiting
-
         waits = self._waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
         return _waiting.BulkIterator(waits, _waiting.callback(on_poll))
 
@@ -569,8 +564,6 @@ class Client(_core.Client):
         `async with contextlib.aclosing(...)`. The event loop calls
         `on_poll`, which may be a coroutine function.
         """
-        from . import _waiting
-
         waits = self._async_waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
         return _waiting.AsyncBulkIterator(waits, _waiting.async_callback(on_poll))
 
