@@ -96,7 +96,7 @@ def name_of(task):
         return None  # it has just ended
 
 found = set()
-for _ in range(40):
+for _ in range(15):
     child = os.fork()
     if child == 0:
         os._exit(background_threads())
