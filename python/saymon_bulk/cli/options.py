@@ -20,7 +20,7 @@ COMMON = {
     "json": False,
     "verbose": False,
     "quiet": False,
-    "host": None,
+    "host": "",
     "login": None,
     "password_stdin": False,
     "cacert": None,
@@ -47,16 +47,37 @@ class Options:
     """The options of a command by name. `given` holds the names of those that the user gave."""
 
     given: set[str]
+    command: str
     ids: list[str]
-
-    if TYPE_CHECKING:
-
-        def __getattr__(self, name: str) -> Any: ...
+    ids_files: list[str]
+    object_id: str
+    shell: str
+    search: str | None
+    bulk: str
+    every_object: bool
+    yes: bool
+    wait: bool
+    timeout: float | None
+    interval: float
+    max_interval: float
+    retries: int
+    concurrency: int
+    json: bool
+    verbose: bool
+    quiet: bool
+    host: str
+    login: str | None
+    password_stdin: bool
+    cacert: str | None
+    cert: str | None
+    key: str | None
+    insecure: bool
+    request_timeout: float
 
     def complete(self) -> Options:
         """Adds the defaults and what the environment says."""
         self.given = set(vars(self))
-        environment = {name: os.environ.get(f"SAYMON_{name.upper()}") for name in ("host", "login")}
+        environment = {"host": os.environ.get("SAYMON_HOST", ""), "login": os.environ.get("SAYMON_LOGIN")}
         vars(self).update({**COMMON, **WAITING, **OTHERS, **environment, **vars(self)})
         return self
 
