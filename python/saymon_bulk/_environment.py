@@ -93,7 +93,10 @@ def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
     if entry.problem is not None:
         raise ValueError(f"netrc cannot be read: {path}, line {entry.problem}")
     if netrc.others_can_read:
-        _warn(f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that")
+        from ._warnings import InsecureFileWarning, warn
+
+        text = f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that"
+        warn(text, InsecureFileWarning)
     return entry.login or "", entry.password or ""
 
 
@@ -116,18 +119,6 @@ def _netrc(path: str) -> Netrc | None:
         return None
     except OSError as error:
         raise ValueError(f"netrc cannot be read: {path}: {type(error).__name__}") from None
-
-
-def _warn(text: str) -> None:
-    import sys
-    import warnings
-
-    from ._warnings import InsecureFileWarning
-
-    level = 1
-    while sys._getframe(level).f_globals.get("__name__", "").startswith("saymon_bulk."):
-        level += 1
-    warnings.warn(text, InsecureFileWarning, stacklevel=level + 1)
 
 
 def _is_name(machine: str, name: str) -> bool:

@@ -1,6 +1,13 @@
-"""The classes of warnings. A program that gets no warning does not import them."""
+"""The warnings. A program that gets none does not import them."""
 
 from __future__ import annotations
+
+import sys
+import warnings
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from types import FrameType
 
 
 class InsecureConnectionWarning(UserWarning):
@@ -24,3 +31,12 @@ class InsecureFileWarning(UserWarning):
     The warning comes when `Client.from_env` or the command line takes the
     password from that file. `chmod 600 ~/.netrc` ends it.
     """
+
+
+def warn(text: str, category: type[Warning]) -> None:
+    """Warn of a line of the caller's: of the innermost frame that is not this package's."""
+    frame: FrameType | None = sys._getframe()
+    level = 1
+    while frame is not None and frame.f_globals.get("__name__", "").startswith("saymon_bulk."):
+        frame, level = frame.f_back, level + 1
+    warnings.warn(text, category, stacklevel=level)

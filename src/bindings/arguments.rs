@@ -1,7 +1,6 @@
 //! Python arguments → what the core takes. Every refusal names the argument and comes before any network use.
 
 use std::collections::HashSet;
-use std::ffi::CString;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -173,20 +172,9 @@ pub fn flag(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<bool> 
 }
 
 fn warn(py: Python<'_>, origin: &Origin, danger: &str) -> PyResult<()> {
-    let category = py.import("saymon_bulk._warnings")?.getattr("InsecureConnectionWarning")?;
-    let text = CString::new(format!("{}: {danger}", origin.as_str()))?;
-    PyErr::warn(py, &category, &text, frames_to_the_caller(py).unwrap_or(1))
-}
-
-/// The `stacklevel` of the innermost frame that is not this package's.
-fn frames_to_the_caller(py: Python<'_>) -> PyResult<i32> {
-    let mut frame = py.import("sys")?.call_method0("_getframe")?;
-    let mut level = 1;
-    while frame.getattr("f_globals")?.get_item("__name__")?.extract::<String>()?.starts_with("saymon_bulk.") {
-        frame = frame.getattr("f_back")?;
-        level += 1;
-    }
-    Ok(level)
+    let warnings = py.import("saymon_bulk._warnings")?;
+    let category = warnings.getattr("InsecureConnectionWarning")?;
+    warnings.call_method1("warn", (format!("{}: {danger}", origin.as_str()), category)).map(|_| ())
 }
 
 /// A str as UTF-8. Its value goes into no message; Python's own UnicodeEncodeError would hold it.
