@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt::Write;
+use std::path::Path;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_encode};
 
@@ -36,6 +37,11 @@ pub fn escape(text: &str) -> String {
         }
     }
     out
+}
+
+/// A path as a message shows it.
+pub fn of_path(path: &Path) -> String {
+    escape(&path.display().to_string())
 }
 
 /// Bidirectional controls, zero-width marks and line separators (UAX 9, UAX 14).

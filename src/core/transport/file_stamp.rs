@@ -1,7 +1,7 @@
 //! Detects that a file has changed since it was read.
 
 use std::fs::Metadata;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// Two equal stamps are of the same content.
@@ -35,4 +35,9 @@ impl FileStamp {
             identity: meta.created().ok(),
         }
     }
+}
+
+/// The path that the working directory of this moment gives to a relative one.
+pub fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
-use super::file_stamp::FileStamp;
+use super::file_stamp::{self, FileStamp};
 use super::pem;
 use super::provider;
 use crate::core::failure::InvalidInput;
@@ -55,24 +55,23 @@ impl Identity {
         let chain = pem::chain(&file).map_err(|fault| unusable(path, fault))?;
         let Some(first) = chain.first() else {
             let advice = if certificate::is_der(&file) { PKCS12_ADVICE } else { "" };
-            return Err(refused(format!("names a file without a PEM certificate: {}{advice}", shown(path))));
+            return Err(refused(format!("names a file without a PEM certificate: {}{advice}", text::of_path(path))));
         };
         let key = if path == key_path { pem::key(&file) } else { pem::key(&read(key_path)?) };
         let key = key.map_err(|fault| unusable(key_path, fault))?.ok_or_else(|| {
             let advice = if path == key_path { "; cert=(certificate, key) names two files" } else { "" };
-            refused(format!("names a file without a PEM private key: {}{advice}", shown(key_path)))
+            refused(format!("names a file without a PEM private key: {}{advice}", text::of_path(key_path)))
         })?;
-        let signer = provider::provider()
-            .key_provider
-            .load_private_key(key)
-            .map_err(|_| refused(format!("names a key that is broken, or is not {KINDS}: {}", shown(key_path))))?;
+        let signer = provider::provider().key_provider.load_private_key(key).map_err(|_| {
+            refused(format!("names a key that is broken, or is not {KINDS}: {}", text::of_path(key_path)))
+        })?;
         let public = signer.public_key();
         if !public.is_none_or(|public| certificate::is_key_of(&public, first)) {
             let place = if chain.len() > 1 { "the first certificate" } else { "the certificate" };
             return Err(refused(format!(
                 "names a key that does not fit {place}: {} and {}",
-                shown(key_path),
-                shown(path)
+                text::of_path(key_path),
+                text::of_path(path)
             )));
         }
         Ok(Self { stamps, certified: Arc::new(CertifiedKey::new(chain, signer)) })
@@ -103,8 +102,7 @@ impl fmt::Debug for Identity {
 }
 
 fn stamp(path: &Path) -> Result<FileStamp, InvalidInput> {
-    // A relative path depends on the working directory of this moment.
-    let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let path = file_stamp::absolute(path);
     let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
     Ok(FileStamp::of(path, &meta))
 }
@@ -115,17 +113,13 @@ fn read(path: &Path) -> Result<Vec<u8>, InvalidInput> {
 
 fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
     let error = text::escape(&error.to_string());
-    refused(format!("names a file that cannot be read: {}: {error}", shown(path)))
+    refused(format!("names a file that cannot be read: {}: {error}", text::of_path(path)))
 }
 
 fn unusable(path: &Path, fault: pem::Fault) -> InvalidInput {
-    refused(format!("names a file that cannot be used: {}: {fault}", shown(path)))
+    refused(format!("names a file that cannot be used: {}: {fault}", text::of_path(path)))
 }
 
 fn refused(reason: String) -> InvalidInput {
     InvalidInput::new("cert", reason)
-}
-
-fn shown(path: &Path) -> String {
-    text::escape(&path.display().to_string())
 }

@@ -32,18 +32,19 @@ const KEY_UNKNOWN: Fault = "the key in it is of another kind than RSA, ECDSA and
 /// The certificates of a file that are trusted for servers, in its order. All else in it is passed over: other sections, text
 /// before and between.
 pub fn certificates(file: &[u8]) -> Vec<Result<CertificateDer<'static>, Fault>> {
-    let text = decode(file);
-    let found = sections(&text).into_iter().filter(Section::is_certificate).map(|section| section.certificate());
-    found
-        .filter_map(|found| found.map(|(certificate, is_trusted)| is_trusted.then_some(certificate)).transpose())
-        .collect()
+    let trusted = |(certificate, is_trusted): (_, bool)| is_trusted.then_some(certificate);
+    found(file).into_iter().filter_map(|found| found.map(trusted).transpose()).collect()
 }
 
 /// The certificates of a file, whatever they are trusted for.
 pub fn chain(file: &[u8]) -> Result<Vec<CertificateDer<'static>>, Fault> {
+    found(file).into_iter().map(|found| found.map(|(certificate, _)| certificate)).collect()
+}
+
+/// The certificates of a file, and whether each is trusted for servers.
+fn found(file: &[u8]) -> Vec<Result<(CertificateDer<'static>, bool), Fault>> {
     let text = decode(file);
-    let found = sections(&text).into_iter().filter(Section::is_certificate).map(|section| section.certificate());
-    found.map(|found| found.map(|(certificate, _)| certificate)).collect()
+    sections(&text).iter().filter(|section| section.is_certificate()).map(Section::certificate).collect()
 }
 
 /// The first private key of a file.

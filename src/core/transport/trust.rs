@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::file_stamp::FileStamp;
+use super::file_stamp::{self, FileStamp};
 use super::pem;
 use crate::core::failure::InvalidInput;
 use crate::core::text;
@@ -87,8 +87,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn of(path: &Path) -> Result<Self, InvalidInput> {
-        // A relative path depends on the working directory of this moment.
-        let path = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+        let path = file_stamp::absolute(path);
         let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let files = if meta.is_dir() {
             files(&path).map_err(|error| unreadable(&path, &error))?
@@ -130,8 +129,10 @@ impl CaFile {
         if certificates.is_empty() {
             let kind = if stamp.is_directory { "directory" } else { "file" };
             let advice = if is_der { "; openssl x509 -inform der makes PEM of DER" } else { "" };
-            let reason =
-                format!("names a {kind} without a PEM certificate for TLS servers: {}{advice}", shown(&stamp.path));
+            let reason = format!(
+                "names a {kind} without a PEM certificate for TLS servers: {}{advice}",
+                text::of_path(&stamp.path)
+            );
             return Err(InvalidInput::new("verify", reason));
         }
         Ok(Self { stamp, certificates: once(certificates) })
@@ -163,11 +164,7 @@ fn once(mut certificates: Vec<CertificateDer<'static>>) -> Vec<CertificateDer<'s
 
 fn unreadable(path: &Path, error: &dyn std::fmt::Display) -> InvalidInput {
     let error = text::escape(&error.to_string());
-    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", shown(path)))
-}
-
-fn shown(path: &Path) -> String {
-    text::escape(&path.display().to_string())
+    InvalidInput::new("verify", format!("names a CA file that cannot be read: {}: {error}", text::of_path(path)))
 }
 
 /// Where systems keep their CA certificates in one file. openssl-probe has such a list too, but reads `SSL_CERT_FILE` again
