@@ -31,9 +31,9 @@ def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options) 
     return code(outcome)
 
 
-def fatal(error: Exception, options: Options | None) -> int:
+def fatal(error: Exception, options: Options) -> int:
     """Print an error that ends the command, and return its exit code."""
-    if options is not None and options.json:
+    if options.json:
         try:
             print_json(getattr(error, "id", None), error, options)
             return code(error)
@@ -55,7 +55,7 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
         emit(json.dumps(of_status(id, outcome)))
 
 
-def _text(error: Exception, options: Options | None) -> str:
+def _text(error: Exception, options: Options) -> str:
     from .words import in_words
 
     return in_words(error, options)

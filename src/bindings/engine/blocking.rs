@@ -60,14 +60,16 @@ impl BlockingRuntime {
     /// Lets the connections of a burst end: nobody drives an idle runtime. None if many are still being opened.
     fn settled(mut self) -> Option<Self> {
         let after_a_burst = self.tasks + MAX_SHARED_CONNECTIONS;
-        if self.alive_tasks() > after_a_burst {
+        let mut tasks = self.alive_tasks();
+        if tasks > after_a_burst {
             self = self.driven()?;
+            tasks = self.alive_tasks();
         }
-        if self.alive_tasks() > after_a_burst {
+        if tasks > after_a_burst {
             self.runtime.shutdown_background();
             return None;
         }
-        self.tasks = self.alive_tasks();
+        self.tasks = tasks;
         Some(self)
     }
 
