@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import os
 import re
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ID, PASSWORD, Peer, ask, failure, headers
+from peer import FINISHED, ID, PASSWORD, Act, Peer, Wire, ask, failure, headers, response
 from servers import (
     PROXY_LOGIN,
     PROXY_PASSWORD,
@@ -239,12 +241,15 @@ def test_the_server_s_password_is_not_the_proxy_s(peer: Peer, monkeypatch: pytes
     monkeypatch.setenv("https_proxy", f"http://{PROXY_LOGIN}:{PROXY_PASSWORD}@{peer.authority}")
     peer.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
     assert_keeps_secrets(failure(tunnel))
-    (request,) = peer.requests
-    assert request.startswith(f"CONNECT {authority(tunnel)} HTTP/1.1\r\n".encode())
-    names = [name for name, _ in headers(request)]
-    assert "proxy-authorization" in names
-    assert "authorization" not in names
-    assert ID.encode() not in request
+    # The second one asks for the reason.
+    assert len(peer.requests) == 2
+    for request in peer.requests:
+        assert request.startswith(f"CONNECT {authority(tunnel)} HTTP/1.1\r\n".encode())
+        fields = dict(headers(request))
+        assert fields["host"] == authority(tunnel)
+        assert "proxy-authorization" in fields
+        assert "authorization" not in fields
+        assert ID.encode() not in request
 
 
 # Proxies that fail
@@ -285,7 +290,32 @@ def test_a_proxy_that_opens_no_tunnel(peer: Peer, user: str, monkeypatch: pytest
     assert "proxy" in str(error).lower()
     assert peer.authority in str(error)
     assert_keeps_secrets(error)
-    assert len(peer.requests) == 1
+    assert len(peer.requests) == (2 if answer else 1)
+
+
+def echo(status: int, *names: str) -> Act:
+    """A page that shows what the proxy was sent, in these header fields or in the body."""
+
+    def act(wire: Wire) -> None:
+        secret = dict(headers(wire.request))["proxy-authorization"].split()[1]
+        told = f"{base64.b64decode(secret).decode()} {secret}"
+        fields = [f"{name}: {told.replace(':', '_') if name == 'Proxy-Authenticate' else told}" for name in names]
+        wire.send(response(f"<title>Denied to {told}</title>", status, *fields, content_type="text/html"))
+
+    return act
+
+
+@pytest.mark.parametrize("target", ["http://monitor.invalid", "https://monitor.invalid"])
+@pytest.mark.parametrize("act", [echo(403), echo(502), echo(407, "Proxy-Authenticate"), echo(302, "Location"), echo(200)])
+def test_a_page_of_the_proxy_shows_no_password(peer: Peer, monkeypatch: pytest.MonkeyPatch, target: str, act: Act) -> None:
+    monkeypatch.setenv("all_proxy", f"http://{PROXY_LOGIN}:{PROXY_PASSWORD}@{peer.authority}")
+    peer.answer(act)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", saymon_bulk.InsecureConnectionWarning)
+        error = failure(target)
+    assert_keeps_secrets(error)
+    token = base64.b64encode(f"{PROXY_LOGIN}:{PROXY_PASSWORD}".encode()).decode()
+    assert token not in f"{error} {error!r} {vars(error)}"
 
 
 def test_a_proxy_that_never_answers(peer: Peer, user: str, monkeypatch: pytest.MonkeyPatch) -> None:

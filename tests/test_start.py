@@ -357,7 +357,7 @@ def test_a_proxy_that_opens_no_tunnel(peer: Peer, start: Starting, monkeypatch: 
     error = ended(start, "https://monitor.invalid")
     assert type(error) is saymon_bulk.TransportError
     assert "not started" in str(error)
-    assert peer.requests[0].startswith(b"CONNECT ")
+    assert all(request.startswith(b"CONNECT ") for request in peer.requests)
 
 
 # Every byte

@@ -266,9 +266,14 @@ def test_a_connection_that_ends(peer: Peer, certificates: Certificates, answer: 
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (response(b"", 403), "the proxy refused the tunnel"),
-        (response(b"", 503), "the proxy refused the tunnel"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy refused the tunnel"),
+        (response(b"", 403), "the proxy refused the tunnel: HTTP 403"),
+        (
+            response("<title>ERROR: Access Denied</title>", 403, content_type="text/html"),
+            "the proxy refused the tunnel: HTTP 403: ERROR: Access Denied",
+        ),
+        (response(b"", 503), "the proxy refused the tunnel: HTTP 503"),
+        (response(b"", 302, "Location: http://portal.invalid/"), "the proxy refused the tunnel: HTTP 302"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n", "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
         (response(b"", 407), "the proxy refused the tunnel with 407: it wants a login"),
         (b"", "the proxy closed the connection"),
     ],
@@ -277,6 +282,18 @@ def test_a_proxy_that_opens_no_tunnel(peer: Peer, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("https_proxy", peer.host)
     peer.answer(closing(answer))
     says(failure("https://monitor.invalid"), f"through the proxy {peer.authority}: {words}")
+
+
+@pytest.mark.parametrize(
+    "second", [closing(response(b"", 200)), closing(b""), lambda wire: wire.hold()], ids=["opens", "hangs up", "silent"]
+)
+def test_a_proxy_that_gives_no_reason(peer: Peer, monkeypatch: pytest.MonkeyPatch, second: Act) -> None:
+    monkeypatch.setenv("https_proxy", peer.host)
+    peer.answer(closing(response(b"", 403)), second)
+    error = failure("https://monitor.invalid:8443", request_timeout=1.0)
+    assert type(error) is saymon_bulk.TransportError
+    says(error, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP")
+    assert [request.split(b"\r\n")[0] for request in peer.requests] == [b"CONNECT monitor.invalid:8443 HTTP/1.1"] * 2
 
 
 @pytest.mark.parametrize(

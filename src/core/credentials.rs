@@ -28,6 +28,8 @@ pub struct Credentials {
     login: String,
     password: String,
     authorization: HeaderValue,
+    /// Spellings of secrets that are masked too.
+    also_masked: Vec<String>,
 }
 
 impl Credentials {
@@ -45,7 +47,7 @@ impl Credentials {
         let mut authorization = HeaderValue::try_from(format!("{SCHEME}{token}"))
             .map_err(|_| InvalidInput::new("password", "does not fit into a header"))?;
         authorization.set_sensitive(true);
-        Ok(Self { login: login.to_owned(), password: password.to_owned(), authorization })
+        Ok(Self { login: login.to_owned(), password: password.to_owned(), authorization, also_masked: Vec::new() })
     }
 
     pub fn login(&self) -> &str {
@@ -54,6 +56,11 @@ impl Credentials {
 
     pub fn authorization(&self) -> &HeaderValue {
         &self.authorization
+    }
+
+    /// The same credentials, which mask others' secrets too.
+    pub fn masking(&self, others: &Self) -> Self {
+        Self { also_masked: others.secrets(), ..self.clone() }
     }
 
     /// Removes the secrets from foreign text, which may echo them.
@@ -75,7 +82,8 @@ impl Credentials {
         // Base64 without its padding and in its URL alphabet too (RFC 4648).
         let unpadded = token.trim_end_matches('=');
         let url_safe = unpadded.replace('+', "-").replace('/', "_");
-        text::spellings(&[token, unpadded, &url_safe, &pair, password])
+        let others = self.also_masked.iter().map(String::as_str);
+        text::spellings([token, unpadded, &url_safe, &pair, password].into_iter().chain(others))
     }
 }
 
@@ -127,5 +135,6 @@ mod tests {
         let plain = Credentials::new("login", "password").unwrap();
         assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(plain.mask("login:password"), "***");
+        assert_eq!(plain.masking(&credentials).mask("hunter22 login:password hunter2"), "*** *** hunter2");
     }
 }

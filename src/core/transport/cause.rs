@@ -36,6 +36,11 @@ pub fn is_dead(error: &reqwest::Error) -> bool {
     chain(error).any(|link| link.downcast_ref::<io::Error>().is_some_and(is_lost))
 }
 
+/// Whether a proxy answered CONNECT with something else than 200 and 407, or with no HTTP.
+pub fn is_refused_tunnel(error: &reqwest::Error) -> bool {
+    chain(error).any(|link| link.to_string() == words::REFUSED_TUNNEL)
+}
+
 fn is_end(error: &io::Error) -> bool {
     use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, NotConnected, UnexpectedEof};
     matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | NotConnected | UnexpectedEof)

@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use reqwest::{ClientBuilder, Proxy, Url};
 
+use crate::core::credentials::Credentials;
 use crate::core::origin::{self, Origin};
 
 /// Lower case goes before upper case, as in curl and in Python's urllib.
@@ -53,12 +54,39 @@ pub enum Route {
     Unusable(&'static str),
 }
 
+impl Route {
+    /// The server's credentials, which mask the proxy's too.
+    pub fn masks(&self, credentials: &Credentials) -> Credentials {
+        match self {
+            Self::Through(hop) => {
+                hop.credentials().map_or_else(|| credentials.clone(), |its| credentials.masking(&its))
+            }
+            Self::Direct | Self::Unusable(_) => credentials.clone(),
+        }
+    }
+}
+
 /// A proxy. Its URL may hold a password, so `Debug` shows the authority alone.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Hop {
     url: Url,
     /// Name and port, without credentials.
     pub authority: String,
+}
+
+impl Hop {
+    /// Makes a client use this proxy for all that it asks.
+    pub fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
+        let url = self.url.clone();
+        builder.no_proxy().proxy(Proxy::custom(move |_| Some(url.clone())))
+    }
+
+    /// What the proxy gets to know, if it asks for a login. A proxy's page may echo it.
+    fn credentials(&self) -> Option<Credentials> {
+        let decoded = |part| percent_decode_str(part).decode_utf8_lossy();
+        let password = decoded(self.url.password().filter(|password| !password.is_empty())?);
+        Credentials::new(&decoded(self.url.username()), &password).ok()
+    }
 }
 
 impl std::fmt::Debug for Hop {

@@ -26,13 +26,16 @@ const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_
 /// hyper-util, hyper, reqwest.
 const STAGES: [&str; 3] = ["client error (", "connection error", "error connecting to socks proxy"];
 
+/// hyper-util's text for every answer to CONNECT but 200 and 407.
+pub const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
+
 /// Texts of error types that hyper, hyper-util and tokio-rustls do not export.
 const TEXTS: [(&str, &str); 12] = [
     ("connection closed before message completed", "the other side closed the connection without answering"),
     ("tls handshake eof", "the other side closed the connection during the TLS handshake"),
     ("error reading a body from connection", "the answer broke off"),
     ("invalid HTTP version parsed", "the other side speaks no HTTP"),
-    ("tunnel error: unsuccessful", "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
+    (REFUSED_TUNNEL, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
     (
         "tunnel error: proxy authorization required",
         "the proxy refused the tunnel with 407: it wants a login, or another one",

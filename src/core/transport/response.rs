@@ -1,0 +1,168 @@
+//! A response → the value of its body, or a failure with what the response tells of it.
+
+use std::time::SystemTime;
+
+use futures_util::FutureExt;
+use reqwest::header::{
+    CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use reqwest::{Response, StatusCode, Url};
+
+use super::answer::{self, BODY_LIMIT};
+use super::call::Call;
+use super::cause;
+use super::proxy::Route;
+use super::server::Server;
+use crate::core::failure::{Failure, HttpFailure};
+use crate::core::origin::Origin;
+use crate::core::text;
+
+/// The value of a documented answer, or why there is none.
+pub async fn read<T>(mut response: Response, server: &Server, route: &Route, call: &Call<T>) -> Result<T, Failure> {
+    if response.status() != StatusCode::OK {
+        return Err(Failure::Http(Box::new(read_failure(response, server, route).await)));
+    }
+    if let Some(encoding) = header(&response, CONTENT_ENCODING).filter(|encoding| is_compressed(encoding)) {
+        let reason = format!("Content-Encoding {encoding}, which was not asked for");
+        return Err(undocumented(&response, server, route, &reason, &Body::default()));
+    }
+    let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
+    let body = if is_too_long { arrived(&mut response) } else { body(&mut response).await };
+    match &body.end {
+        End::Complete => {
+            (call.read)(&body.bytes).map_err(|reason| undocumented(&response, server, route, &reason, &body))
+        }
+        End::TooLong => {
+            let reason = format!("more than {} KiB of body", BODY_LIMIT / 1024);
+            Err(undocumented(&response, server, route, &reason, &body))
+        }
+        End::Failed(failure) => Err(failure.clone()),
+    }
+}
+
+fn undocumented(response: &Response, server: &Server, route: &Route, reason: &str, body: &Body) -> Failure {
+    let content_type = header(response, CONTENT_TYPE);
+    answer::undocumented(reason, content_type.as_deref(), &body.bytes, body.is_cut(), &route.masks(&server.credentials))
+}
+
+async fn read_failure(mut response: Response, server: &Server, route: &Route) -> HttpFailure {
+    let (status, masks) = (response.status(), route.masks(&server.credentials));
+    // A body that breaks off takes nothing from what the status says.
+    let body = body(&mut response).await;
+    let mut failure = answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
+    failure.retry_after =
+        header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
+    if let Some(name) = challenge(status) {
+        let values = response.headers().get_all(name).iter();
+        let mask = |value: &HeaderValue| masks.mask(&String::from_utf8_lossy(value.as_bytes()));
+        let values: Vec<_> = values.map(mask).collect();
+        failure.advice = answer::unmet_challenge(values.iter().map(String::as_str));
+    }
+    if status.is_redirection() {
+        failure.advice = header(&response, LOCATION)
+            .and_then(|target| redirect_advice(&target, &server.origin))
+            .map(|advice| masks.mask(&advice));
+    }
+    failure
+}
+
+/// The header that says which login is wanted (RFC 9110 section 11.6.1 and 11.7.1).
+fn challenge(status: StatusCode) -> Option<HeaderName> {
+    match status {
+        StatusCode::UNAUTHORIZED => Some(WWW_AUTHENTICATE),
+        StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(PROXY_AUTHENTICATE),
+        _ => None,
+    }
+}
+
+/// Names a redirect's target by its origin alone: the rest may hold anything.
+fn redirect_advice(location: &str, origin: &Origin) -> Option<String> {
+    let target = origin.join("/").join(location).ok()?;
+    if !matches!(target.scheme(), "http" | "https") {
+        return Some(format!("a redirect to another scheme, {}, which is not followed", text::escape(target.scheme())));
+    }
+    let target = target.origin().ascii_serialization();
+    if target == origin.as_str() {
+        return Some(format!("a redirect within {target}, which is not followed"));
+    }
+    let same_name = |url: &Url| url.host_str().map(str::to_owned);
+    let upgraded = target.starts_with("https://") && origin.as_str().starts_with("http://");
+    if upgraded && Url::parse(&target).ok().and_then(|url| same_name(&url)) == same_name(&origin.join("/")) {
+        return Some(format!("a redirect, which is not followed; write {target} as host"));
+    }
+    Some(format!("a redirect to {target}, which is not followed; if that is the server, write it as host"))
+}
+
+fn header(response: &Response, name: HeaderName) -> Option<String> {
+    response.headers().get(name).map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+}
+
+/// A body up to its limit.
+#[derive(Default)]
+pub struct Body {
+    pub bytes: Vec<u8>,
+    end: End,
+}
+
+impl Body {
+    pub fn is_cut(&self) -> bool {
+        !matches!(self.end, End::Complete)
+    }
+}
+
+#[derive(Default)]
+enum End {
+    #[default]
+    Complete,
+    TooLong,
+    Failed(Failure),
+}
+
+/// What has arrived by now of a body that is too long by its own account.
+fn arrived(response: &mut Response) -> Body {
+    let chunk = response.chunk().now_or_never().and_then(|read| read.ok().flatten()).unwrap_or_default();
+    Body { bytes: chunk.get(..BODY_LIMIT).unwrap_or(&chunk).to_vec(), end: End::TooLong }
+}
+
+/// Whether a content coding changes the body. Servers also say `none`, `utf-8` or nothing, which the body then bears out.
+fn is_compressed(encoding: &str) -> bool {
+    const COMPRESSIONS: [&str; 7] = ["br", "compress", "deflate", "gzip", "x-compress", "x-gzip", "zstd"];
+    encoding.split(',').any(|coding| COMPRESSIONS.iter().any(|known| coding.trim().eq_ignore_ascii_case(known)))
+}
+
+/// Reads a body, not beyond the limit.
+pub async fn body(response: &mut Response) -> Body {
+    let mut bytes = Vec::new();
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) => {
+                let room = BODY_LIMIT - bytes.len();
+                bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+                if chunk.len() > room {
+                    return Body { bytes, end: End::TooLong };
+                }
+            }
+            Ok(None) => return Body { bytes, end: End::Complete },
+            Err(error) => return Body { bytes, end: End::Failed(cause::failure(&error)) },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_where_a_redirect_leads() {
+        let plain = Origin::parse("http://h").unwrap();
+        assert_eq!(
+            redirect_advice("https://h/x?token=1", &plain).unwrap(),
+            "a redirect, which is not followed; write https://h as host"
+        );
+        assert!(redirect_advice("https://u:p@other:1/x", &plain).unwrap().contains(" https://other:1,"));
+        assert!(redirect_advice("/login", &plain).unwrap().contains("within http://h,"));
+        assert!(redirect_advice("javascript:alert(1)", &plain).unwrap().contains("scheme, javascript,"));
+        assert_eq!(redirect_advice("http://[", &plain), None);
+    }
+}
