@@ -411,6 +411,44 @@ worker.join()
     assert script.finish() == [FINISHED]
 
 
+USES = {
+    "_starting": "client.start_clone('1')",
+    "_warnings": "saymon_bulk.Client('http://192.0.2.1', 'l', 'p')",
+    "_environment": "saymon_bulk.Client.from_env()",
+    "_types": "saymon_bulk.BulkStatus",
+    "testing": "saymon_bulk.testing.PracticeServer",
+}
+
+
+@needs_fork
+@pytest.mark.parametrize("module", USES)
+def test_a_child_forked_while_another_thread_imports(start: Start, peer: Peer, module: str) -> None:
+    peer.answer(response('{"bulkId": "7", "finished": false}'))
+    code = f"""{FORKED}
+from importlib.machinery import SourceFileLoader
+
+begun, whole = threading.Event(), SourceFileLoader.exec_module
+
+def slowly(loader, module):
+    if module.__name__ == "saymon_bulk.{module}":
+        begun.set()
+        time.sleep(0.3)
+    whole(loader, module)
+
+SourceFileLoader.exec_module = slowly
+warnings.simplefilter("ignore")
+os.environ.update(SAYMON_HOST=HOST, SAYMON_LOGIN="l", SAYMON_PASSWORD="p")
+client = saymon_bulk.Client(HOST, "l", "p")
+use = lambda: {USES[module]}
+importing = threading.Thread(target=use)
+importing.start()
+begun.wait()
+forked(lambda: say(use() is not None), os._exit)
+importing.join()
+"""
+    assert start(code, peer.host).finish() == ["True", "child 0"]
+
+
 # Pools
 
 POOLED = f"""

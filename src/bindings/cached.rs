@@ -64,3 +64,14 @@ pub fn imported<'py>(py: Python<'py>, name: &'static Interned) -> PyResult<Optio
     static MODULES: Cached<PyDict> = Cached::new();
     MODULES.or_try_make(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into()?))?.get_item(name)
 }
+
+/// Waits until other threads have finished the import of a module that they have begun.
+pub fn wait_for_import(py: Python<'_>, name: &'static Interned) -> PyResult<()> {
+    let Some(module) = imported(py, name)? else { return Ok(()) };
+    // As importlib marks it; its own import waits for the mark, too.
+    let is_half_done = module.getattr("__spec__").and_then(|spec| spec.getattr("_initializing")?.is_truthy());
+    if is_half_done.unwrap_or(false) {
+        py.import(name)?;
+    }
+    Ok(())
+}

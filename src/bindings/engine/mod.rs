@@ -158,11 +158,26 @@ pub fn _shutdown(py: Python<'_>) {
     py.detach(|| runtime.map(BackgroundRuntime::stop));
 }
 
-/// Called before every fork. The first use of pyo3-async-runtimes must not happen in a child, which could find its set-up
-/// half done by another thread.
+/// What the package imports at first use.
+static IMPORTED_LATER: [Interned; 8] = [
+    Interned::new("inspect"),
+    Interned::new("json"),
+    Interned::new("saymon_bulk._environment"),
+    Interned::new("saymon_bulk._netrc"),
+    Interned::new("saymon_bulk._starting"),
+    Interned::new("saymon_bulk._types"),
+    Interned::new("saymon_bulk._warnings"),
+    Interned::new("saymon_bulk.testing"),
+];
+
+/// Called before every fork. A child must find nothing half done by a thread that it does not have: no import, whose lock would
+/// stay taken, and no set-up of pyo3-async-runtimes.
 #[pyfunction]
 pub fn _before_fork(py: Python<'_>) -> PyResult<()> {
     static ASYNCIO: Interned = Interned::new("asyncio");
+    for name in &IMPORTED_LATER {
+        cached::wait_for_import(py, name)?;
+    }
     if cached::imported(py, &ASYNCIO)?.is_some() {
         // Fails outside a loop, after the set-up.
         let _ = get_running_loop(py);
