@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
+import ssl
 import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import FINISHED, ID, Answer, Desk, Peer, Wire, at, id_of, no_hanging, proved, response
+from peer import FINISHED, ID, LOGIN, PASSWORD, Answer, Desk, Peer, Wire, at, id_of, no_hanging, proved, response
 from saymon_bulk import AuthError, Client, HTTPStatusError, NotFoundError, SaymonError, TransportError
+from servers import Certificates
 
 NOT_FOUND = response('{"code": "NotFound", "message": "no"}', 404)
 Ask = Callable[..., dict[str, Any]]
@@ -51,9 +53,38 @@ class HoldingDesk(Desk):
         return super()._script_for(request) if id in self.of else [response(f'{{"finished": true, "about": "{id}"}}')]
 
 
+class SecureDesk(HoldingDesk):
+    """The same by TLS. A handshake takes as long as `handshake`."""
+
+    handshake = 0.0
+
+    def __init__(self, certificates: Certificates) -> None:
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificates.certificate("good"), certificates.key("good"))
+        super().__init__()
+        self.host = self.host.replace("http", "https")
+
+    def _converse(self, wire: Wire) -> None:
+        self._stopping.wait(self.handshake)
+        with self._context.wrap_socket(wire.socket, server_side=True) as wire.socket:
+            with self._changed:
+                self._open.add(wire.socket)
+            try:
+                super()._converse(wire)
+            finally:
+                with self._changed:
+                    self._open.discard(wire.socket)
+
+
 @pytest.fixture
 def desk() -> Iterator[HoldingDesk]:
     with HoldingDesk() as desk:
+        yield desk
+
+
+@pytest.fixture
+def secure(certificates: Certificates) -> Iterator[SecureDesk]:
+    with SecureDesk(certificates) as desk:
         yield desk
 
 
@@ -135,6 +166,20 @@ def test_the_bound_is_reached_and_kept(desk: HoldingDesk, ask: Ask, limit: int) 
     assert list(ask(desk, ids, concurrency=limit)) == ids
     assert desk.most == limit
     assert Counter(desk.asked) == Counter(ids)
+
+
+@pytest.mark.parametrize("handshake", [0.0, 0.1], ids=["near", "far"])
+@pytest.mark.parametrize("concurrency", [8, 40])
+def test_the_bound_is_reached_over_tls(
+    secure: SecureDesk, certificates: Certificates, handshake: float, concurrency: int
+) -> None:
+    """Connections open one after the other, and do not wait for each other's answers."""
+    secure.handshake = handshake
+    secure.before = lambda id: id == "first" or secure.in_hand == concurrency or secure.most == concurrency
+    client = Client(secure.host, LOGIN, PASSWORD, verify=certificates.ca)
+    assert client.get_bulk_status("first")["about"] == "first"
+    assert list(client.get_bulk_statuses(names(2 * concurrency), concurrency=concurrency)) == names(2 * concurrency)
+    assert secure.most == concurrency
 
 
 def test_the_bound_is_16_if_nothing_is_said(desk: HoldingDesk, ask: Ask) -> None:

@@ -1,22 +1,24 @@
 //! The statuses of many operations: bounded concurrency, results in the order asked for, one worker or several.
 
-use std::iter;
+use std::future::pending;
 use std::num::NonZero;
 use std::pin::pin;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::future::{Either, select};
-use futures_util::stream::{self, StreamExt};
+use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, watch};
+use tokio::time::{Instant, Interval, interval_at};
 
 use super::status::{self, Status};
 use crate::core::failure::Failure;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::exchange::{Asked, MAX_SHARED_CONNECTIONS, Transport};
 use crate::core::transport::server::Server;
 
 /// One thread keeps a core busy with some 50,000 statuses a second. Beyond this many threads, the server is what takes the
@@ -26,6 +28,15 @@ const MAX_WORKERS: usize = 4;
 /// With fewer operations for each worker, or fewer at once, another worker costs more than it brings (`make bench`).
 const OPERATIONS_EACH: usize = 64;
 const CONCURRENCY_EACH: usize = 8;
+
+/// Over TLS a worker begins with so many connections, and opens another one after each interval. A full handshake takes the CPU
+/// time of some thirty requests. A resumed one is cheaper, but needs a ticket, which comes with the first answer on an earlier
+/// connection.
+const FIRST_CONNECTIONS: usize = 8;
+const OPENING_INTERVAL: Duration = Duration::from_millis(2);
+
+/// Where an answer takes longer, the CPU has the time for handshakes, and all connections open at once.
+const QUICK_ANSWER: Duration = Duration::from_millis(5);
 
 /// How many workers, each with its own thread, a blocking batch is worth.
 pub fn workers(origin: &Origin, operations: usize, concurrency: usize) -> usize {
@@ -70,27 +81,59 @@ impl<'a> Batch<'a> {
 
     /// Asks for what no worker has asked for yet, at most `concurrency` at a time.
     pub async fn work(&self, transport: &Transport, concurrency: usize) {
-        let transport = &transport.of_calls(concurrency.min(self.operations.len()));
+        let at_once = concurrency.min(self.operations.len());
+        let transport = &transport.of_calls(at_once);
+        let mut limit = Limit::new(at_once, self.opens_connections(at_once));
         let mut stopped = self.is_stopped.subscribe();
         let mut stopped = pin!(stopped.wait_for(|is_stopped| *is_stopped));
-        let places = iter::from_fn(|| Some(self.next.fetch_add(1, Ordering::Relaxed)));
-        let places = places.take_while(|place| *place < self.operations.len());
-        let ask = |place| self.ask(transport, place);
-        let mut asked = stream::iter(places).map(ask).buffer_unordered(concurrency);
-        while let Either::Left((Some(failed), _)) = select(asked.next(), stopped.as_mut()).await {
-            if failed && self.stop_at_failure {
+        let mut asking = FuturesUnordered::new();
+        loop {
+            while asking.len() < limit.now
+                && let Some((operation, result)) = self.next()
+            {
+                asking.push(self.ask(transport, operation, result));
+            }
+            if asking.is_empty() {
+                return;
+            }
+            let next = async {
+                match select(asking.next(), pin!(limit.raise())).await {
+                    Either::Left((asked, _)) => asked.flatten(),
+                    Either::Right(_) => None,
+                }
+            };
+            let Either::Left((next, _)) = select(pin!(next), stopped.as_mut()).await else { return };
+            let Some(asked) = next else { continue };
+            if asked.took.is_some_and(|took| took > QUICK_ANSWER) {
+                limit.lift();
+            }
+            if asked.outcome.is_err() && self.stop_at_failure {
                 self.stop();
             }
         }
     }
 
-    async fn ask(&self, transport: &Transport, place: usize) -> bool {
-        let (Some(operation), Some(result)) = (self.operations.get(place), self.results.get(place)) else {
-            return false;
-        };
+    /// Whether a worker has no TLS connections yet, as far as is known.
+    fn opens_connections(&self, at_once: usize) -> bool {
+        self.server.origin.is_tls() && (at_once > MAX_SHARED_CONNECTIONS || !self.server.is_proved())
+    }
+
+    /// What no worker has asked for yet.
+    fn next(&self) -> Option<(&PathSegment, &OnceLock<Asked<Status>>)> {
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((self.operations.get(place)?, self.results.get(place)?))
+    }
+
+    /// None if the batch was stopped before.
+    async fn ask<'b>(
+        &self,
+        transport: &Transport,
+        operation: &PathSegment,
+        result: &'b OnceLock<Asked<Status>>,
+    ) -> Option<&'b Asked<Status>> {
         let ahead = if self.server.is_proved() { None } else { self.ahead.acquire().await.ok() };
         if self.is_stopped() {
-            return false;
+            return None;
         }
         // The one ahead has proved them meanwhile, so the next need not wait for this one.
         let ahead = ahead.filter(|_| !self.server.is_proved());
@@ -102,7 +145,7 @@ impl<'a> Batch<'a> {
             self.stop();
         }
         drop(ahead);
-        result.get_or_init(|| asked).outcome.is_err()
+        Some(result.get_or_init(|| asked))
     }
 
     /// Ends all workers and drops what is under way.
@@ -124,5 +167,56 @@ impl<'a> Batch<'a> {
                 Some(Asked { about: About::Operation(operation.clone()), outcome, took: None })
             })
         })
+    }
+}
+
+/// How many requests of a worker may be under way.
+struct Limit {
+    now: usize,
+    most: usize,
+    interval: Interval,
+}
+
+impl Limit {
+    fn new(most: usize, opens_connections: bool) -> Self {
+        let interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
+        Self { now: if opens_connections { most.min(FIRST_CONNECTIONS) } else { most }, most, interval }
+    }
+
+    /// Waits until one more request may go out.
+    async fn raise(&mut self) {
+        if self.now >= self.most {
+            return pending().await;
+        }
+        self.interval.tick().await;
+        self.now += 1;
+    }
+
+    fn lift(&mut self) {
+        self.now = self.most;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_opens_tls_connections_little_by_little() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        runtime.block_on(async {
+            let mut limit = Limit::new(64, true);
+            assert_eq!(limit.now, FIRST_CONNECTIONS);
+            assert!(limit.raise().now_or_never().is_none());
+            limit.raise().await;
+            assert_eq!(limit.now, FIRST_CONNECTIONS + 1);
+            limit.lift();
+            assert_eq!(limit.now, 64);
+            assert!(limit.raise().now_or_never().is_none());
+            assert_eq!(Limit::new(64, false).now, 64);
+            assert_eq!(Limit::new(2, true).now, 2);
+        });
     }
 }
