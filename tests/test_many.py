@@ -177,7 +177,7 @@ def test_the_bound_is_reached_over_tls(
     secure.handshake = handshake
     secure.before = lambda id: id == "first" or secure.in_hand == concurrency or secure.most == concurrency
     client = Client(secure.host, LOGIN, PASSWORD, verify=certificates.ca)
-    assert client.get_bulk_status("first")["about"] == "first"
+    assert client.get_bulk_status("first") == {"finished": True, "about": "first"}
     assert list(client.get_bulk_statuses(names(2 * concurrency), concurrency=concurrency)) == names(2 * concurrency)
     assert secure.most == concurrency
 

@@ -250,6 +250,7 @@ def test_the_server_s_password_is_not_the_proxy_s(peer: Peer, monkeypatch: pytes
         assert "proxy-authorization" in fields
         assert "authorization" not in fields
         assert ID.encode() not in request
+    peer.wait_for(lambda: peer.open == 0)
 
 
 # Proxies that fail

@@ -294,6 +294,7 @@ def test_a_proxy_that_gives_no_reason(peer: Peer, monkeypatch: pytest.MonkeyPatc
     assert type(error) is saymon_bulk.TransportError
     says(error, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP")
     assert [request.split(b"\r\n")[0] for request in peer.requests] == [b"CONNECT monitor.invalid:8443 HTTP/1.1"] * 2
+    peer.wait_for(lambda: peer.open == 0)
 
 
 @pytest.mark.parametrize(
