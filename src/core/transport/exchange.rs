@@ -170,7 +170,7 @@ impl Transport {
         let (Failure::Transport { cause, .. }, true) = (&failure, cause::is_refused_tunnel(error)) else {
             return failure;
         };
-        match tunnel::refusal(end, server, route, &self.tls).await {
+        match tunnel::refusal(end, server, route, builder(&self.tls)).await {
             Some(refusal) => {
                 Failure::Transport { cause: *cause, text: format!("the proxy refused the tunnel: {refusal}") }
             }
@@ -191,7 +191,7 @@ async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
 }
 
 /// What all clients have in common.
-pub(super) fn builder(tls: &ClientConfig) -> ClientBuilder {
+fn builder(tls: &ClientConfig) -> ClientBuilder {
     Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())

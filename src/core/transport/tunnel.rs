@@ -2,11 +2,9 @@
 
 use std::time::Instant;
 
-use reqwest::{Method, Request, Url};
-use rustls::ClientConfig;
+use reqwest::{ClientBuilder, Method, Request, Url};
 
 use super::answer;
-use super::exchange::builder;
 use super::progress;
 use super::proxy::Route;
 use super::response;
@@ -15,13 +13,13 @@ use crate::core::failure::HttpFailure;
 
 /// The answer to another CONNECT (RFC 9110 section 9.3.6), if it comes in half of the time that is left. None if it is no HTTP,
 /// or opens the tunnel now.
-pub async fn refusal(end: Instant, server: &Server, route: &Route, tls: &ClientConfig) -> Option<HttpFailure> {
+pub async fn refusal(end: Instant, server: &Server, route: &Route, client: ClientBuilder) -> Option<HttpFailure> {
     let Route::Through(hop) = route else { return None };
     let origin = server.origin.url();
     // For an https URL reqwest itself opens a tunnel. CONNECT needs the port, which an http URL leaves out if it is 80.
     let target = format!("http://{}:{}", origin.host_str()?, origin.port_or_known_default()?);
     let target = Url::parse(&target).ok().filter(|url| url.port().is_some())?;
-    let client = hop.apply(builder(tls)).build().ok()?;
+    let client = hop.apply(client).build().ok()?;
     let asked = async {
         let mut answered = client.execute(Request::new(Method::CONNECT, target)).await.ok()?;
         let status = answered.status();
