@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -115,3 +116,24 @@ def test_the_map_names_every_file() -> None:
     folder = ROOT / "python" / "saymon_bulk"
     for python in [*folder.rglob("*.py"), *folder.rglob("*.pyi")]:
         assert python.name in text, python
+
+
+def imported_later() -> set[str]:
+    """The modules that functions of the package import."""
+    found = set()
+    for path in (ROOT / "python" / "saymon_bulk").glob("*.py"):
+        functions = (ast.FunctionDef, ast.AsyncFunctionDef)
+        trees = [node for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))) if isinstance(node, functions)]
+        for node in (node for tree in trees for node in ast.walk(tree)):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level and node.module is None:
+                found |= {f"saymon_bulk.{alias.name}" for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                found.add(f"saymon_bulk.{node.module}" if node.level else str(node.module))
+    return found - {"saymon_bulk._core"}
+
+
+def test_a_fork_waits_for_each_import_that_comes_later() -> None:
+    _, _, names = FILES["bindings/engine/mod.rs"].partition("static IMPORTED_LATER")
+    assert set(re.findall(r'Interned::new\("([\w.]+)"\)', names.partition("];")[0])) == imported_later()
