@@ -298,25 +298,44 @@ def echo(status: int, *names: str) -> Act:
     """A page that shows what the proxy was sent, in these header fields or in the body."""
 
     def act(wire: Wire) -> None:
-        secret = dict(headers(wire.request))["proxy-authorization"].split()[1]
-        told = f"{base64.b64decode(secret).decode()} {secret}"
-        fields = [f"{name}: {told.replace(':', '_') if name == 'Proxy-Authenticate' else told}" for name in names]
+        token = dict(headers(wire.request))["proxy-authorization"].split()[1]
+        told = f"{base64.b64decode(token).decode()} {token}"
+        # A challenge with a colon is none.
+        value = told.replace(":", "_").encode().decode("latin-1")
+        fields = [f"{name}: {value}" for name in names]
         wire.send(response(f"<title>Denied to {told}</title>", status, *fields, content_type="text/html"))
 
     return act
 
 
+@pytest.mark.parametrize(
+    ("user", "secrets"),
+    [
+        (f"{PROXY_LOGIN}:{PROXY_PASSWORD}", [PROXY_PASSWORD]),
+        ("domain%3Asvc:Winter%23Summer%25", ["Winter#Summer%", "Winter%23Summer%25"]),
+        ("key-of-the-proxy:", ["key-of-the-proxy"]),
+        ("key-of-the-proxy", ["key-of-the-proxy"]),
+        (
+            "\u0441\u043b\u0443\u0436\u0431\u0430:\u0437\u0438\u043c\u0430\u043b\u0435\u0442\u043e",
+            ["\u0437\u0438\u043c\u0430"],
+        ),
+    ],
+    ids=["plain", "escaped", "key and colon", "key", "Cyrillic"],
+)
 @pytest.mark.parametrize("target", ["http://monitor.invalid", "https://monitor.invalid"])
 @pytest.mark.parametrize("act", [echo(403), echo(502), echo(407, "Proxy-Authenticate"), echo(302, "Location"), echo(200)])
-def test_a_page_of_the_proxy_shows_no_password(peer: Peer, monkeypatch: pytest.MonkeyPatch, target: str, act: Act) -> None:
-    monkeypatch.setenv("all_proxy", f"http://{PROXY_LOGIN}:{PROXY_PASSWORD}@{peer.authority}")
+def test_a_page_of_the_proxy_shows_no_password(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, target: str, act: Act, user: str, secrets: list[str]
+) -> None:
+    monkeypatch.setenv("all_proxy", f"http://{user}@{peer.authority}")
     peer.answer(act)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", saymon_bulk.InsecureConnectionWarning)
         error = failure(target)
     assert_keeps_secrets(error)
-    token = base64.b64encode(f"{PROXY_LOGIN}:{PROXY_PASSWORD}".encode()).decode()
-    assert token not in f"{error} {error!r} {vars(error)}"
+    token = dict(headers(peer.requests[0]))["proxy-authorization"].split()[1]
+    for secret in (token, token.rstrip("="), *secrets):
+        assert secret not in f"{error} {error!r} {vars(error)}"
 
 
 def test_a_proxy_that_never_answers(peer: Peer, user: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 //! login, password → Basic credentials in UTF-8 (RFC 7617).
 
+use std::cmp::Reverse;
 use std::fmt;
 
 use base64::Engine;
@@ -58,9 +59,9 @@ impl Credentials {
         &self.authorization
     }
 
-    /// The same credentials, which mask others' secrets too.
-    pub fn masking(&self, others: &Self) -> Self {
-        Self { also_masked: others.secrets(), ..self.clone() }
+    /// The same credentials, which mask other secrets too.
+    pub fn masking(&self, also_masked: Vec<String>) -> Self {
+        Self { also_masked, ..self.clone() }
     }
 
     /// Removes the secrets from foreign text, which may echo them.
@@ -73,18 +74,24 @@ impl Credentials {
         text::mask_cut(text, &self.secrets())
     }
 
-    /// Every spelling of the secrets.
     fn secrets(&self) -> Vec<String> {
-        let token = self.authorization.to_str().ok().and_then(|value| value.strip_prefix(SCHEME)).unwrap_or_default();
-        let pair = format!("{}:{}", self.login, self.password);
-        let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(&self.password));
-        let password = if is_documented { "" } else { self.password.as_str() };
-        // Base64 without its padding and in its URL alphabet too (RFC 4648).
-        let unpadded = token.trim_end_matches('=');
-        let url_safe = unpadded.replace('+', "-").replace('/', "_");
-        let others = self.also_masked.iter().map(String::as_str);
-        text::spellings([token, unpadded, &url_safe, &pair, password].into_iter().chain(others))
+        let mut all = secrets(&self.login, &self.password);
+        all.extend(self.also_masked.iter().cloned());
+        all.sort_unstable_by_key(|secret| Reverse(secret.len()));
+        all
     }
+}
+
+/// Every spelling of what proves a login, longest first because one may contain another.
+pub fn secrets(login: &str, password: &str) -> Vec<String> {
+    let pair = format!("{login}:{password}");
+    let token = STANDARD.encode(&pair);
+    let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(password));
+    let password = if is_documented { "" } else { password };
+    // Base64 without its padding and in its URL alphabet too (RFC 4648).
+    let unpadded = token.trim_end_matches('=');
+    let url_safe = unpadded.replace('+', "-").replace('/', "_");
+    text::spellings(&[&token, unpadded, &url_safe, &pair, password])
 }
 
 impl fmt::Debug for Credentials {
@@ -135,6 +142,9 @@ mod tests {
         let plain = Credentials::new("login", "password").unwrap();
         assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(plain.mask("login:password"), "***");
-        assert_eq!(plain.masking(&credentials).mask("hunter22 login:password hunter2"), "*** *** hunter2");
+        assert_eq!(
+            plain.masking(secrets("login", "hunter22")).mask("hunter22 login:password hunter2"),
+            "*** *** hunter2"
+        );
     }
 }

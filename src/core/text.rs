@@ -82,8 +82,8 @@ pub fn mask_cut(text: &str, secrets: &[String]) -> String {
 }
 
 /// Every spelling of these secrets, longest first because one may contain another.
-pub fn spellings<'a>(secrets: impl Iterator<Item = &'a str>) -> Vec<String> {
-    let mut all: Vec<String> = secrets.flat_map(spelled).collect();
+pub fn spellings(secrets: &[&str]) -> Vec<String> {
+    let mut all: Vec<String> = secrets.iter().flat_map(|secret| spelled(secret)).collect();
     all.retain(|secret| secret.len() >= SHORTEST_MASKED);
     all.sort_unstable_by_key(|secret| Reverse(secret.len()));
     all.dedup();

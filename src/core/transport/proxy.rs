@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use percent_encoding::percent_decode_str;
 use reqwest::{ClientBuilder, Proxy, Url};
 
-use crate::core::credentials::Credentials;
+use crate::core::credentials::{self, Credentials};
 use crate::core::origin::{self, Origin};
 
 /// Lower case goes before upper case, as in curl and in Python's urllib.
@@ -58,9 +58,7 @@ impl Route {
     /// The server's credentials, which mask the proxy's too.
     pub fn masks(&self, credentials: &Credentials) -> Credentials {
         match self {
-            Self::Through(hop) => {
-                hop.credentials().map_or_else(|| credentials.clone(), |its| credentials.masking(&its))
-            }
+            Self::Through(hop) => credentials.masking(hop.secrets()),
             Self::Direct | Self::Unusable(_) => credentials.clone(),
         }
     }
@@ -81,11 +79,14 @@ impl Hop {
         builder.no_proxy().proxy(Proxy::custom(move |_| Some(url.clone())))
     }
 
-    /// What the proxy gets to know, if it asks for a login. A proxy's page may echo it.
-    fn credentials(&self) -> Option<Credentials> {
+    /// What the proxy's page may echo. Where there is no password, the login may be a key.
+    fn secrets(&self) -> Vec<String> {
         let decoded = |part| percent_decode_str(part).decode_utf8_lossy();
-        let password = decoded(self.url.password().filter(|password| !password.is_empty())?);
-        Credentials::new(&decoded(self.url.username()), &password).ok()
+        let (login, password) = (decoded(self.url.username()), decoded(self.url.password().unwrap_or_default()));
+        match password.is_empty() {
+            true => credentials::secrets("", &login).into_iter().chain(credentials::secrets(&login, "")).collect(),
+            false => credentials::secrets(&login, &password),
+        }
     }
 }
 
