@@ -420,22 +420,34 @@ USES = {
 }
 
 
+# importlib locks a module before it looks for the file, and knows the module only afterwards.
+SLOWLY = {
+    "searched": """
+from importlib.machinery import FileFinder as Kind
+step, name = "find_spec", lambda self, name, *more: name
+""",
+    "run": """
+from importlib.machinery import SourceFileLoader as Kind
+step, name = "exec_module", lambda self, module: module.__name__
+""",
+}
+
+
 @needs_fork
+@pytest.mark.parametrize("phase", SLOWLY)
 @pytest.mark.parametrize("module", USES)
-def test_a_child_forked_while_another_thread_imports(start: Start, peer: Peer, module: str) -> None:
+def test_a_child_forked_while_another_thread_imports(start: Start, peer: Peer, module: str, phase: str) -> None:
     peer.answer(response('{"bulkId": "7", "finished": false}'))
-    code = f"""{FORKED}
-from importlib.machinery import SourceFileLoader
+    code = f"""{FORKED}{SLOWLY[phase]}
+begun, quickly = threading.Event(), getattr(Kind, step)
 
-begun, whole = threading.Event(), SourceFileLoader.exec_module
-
-def slowly(loader, module):
-    if module.__name__ == "saymon_bulk.{module}":
+def slowly(*arguments):
+    if name(*arguments) == "saymon_bulk.{module}":
         begun.set()
         time.sleep(0.3)
-    whole(loader, module)
+    return quickly(*arguments)
 
-SourceFileLoader.exec_module = slowly
+setattr(Kind, step, slowly)
 warnings.simplefilter("ignore")
 os.environ.update(SAYMON_HOST=HOST, SAYMON_LOGIN="l", SAYMON_PASSWORD="p")
 client = saymon_bulk.Client(HOST, "l", "p")
@@ -447,6 +459,13 @@ forked(lambda: say(use() is not None), os._exit)
 importing.join()
 """
     assert start(code, peer.host).finish() == ["True", "child 0"]
+
+
+@needs_fork
+def test_a_fork_in_the_middle_of_its_own_import(start: Start, peer: Peer, tmp_path: Path) -> None:
+    (tmp_path / "json.py").write_text("import os\nif os.fork() == 0:\n    os._exit(0)\nos.wait()\n")
+    code = f"sys.path.insert(0, {str(tmp_path)!r})\nsys.modules.pop('json', None)\nimport json\nsay(ask())"
+    assert start(code, peer.host).finish() == [FINISHED]
 
 
 # Pools
