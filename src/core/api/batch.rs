@@ -11,7 +11,7 @@ use std::time::Duration;
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, watch};
-use tokio::time::{Instant, Interval, interval_at};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::status::{self, Status};
 use crate::core::failure::Failure;
@@ -35,8 +35,8 @@ const CONCURRENCY_EACH: usize = 8;
 const FIRST_CONNECTIONS: usize = 8;
 const OPENING_INTERVAL: Duration = Duration::from_millis(2);
 
-/// Where an answer takes longer, the CPU has the time for handshakes, and all connections open at once.
-const QUICK_ANSWER: Duration = Duration::from_millis(5);
+/// Where a request takes longer, with its handshake, the CPU has the time for others, and all connections open at once.
+const QUICK_REQUEST: Duration = Duration::from_millis(5);
 
 /// How many workers, each with its own thread, a blocking batch is worth.
 pub fn workers(origin: &Origin, operations: usize, concurrency: usize) -> usize {
@@ -104,7 +104,7 @@ impl<'a> Batch<'a> {
             };
             let Either::Left((next, _)) = select(pin!(next), stopped.as_mut()).await else { return };
             let Some(asked) = next else { continue };
-            if asked.took.is_some_and(|took| took > QUICK_ANSWER) {
+            if asked.took.is_some_and(|took| took > QUICK_REQUEST) {
                 limit.lift();
             }
             if asked.outcome.is_err() && self.stop_at_failure {
@@ -179,7 +179,9 @@ struct Limit {
 
 impl Limit {
     fn new(most: usize, opens_connections: bool) -> Self {
-        let interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
+        let mut interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
+        // A worker that is busy with handshakes opens no more of them to catch up.
+        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
         Self { now: if opens_connections { most.min(FIRST_CONNECTIONS) } else { most }, most, interval }
     }
 
