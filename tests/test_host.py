@@ -272,7 +272,7 @@ def test_secure_names_reach_a_proxy_in_their_one_form(peer: Peer) -> None:
     outcomes = json.loads(done.stdout)
     assert [kind for kind, _ in outcomes] == ["TransportError"] * len(SECURE)
     lines = [request.partition(b"\r\n")[0].decode() for request in peer.requests]
-    # The second one asks for the reason. It cannot tell the port 80.
+    # The second one asks for the reason. It is an http URL, which leaves out port 80.
     times = {target: 1 if target.endswith(":80") else 2 for target in SECURE.values()}
     assert lines == [f"CONNECT {target} HTTP/1.1" for target in SECURE.values() for _ in range(times[target])]
 

@@ -8,6 +8,7 @@ import re
 import socket
 import ssl
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from peer import PASSWORD, Act, Peer, Wire, closing, failure, response
+from peer import PASSWORD, Act, Peer, Wire, closing, failure, response, saying
 from servers import Certificates, Issued, StartOpenSSL, issue
 from test_certificates import self_signed
 
@@ -282,6 +283,15 @@ def test_a_proxy_that_opens_no_tunnel(peer: Peer, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("https_proxy", peer.host)
     peer.answer(closing(answer))
     says(failure("https://monitor.invalid"), f"through the proxy {peer.authority}: {words}")
+
+
+def test_a_proxy_whose_reason_does_not_end(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", peer.host)
+    peer.answer(saying(b"HTTP/1.1 403 Forbidden\r\n\r\nno", Wire.hold))
+    begin = time.monotonic()
+    says(failure("https://monitor.invalid:8443", request_timeout=60.0), "the proxy refused the tunnel: HTTP 403")
+    assert time.monotonic() - begin < 30
+    peer.wait_for(lambda: peer.open == 0)
 
 
 @pytest.mark.parametrize(

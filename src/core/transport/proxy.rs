@@ -79,14 +79,17 @@ impl Hop {
         builder.no_proxy().proxy(Proxy::custom(move |_| Some(url.clone())))
     }
 
-    /// What the proxy's page may echo. Where there is no password, the login may be a key.
+    /// Every spelling of what proves the login to the proxy, whose page may echo it.
     fn secrets(&self) -> Vec<String> {
         let decoded = |part| percent_decode_str(part).decode_utf8_lossy();
         let (login, password) = (decoded(self.url.username()), decoded(self.url.password().unwrap_or_default()));
-        match password.is_empty() {
-            true => credentials::secrets("", &login).into_iter().chain(credentials::secrets(&login, "")).collect(),
-            false => credentials::secrets(&login, &password),
+        if login.is_empty() && password.is_empty() {
+            return Vec::new();
         }
+        // The login may hold an escaped colon, and a password behind it. Without any password, the login may be a key.
+        let pair = if password.is_empty() { login.to_string() } else { format!("{login}:{password}") };
+        let (name, proof) = pair.split_once(':').unwrap_or(("", &pair));
+        [credentials::secrets(&login, &password), credentials::secrets(name, proof)].concat()
     }
 }
 
@@ -263,6 +266,18 @@ mod tests {
             assert_eq!(with(name, "http://h").unwrap(), "p:1", "{name}");
         }
         assert_eq!(with("HTTPS_PROXY", "https://h").unwrap(), "p:1");
+    }
+
+    #[test]
+    fn knows_the_secrets_of_a_proxy() {
+        let masked = |user: &str, text: &str| {
+            let credentials = Credentials::new("login", "hunter22").unwrap();
+            Route::Through(hop(&format!("http://{user}proxy:1")).unwrap()).masks(&credentials).mask_cut(text)
+        };
+        assert_eq!(masked("", "Og== hunter22 foo"), "Og== *** foo");
+        assert_eq!(masked("svc:Winter%40@", "svc Winter@ Winter%40 c3ZjOldpbnRlckA="), "svc *** *** ***");
+        assert_eq!(masked("svc%3AWinter@", "svc Winter svc:Winter c3ZjOldpbnRlcjo="), "svc *** *** ***");
+        assert_eq!(masked("a-long-key@", "a-long-key YS1sb25nLWtleTo="), "*** ***");
     }
 
     #[test]
