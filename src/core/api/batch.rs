@@ -29,11 +29,14 @@ const MAX_WORKERS: usize = 4;
 const OPERATIONS_EACH: usize = 64;
 const CONCURRENCY_EACH: usize = 8;
 
-/// Over TLS a worker begins with so many connections, and opens another one after each interval. A full handshake takes the CPU
-/// time of some thirty requests. A resumed one is cheaper, but needs a ticket, which comes with the first answer on an earlier
-/// connection.
+/// Over TLS a worker with few operations begins with so many connections, and opens another one after each interval. A full
+/// handshake takes the CPU time of some thirty requests. A resumed one is cheaper, but needs a ticket, which comes with the
+/// first answer on an earlier connection.
 const FIRST_CONNECTIONS: usize = 8;
 const OPENING_INTERVAL: Duration = Duration::from_millis(2);
+
+/// With more operations for each connection, all connections open at once (`make bench`).
+const OPERATIONS_A_CONNECTION: usize = 32;
 
 /// Where a request takes longer, with its handshake, the CPU has the time for others, and all connections open at once.
 const QUICK_REQUEST: Duration = Duration::from_millis(5);
@@ -83,7 +86,7 @@ impl<'a> Batch<'a> {
     pub async fn work(&self, transport: &Transport, concurrency: usize) {
         let at_once = concurrency.min(self.operations.len());
         let transport = &transport.of_calls(at_once);
-        let mut limit = Limit::new(at_once, self.opens_connections(at_once));
+        let mut limit = Limit::new(at_once, self.saves_handshakes(at_once));
         let mut stopped = self.is_stopped.subscribe();
         let mut stopped = pin!(stopped.wait_for(|is_stopped| *is_stopped));
         let mut asking = FuturesUnordered::new();
@@ -113,9 +116,11 @@ impl<'a> Batch<'a> {
         }
     }
 
-    /// Whether a worker has no TLS connections yet, as far as is known.
-    fn opens_connections(&self, at_once: usize) -> bool {
-        self.server.origin.is_tls() && (at_once > MAX_SHARED_CONNECTIONS || !self.server.is_proved())
+    /// Whether a worker opens TLS connections, as far as is known, and has too few operations for so many.
+    fn saves_handshakes(&self, at_once: usize) -> bool {
+        let opens_connections = at_once > MAX_SHARED_CONNECTIONS || !self.server.is_proved();
+        let is_short = self.operations.len() / at_once.max(1) < OPERATIONS_A_CONNECTION;
+        self.server.origin.is_tls() && opens_connections && is_short
     }
 
     /// What no worker has asked for yet.
@@ -178,11 +183,11 @@ struct Limit {
 }
 
 impl Limit {
-    fn new(most: usize, opens_connections: bool) -> Self {
+    fn new(most: usize, saves_handshakes: bool) -> Self {
         let mut interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
         // A worker that is busy with handshakes opens no more of them to catch up.
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { now: if opens_connections { most.min(FIRST_CONNECTIONS) } else { most }, most, interval }
+        Self { now: if saves_handshakes { most.min(FIRST_CONNECTIONS) } else { most }, most, interval }
     }
 
     /// Waits until one more request may go out.
