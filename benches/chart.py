@@ -19,7 +19,7 @@ PANELS = (
     ("10,000 ids, TLS", "per_second", "10,000 operations over TLS", "statuses a second (longer is better)", True),
 )
 LIMITS = {"raw C": "raw C (the limit)", "bare reqwest": "reqwest in Rust (our limit)", "wrk": "wrk (the limit)"}
-# In these panels the plain function is all but the method; the README tells the difference.
+# The README has the figure of the plain function.
 LEFT_OUT = ("saymon_bulk function",)
 
 
