@@ -74,15 +74,17 @@ impl Credentials {
         text::mask_cut(text, &self.secrets())
     }
 
+    /// The longest first, because one may contain another.
     fn secrets(&self) -> Vec<String> {
         let mut all = secrets(&self.login, &self.password);
         all.extend(self.also_masked.iter().cloned());
         all.sort_unstable_by_key(|secret| Reverse(secret.len()));
+        all.dedup();
         all
     }
 }
 
-/// Every spelling of what proves a login, longest first because one may contain another.
+/// Every spelling of what proves a login.
 pub fn secrets(login: &str, password: &str) -> Vec<String> {
     let pair = format!("{login}:{password}");
     let token = STANDARD.encode(&pair);

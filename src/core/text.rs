@@ -1,6 +1,5 @@
 //! Foreign text made fit for a message: masked, escaped, cut; and text made fit for a path.
 
-use std::cmp::Reverse;
 use std::fmt::Write;
 use std::path::Path;
 
@@ -81,13 +80,10 @@ pub fn mask_cut(text: &str, secrets: &[String]) -> String {
     text
 }
 
-/// Every spelling of these secrets, longest first because one may contain another.
+/// Every spelling of these secrets.
 pub fn spellings(secrets: &[&str]) -> Vec<String> {
-    let mut all: Vec<String> = secrets.iter().flat_map(|secret| spelled(secret)).collect();
-    all.retain(|secret| secret.len() >= SHORTEST_MASKED);
-    all.sort_unstable_by_key(|secret| Reverse(secret.len()));
-    all.dedup();
-    all
+    let all = secrets.iter().flat_map(|secret| spelled(secret));
+    all.filter(|secret| secret.len() >= SHORTEST_MASKED).collect()
 }
 
 /// A secret as it stands in JSON, in a URL and in HTML; a host name turns it into lower case.
