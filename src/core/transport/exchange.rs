@@ -166,16 +166,13 @@ impl Transport {
 
     /// Why a request was not sent, or not answered.
     async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
-        let failure = cause::failure(error);
-        let (Failure::Transport { cause, .. }, true) = (&failure, cause::is_refused_tunnel(error)) else {
-            return failure;
-        };
-        match tunnel::refusal(end, server, route, builder(&self.tls)).await {
-            Some(refusal) => {
-                Failure::Transport { cause: *cause, text: format!("the proxy refused the tunnel: {refusal}") }
-            }
-            None => failure,
+        if cause::is_refused_tunnel(error)
+            && let Some(refusal) = tunnel::refusal(end, server, route, builder(&self.tls)).await
+        {
+            let text = format!("the proxy refused the tunnel: {refusal}");
+            return Failure::Transport { cause: Cause::Connect, text };
         }
+        cause::failure(error)
     }
 }
 
