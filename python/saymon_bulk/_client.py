@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-# _waiting at once: a child that is forked while another thread imports a module waits for ever for it.
-from . import _core, _waiting
+from . import _core
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -377,6 +376,8 @@ class Client(_core.Client):
         Source: RFC 9110 section 10.2.3, Retry-After.
         """
         waits = self._waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
+        from . import _waiting
+
         on_poll = _waiting.callback(on_poll)
         try:
             # Not by BulkIterator, which changes a StopIteration of on_poll's.
@@ -408,6 +409,8 @@ class Client(_core.Client):
         after the coroutine has ended.
         """
         waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
+        from . import _waiting
+
         on_poll = _waiting.async_callback(on_poll)
         try:
             async for steps in waits:
@@ -508,6 +511,8 @@ class Client(_core.Client):
                 is True.
             RuntimeError: The client is closed.
         """
+        from . import _waiting
+
         waits = self._waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
         return _waiting.BulkIterator(waits, _waiting.callback(on_poll))
 
@@ -564,6 +569,8 @@ class Client(_core.Client):
         `async with contextlib.aclosing(...)`. The event loop calls
         `on_poll`, which may be a coroutine function.
         """
+        from . import _waiting
+
         waits = self._async_waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
         return _waiting.AsyncBulkIterator(waits, _waiting.async_callback(on_poll))
 

@@ -159,13 +159,14 @@ pub fn _shutdown(py: Python<'_>) {
 }
 
 /// What the package imports at first use.
-static IMPORTED_LATER: [Interned; 8] = [
+static IMPORTED_LATER: [Interned; 9] = [
     Interned::new("inspect"),
     Interned::new("json"),
     Interned::new("saymon_bulk._environment"),
     Interned::new("saymon_bulk._netrc"),
     Interned::new("saymon_bulk._starting"),
     Interned::new("saymon_bulk._types"),
+    Interned::new("saymon_bulk._waiting"),
     Interned::new("saymon_bulk._warnings"),
     Interned::new("saymon_bulk.testing"),
 ];
