@@ -89,8 +89,14 @@ def _body(options: Options) -> bytes:
             raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
         return _starting.criteria(search, every_object)
 
+    def changes(bulk: list[Any]) -> bytes:
+        for place, change in enumerate(bulk):
+            if not isinstance(change, dict):
+                raise ValueError(f"bulk[{place}] must be a JSON object")
+        return _starting.changes(bulk)
+
     search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
-    return _starting.joined(search, encoded(options.bulk, list, _starting.changes))
+    return _starting.joined(search, encoded(options.bulk, list, changes))
 
 
 def _terminal() -> TextIO:
