@@ -114,8 +114,10 @@ impl Engine {
         C: FnOnce(Python<'_>, Option<F::Output>) -> PyResult<Py<PyAny>> + Send + 'static,
     {
         let server = server.clone();
+        // In a box: an async block that takes a future and pins it has room for two.
+        let future = Box::pin(future);
         let future = async move {
-            match select(pin!(future), pin!(self.closed(&server))).await {
+            match select(future, pin!(self.closed(&server))).await {
                 Either::Left((output, _)) => Some(output),
                 Either::Right(_) => None,
             }

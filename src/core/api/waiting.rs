@@ -235,7 +235,7 @@ impl Wait {
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
         let call = status::call(&self.pending.operation);
-        // Boxed: an exchange is five times the size of a pause, and most operations are in a pause.
+        // In a box: most operations are in a pause, which needs no room for an exchange.
         let asked = Box::pin(shared.transport.ask_within(limit, &shared.server, call)).await;
         if shared.server.is_proved() {
             shared.open();

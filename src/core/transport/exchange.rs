@@ -8,7 +8,7 @@ use futures_util::future::{Either, select};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
 use reqwest::{Client, ClientBuilder, Request, redirect};
 use rustls::ClientConfig;
-use tower::util::MapFutureLayer;
+use tower::layer::layer_fn;
 
 use super::call::{About, Call};
 use super::cause;
@@ -43,7 +43,7 @@ pub const MAX_SHARED_CONNECTIONS: usize = 16;
 #[derive(Debug, Clone)]
 pub struct Transport {
     pooled: Arc<Mutex<Pooled>>,
-    tls: ClientConfig,
+    tls: Arc<ClientConfig>,
     proxies: Arc<Proxies>,
 }
 
@@ -63,7 +63,7 @@ impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
         let proxies = Arc::new(Proxies::new(variables));
         let pooled = Pooled::new(&tls, &proxies)?;
-        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls, proxies })
+        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls: Arc::new(tls), proxies })
     }
 
     /// The transport of so many calls at once. A burst has connections of its own, which end with it: more than a few would
@@ -167,7 +167,8 @@ impl Transport {
     /// Why a request was not sent, or not answered.
     async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
         if cause::is_refused_tunnel(error)
-            && let Some(refusal) = tunnel::refusal(end, server, route, builder(&self.tls)).await
+            // In a box, since each call would make room for what few of them do.
+            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, builder(&self.tls))).await
         {
             let text = format!("the proxy refused the tunnel: {refusal}");
             return Failure::Transport { cause: Cause::Connect, text };
@@ -178,9 +179,13 @@ impl Transport {
 
 /// Waits for an answer; None where the next address of the name is to be tried.
 async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
-    let patience = (end.saturating_duration_since(Instant::now()) / 2).min(ADDRESS_TIMEOUT);
+    let given_up = async {
+        progress::another_address().await;
+        let left = end.saturating_duration_since(Instant::now());
+        tokio::time::sleep((left / 2).min(ADDRESS_TIMEOUT)).await;
+    };
     let mut answer = pin!(answer);
-    match select(answer.as_mut(), pin!(tokio::time::sleep(patience))).await {
+    match select(answer.as_mut(), pin!(given_up)).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) if progress::next_attempt() => None,
         Either::Right(_) => Some(answer.await),
@@ -197,7 +202,7 @@ fn builder(tls: &ClientConfig) -> ClientBuilder {
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
         .dns_resolver(Arc::new(Resolver))
-        .connector_layer(MapFutureLayer::new(progress::connecting))
+        .connector_layer(layer_fn(progress::Watched::new))
 }
 
 /// Whether an answer shows that the server has accepted the credentials. A gateway gives some answers before it asks for them.

@@ -1,6 +1,13 @@
 //! How far the exchange under way has come with its connection. The parts of the HTTP library tell it here.
 
 use std::cell::Cell;
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+
+use futures_util::FutureExt;
+use tower::{Service, ServiceExt};
 
 /// The connection of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,14 +29,23 @@ struct Progress {
     addresses: Cell<usize>,
 }
 
+impl Progress {
+    /// The attempt after this one, if a connection is being made and the name has another address.
+    fn next(&self) -> Option<usize> {
+        let next = self.attempt.get() + 1;
+        (self.connection.get() == Connection::Opening && next < self.addresses.get()).then_some(next)
+    }
+}
+
 tokio::task_local! {
     static PROGRESS: Progress;
 }
 
-/// Runs an exchange whose progress is watched; says also how far it has come.
-pub async fn watch<F: Future>(exchange: F) -> (F::Output, Connection) {
+/// Runs an exchange whose progress is watched; says also how far it has come. No `async fn`: that would hold the exchange three
+/// times.
+pub fn watch<F: Future>(exchange: F) -> impl Future<Output = (F::Output, Connection)> {
     let progress = Progress { connection: Cell::new(Connection::Kept), attempt: Cell::new(0), addresses: Cell::new(0) };
-    PROGRESS.scope(progress, async { (exchange.await, connection()) }).await
+    PROGRESS.scope(progress, exchange.map(|output| (output, connection())))
 }
 
 /// The state within [`watch`].
@@ -42,12 +58,40 @@ fn set(connection: Connection) {
     let _ = PROGRESS.try_with(|progress| progress.connection.set(connection));
 }
 
-/// Watches the making of a connection, with proxy and TLS.
-pub async fn connecting<C, E>(connecting: impl Future<Output = Result<C, E>>) -> Result<C, E> {
-    set(Connection::Opening);
-    let made = connecting.await;
-    set(if made.is_ok() { Connection::Opened } else { Connection::Failed });
-    made
+/// A connector whose connections are watched in the making, with proxy and TLS. The HTTP library clones the connector three
+/// times at each request and rarely calls it, so a clone shares the service within.
+#[derive(Clone)]
+pub struct Watched<S>(Arc<S>);
+
+impl<S> Watched<S> {
+    pub fn new(connector: S) -> Self {
+        Self(Arc::new(connector))
+    }
+}
+
+impl<S, T> Service<T> for Watched<S>
+where
+    S: Service<T, Future: Send, Response: Send, Error: Send> + Clone + Send + Sync + 'static,
+    T: Send + 'static,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = Pin<Box<dyn Future<Output = Result<S::Response, S::Error>> + Send>>;
+
+    /// Each call waits for a connector of its own.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, target: T) -> Self::Future {
+        let connector = self.0.clone();
+        Box::pin(async move {
+            set(Connection::Opening);
+            let made = S::clone(&connector).oneshot(target).await;
+            set(if made.is_ok() { Connection::Opened } else { Connection::Failed });
+            made
+        })
+    }
 }
 
 /// Tells how many addresses a name has; returns which of them this attempt begins with.
@@ -59,15 +103,20 @@ pub fn attempt_of(addresses: usize) -> usize {
     attempt.unwrap_or_default().checked_rem(addresses).unwrap_or_default()
 }
 
+/// Waits until the name has an address that was not tried, and nothing was sent. Polled with the exchange, whose steps alone
+/// change that; so a call on a kept connection sets no timer.
+pub async fn another_address() {
+    poll_fn(|_| if PROGRESS.with(Progress::next).is_some() { Poll::Ready(()) } else { Poll::Pending }).await;
+}
+
 /// Begins again with the next address, if there is one that was not tried and nothing was sent.
 pub fn next_attempt() -> bool {
     PROGRESS.with(|progress| {
-        let next = progress.attempt.get() + 1;
-        let is_worth_it = progress.connection.get() == Connection::Opening && next < progress.addresses.get();
-        if is_worth_it {
+        let next = progress.next();
+        if let Some(next) = next {
             progress.attempt.set(next);
             progress.connection.set(Connection::Kept);
         }
-        is_worth_it
+        next.is_some()
     })
 }
