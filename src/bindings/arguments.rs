@@ -67,10 +67,10 @@ impl Target {
         let py = host.py();
         let engine = Engine::current();
         let (origin, site) = engine.origin(&text("host", host)?)?;
-        let credentials = Credentials::new(&text("login", login)?, &text("password", password)?)?;
+        let credentials = Credentials::new(text("login", login)?, text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
-        let key = engine.key(&verify, cert.map(cert_from).transpose()?.as_ref())?;
+        let key = engine.key(&origin, &verify, cert.map(cert_from).transpose()?.as_ref())?;
         // Plain http has no certificate to check.
         if verify == Verify::Off && origin.is_tls() {
             warn(py, &origin, "the certificate is not checked, whoever answers there gets the password")?;

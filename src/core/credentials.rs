@@ -34,21 +34,23 @@ pub struct Credentials {
 }
 
 impl Credentials {
-    pub fn new(login: &str, password: &str) -> Result<Self, InvalidInput> {
+    pub fn new(login: impl Into<String>, password: impl Into<String>) -> Result<Self, InvalidInput> {
+        let (login, password) = (login.into(), password.into());
         // RFC 7617 section 2: a colon ends the login, and controls are not allowed.
         if login.contains(':') {
             return Err(InvalidInput::new("login", "must not hold a colon (RFC 7617)"));
         }
-        for (argument, value) in [("login", login), ("password", password)] {
+        for (argument, value) in [("login", &login), ("password", &password)] {
             if value.chars().any(char::is_control) {
                 return Err(InvalidInput::new(argument, "must not hold control characters (RFC 7617)"));
             }
         }
-        let token = STANDARD.encode(format!("{login}:{password}"));
-        let mut authorization = HeaderValue::try_from(format!("{SCHEME}{token}"))
+        let mut authorization = SCHEME.to_owned();
+        STANDARD.encode_string([login.as_str(), ":", &password].concat(), &mut authorization);
+        let mut authorization = HeaderValue::try_from(authorization)
             .map_err(|_| InvalidInput::new("password", "does not fit into a header"))?;
         authorization.set_sensitive(true);
-        Ok(Self { login: login.to_owned(), password: password.to_owned(), authorization, also_masked: Vec::new() })
+        Ok(Self { login, password, authorization, also_masked: Vec::new() })
     }
 
     pub fn login(&self) -> &str {

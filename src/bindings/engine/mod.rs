@@ -68,9 +68,9 @@ impl Engine {
         })
     }
 
-    /// The key that `verify` and the environment give now.
-    pub fn key(&self, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
-        self.tls.key(verify, cert)
+    /// The key that `verify` and the environment give now for calls to an origin.
+    pub fn key(&self, origin: &Origin, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
+        self.tls.key(origin, verify, cert)
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.

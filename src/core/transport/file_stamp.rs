@@ -39,5 +39,6 @@ impl FileStamp {
 
 /// The path that the working directory of this moment gives to a relative one.
 pub fn absolute(path: &Path) -> PathBuf {
-    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+    let absolute = if path.is_absolute() { None } else { std::path::absolute(path).ok() };
+    absolute.unwrap_or_else(|| path.to_owned())
 }

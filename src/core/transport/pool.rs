@@ -10,6 +10,7 @@ use super::proxy::Variables;
 use super::tls::TlsOptions;
 use super::trust::{CaFile, Stamp, SystemStore, Trust};
 use crate::core::failure::{InvalidInput, SetupFailure};
+use crate::core::origin::Origin;
 use crate::lock::lock;
 
 pub use super::identity::Cert;
@@ -32,15 +33,15 @@ pub struct Key {
 pub struct TlsConfigs(Mutex<Vec<(Arc<Key>, ClientConfig)>>);
 
 impl TlsConfigs {
-    /// The key that `verify`, `cert` and the environment give now.
-    pub fn key(&self, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
+    /// The key that `verify`, `cert` and the environment give now for calls to an origin.
+    pub fn key(&self, origin: &Origin, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
         let trust = match verify {
             Verify::System => Trust::System(SystemStore::from_env()),
             Verify::Off => Trust::Anyone,
             Verify::File(path) => Trust::File(self.ca_file(Stamp::of(path)?)?),
         };
         let identity = cert.map(|cert| self.identity(Stamps::of(cert)?)).transpose()?;
-        let key = Key { tls: TlsOptions { trust, identity }, proxies: Variables::read() };
+        let key = Key { tls: TlsOptions { trust, identity }, proxies: Variables::read(origin) };
         let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }

@@ -22,15 +22,21 @@ const SPOOFED: &[&str] = if cfg!(windows) { &["HTTP_PROXY", "http_proxy"] } else
 
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// The variables at one moment. Equal readings may share connections. A value may hold a password, so there is no
+/// The variables of one origin at one moment. Equal readings may share connections. A value may hold a password, so there is no
 /// `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Variables(Vec<(&'static str, OsString)>);
 
 impl Variables {
-    pub fn read() -> Self {
-        let names = HTTP.iter().chain(HTTPS.iter().take(2)).chain(&EXEMPT).chain([&CGI]);
-        Self(names.filter_map(|name| Some((*name, std::env::var_os(name)?))).collect())
+    /// Those that decide about requests to one origin. Each look-up costs each call, so the others are left alone.
+    pub fn read(origin: &Origin) -> Self {
+        let read = |name: &&'static str| Some((*name, std::env::var_os(name)?));
+        let names = if origin.is_tls() { &HTTPS } else { &HTTP };
+        let mut set: Vec<_> = names.iter().filter_map(read).collect();
+        if !set.is_empty() {
+            set.extend(EXEMPT.iter().chain([&CGI]).filter_map(read));
+        }
+        Self(set)
     }
 
     fn get(&self, name: &str) -> Option<&OsStr> {
