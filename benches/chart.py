@@ -11,6 +11,7 @@ import matplotlib as mpl
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt
+from clients import FUNCTIONS
 from matplotlib.ticker import MaxNLocator, StrMethodFormatter
 
 OURS, PEER, LIMIT = "#1f6fb2", "#b8bfc6", "#6b7280"
@@ -20,7 +21,7 @@ PANELS = (
 )
 LIMITS = {"raw C": "raw C (the limit)", "bare reqwest": "reqwest in Rust (our limit)", "wrk": "wrk (the limit)"}
 # The README has the figure of the plain function.
-LEFT_OUT = ("saymon_bulk function",)
+LEFT_OUT = FUNCTIONS
 
 
 def panel(axes: plt.Axes, rounds: dict[str, list[dict[str, float]]], key: str, *, more: bool) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from clients import FUNCTIONS
 from measure import Bench, bare, raw, work
 from server import AUTHORIZATION, Server
 from tasks import REQWEST, client_of
@@ -21,7 +22,7 @@ def check(bench: Bench, server: Server, contender: str) -> dict[str, object]:
         return check_program(bench, server, bare, tls=True)
     client = client_of(contender)
     how = contender.removesuffix(client).strip() or "one by one"
-    if contender in ("saymon_bulk function", client):
+    if contender in (*FUNCTIONS, client):
         how, client = "one by one", contender
     calls = ONE_BY_ONE if how == "one by one" else AT_ONCE
     access = bench.access(server, "tls")

@@ -15,6 +15,12 @@ def saymon_bulk_client(url, login, password, ca):
 def saymon_bulk_function(url, login, password, ca):
     from saymon_bulk import get_bulk_status
 
+    return lambda id: get_bulk_status(url, id, login, password)  # SSL_CERT_FILE names the certificates
+
+
+def saymon_bulk_function_with_a_file(url, login, password, ca):
+    from saymon_bulk import get_bulk_status
+
     return lambda id: get_bulk_status(url, id, login, password, verify=ca)
 
 
@@ -332,9 +338,13 @@ def rnet_async(url, login, password, ca):
     return status
 
 
+# The function reads what decides about its connections at each call: the environment, and whether a file has changed.
+FUNCTION, FUNCTION_WITH_A_FILE = "saymon_bulk function", "saymon_bulk function with a file"
+FUNCTIONS = (FUNCTION, FUNCTION_WITH_A_FILE)
 SYNC = {
     "saymon_bulk": saymon_bulk_client,
-    "saymon_bulk function": saymon_bulk_function,
+    FUNCTION: saymon_bulk_function,
+    FUNCTION_WITH_A_FILE: saymon_bulk_function_with_a_file,
     "pycurl": pycurl_handle,
     "primp": primp_client,
     "pyreqwest": pyreqwest_client,

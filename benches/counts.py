@@ -10,6 +10,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
+from clients import FUNCTION
 from environment import HERE, environment, say
 from measure import Bench
 from server import Server
@@ -26,7 +27,7 @@ SYSTEM_CALLS = (
     "one by one pycurl",
 )
 STATUSES = (320, 3520)
-INSTRUCTIONS = ("one by one saymon_bulk", "one by one saymon_bulk function")
+INSTRUCTIONS = ("one by one saymon_bulk", f"one by one {FUNCTION}")
 CALLS = (300, 1300)
 PATIENCE = 300
 

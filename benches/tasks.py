@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from clients import ASYNC, SYNC, THREADS
+from clients import ASYNC, FUNCTION, FUNCTION_WITH_A_FILE, FUNCTIONS, SYNC, THREADS
 
 # A contender is named "how client" where the same client takes part in several ways.
 MANY = (
@@ -19,7 +19,7 @@ BARE = "python -c pass"
 COMMAND = "saymon_bulk status"
 REQWEST = "bare reqwest"
 LIMITS = ("raw C", REQWEST, "wrk", BARE)
-SHORT = ("saymon_bulk", "saymon_bulk function", "requests", "pycurl", "primp", "pyreqwest", "wreq", *LIMITS)
+SHORT = ("saymon_bulk", FUNCTION, "requests", "pycurl", "primp", "pyreqwest", "wreq", *LIMITS)
 # The first is what a table is sorted and compared by: its key, its heading, its digits, whether more is better.
 MEASURES = {
     "calls": (("us", "µs a call", 1, False), ("cpu_us", "CPU µs a call", 1, False)),
@@ -57,17 +57,17 @@ def client_of(contender: str) -> str:
     return contender
 
 
-ONE_BY_ONE = tuple(SYNC)
-BOUNDS = ("raw C", REQWEST)
-IMPORTED = tuple(name for name in SYNC if name != "saymon_bulk function")
+ONE_BY_ONE = tuple(name for name in SYNC if name != FUNCTION_WITH_A_FILE)
+WARM = ("raw C", REQWEST, *SYNC)
+IMPORTED = tuple(name for name in SYNC if name not in FUNCTIONS)
 NEW = "New TLS connection for each call, client kept"
 STARTING = "Process that imports the package, and the command for one id, pinned"
 PROCESS = "Whole process with one TLS call"
 TASKS = (
-    Task("warm", "Warm call, plain http, connection kept, pinned", "calls", "plain", (*BOUNDS, *ONE_BY_ONE), pinned=True),
-    Task("warm", "Warm call, TLS, connection kept, pinned", "calls", "tls", (*BOUNDS, *ONE_BY_ONE), pinned=True),
-    Task("warm", "Warm call, plain http, connection kept, unpinned", "calls", "plain", (*BOUNDS, *ONE_BY_ONE)),
-    Task("warm", "Warm call, TLS, connection kept, unpinned", "calls", "tls", (*BOUNDS, *ONE_BY_ONE)),
+    Task("warm", "Warm call, plain http, connection kept, pinned", "calls", "plain", WARM, pinned=True),
+    Task("warm", "Warm call, TLS, connection kept, pinned", "calls", "tls", WARM, pinned=True),
+    Task("warm", "Warm call, plain http, connection kept, unpinned", "calls", "plain", WARM),
+    Task("warm", "Warm call, TLS, connection kept, unpinned", "calls", "tls", WARM),
     Task("new", f"{NEW}, system-sized store, pinned", "calls", "closing", ONE_BY_ONE, pinned=True),
     Task("new", f"{NEW}, one CA, pinned", "calls", "closing", ONE_BY_ONE, pinned=True, trust="ca"),
     Task("new", f"{NEW}, system-sized store, unpinned", "calls", "closing", ONE_BY_ONE),
