@@ -8,16 +8,19 @@ use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::certificate;
 
-const CERTIFICATE: &str = "CERTIFICATE";
+const CERTIFICATE: &[u8] = b"CERTIFICATE";
 /// Older OpenSSL's name of the same.
-const X509: &str = "X509 CERTIFICATE";
+const X509: &[u8] = b"X509 CERTIFICATE";
 /// A certificate, then OpenSSL's own data about what it is trusted for.
-const TRUSTED: &str = "TRUSTED CERTIFICATE";
+const TRUSTED: &[u8] = b"TRUSTED CERTIFICATE";
 
-const PKCS8: &str = "PRIVATE KEY";
-const PKCS1: &str = "RSA PRIVATE KEY";
-const SEC1: &str = "EC PRIVATE KEY";
-const ENCRYPTED: &str = "ENCRYPTED PRIVATE KEY";
+const PKCS8: &[u8] = b"PRIVATE KEY";
+const PKCS1: &[u8] = b"RSA PRIVATE KEY";
+const SEC1: &[u8] = b"EC PRIVATE KEY";
+const ENCRYPTED: &[u8] = b"ENCRYPTED PRIVATE KEY";
+
+/// In UTF-8.
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// What is wrong with a section of a file. No fault quotes the file: a private key may stand there.
 pub type Fault = &'static str;
@@ -54,28 +57,29 @@ pub fn key(file: &[u8]) -> Result<Option<PrivateKeyDer<'static>>, Fault> {
 }
 
 /// UTF-16, as PowerShell's `>` writes it, is known by its mark; all other text is as good as ASCII here.
-fn decode(file: &[u8]) -> Cow<'_, str> {
+fn decode(file: &[u8]) -> Cow<'_, [u8]> {
     let wide = |unit: fn([u8; 2]) -> u16| {
         let units: Vec<u16> = file.chunks_exact(2).filter_map(|pair| pair.try_into().ok()).map(unit).collect();
-        Cow::Owned(String::from_utf16_lossy(&units))
+        Cow::Owned(String::from_utf16_lossy(&units).into_bytes())
     };
     match file {
         [0xff, 0xfe, ..] => wide(u16::from_le_bytes),
         [0xfe, 0xff, ..] => wide(u16::from_be_bytes),
-        _ => String::from_utf8_lossy(file),
+        _ => Cow::Borrowed(file),
     }
 }
 
-/// The sections of a text, those without an end among them.
-fn sections(text: &str) -> Vec<Section<'_>> {
+/// The sections of a text, those without an end among them. They are read as bytes, not as text: a first call reads the 200 KB of
+/// the system's store.
+fn sections(text: &[u8]) -> Vec<Section<'_>> {
     let mut sections: Vec<Section<'_>> = Vec::new();
     let mut is_open = false;
-    for line in text.split(['\n', '\r']).map(str::trim) {
-        if let Some(label) = boundary(line, "-----BEGIN ") {
-            sections.push(Section { label, end: None, base64: String::new(), is_encrypted: label == ENCRYPTED });
+    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')).map(<[u8]>::trim_ascii) {
+        if let Some(label) = boundary(line, b"-----BEGIN ") {
+            sections.push(Section { label, end: None, base64: Vec::new(), is_encrypted: label == ENCRYPTED });
             is_open = true;
         } else if let Some(section) = sections.last_mut().filter(|_| is_open) {
-            section.end = boundary(line, "-----END ");
+            section.end = boundary(line, b"-----END ");
             is_open = section.end.is_none();
             if is_open {
                 section.add(line);
@@ -86,25 +90,25 @@ fn sections(text: &str) -> Vec<Section<'_>> {
 }
 
 /// The label of a line that begins or ends a section. A byte order mark may stand before the first one.
-fn boundary<'a>(line: &'a str, start: &str) -> Option<&'a str> {
-    line.trim_start_matches('\u{feff}').strip_prefix(start)?.strip_suffix("-----")
+fn boundary<'a>(line: &'a [u8], start: &[u8]) -> Option<&'a [u8]> {
+    line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(line).strip_prefix(start)?.strip_suffix(b"-----")
 }
 
 struct Section<'a> {
-    label: &'a str,
+    label: &'a [u8],
     /// The label of the line that ends it.
-    end: Option<&'a str>,
-    base64: String,
+    end: Option<&'a [u8]>,
+    base64: Vec<u8>,
     is_encrypted: bool,
 }
 
 impl Section<'_> {
-    fn add(&mut self, line: &str) {
+    fn add(&mut self, line: &[u8]) {
         // OpenSSL's older keys begin with a header: `Proc-Type: 4,ENCRYPTED` (RFC 1421 section 4.6.1.1).
-        if line.contains(':') {
-            self.is_encrypted |= line.starts_with("Proc-Type:") && line.ends_with("ENCRYPTED");
+        if line.contains(&b':') {
+            self.is_encrypted |= line.starts_with(b"Proc-Type:") && line.ends_with(b"ENCRYPTED");
         } else {
-            self.base64.extend(line.split_whitespace());
+            self.base64.extend_from_slice(line);
         }
     }
 
@@ -120,12 +124,18 @@ impl Section<'_> {
         self.end == Some(self.label)
     }
 
+    /// The decoded content. Blanks within a line are rare, so they are looked for last.
+    fn der(&self) -> Option<Vec<u8>> {
+        let packed = || self.base64.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect::<Vec<_>>();
+        STANDARD.decode(&self.base64).or_else(|_| STANDARD.decode(packed())).ok()
+    }
+
     /// The certificate, and whether it is trusted for servers.
     fn certificate(&self) -> Result<(CertificateDer<'static>, bool), Fault> {
         if !self.is_complete() {
             return Err(CUT_OFF);
         }
-        let der = STANDARD.decode(&self.base64).map_err(|_| BROKEN)?;
+        let der = self.der().ok_or(BROKEN)?;
         let (certificate, trust) = certificate::split_trust(&der).ok_or(BROKEN)?;
         let is_trusted = match (self.label, certificate::is_for_servers(trust)) {
             (TRUSTED, Some(is_trusted)) => is_trusted,
@@ -144,7 +154,7 @@ impl Section<'_> {
         if self.is_encrypted {
             return Err(KEY_ENCRYPTED);
         }
-        let der = || STANDARD.decode(&self.base64).map_err(|_| KEY_BROKEN);
+        let der = || self.der().ok_or(KEY_BROKEN);
         match self.label {
             PKCS8 => Ok(PrivateKeyDer::Pkcs8(der()?.into())),
             PKCS1 => Ok(PrivateKeyDer::Pkcs1(der()?.into())),
@@ -176,6 +186,8 @@ mod tests {
             CA.replace('\n', "\r\n"),
             CA.replace('\n', "\r"),
             CA.replace('\n', " \n  "),
+            CA.replace("MII", "M I\tI"),
+            CA.replace('\n', "\n\r"),
             format!("subject=CN = a\n\n{CA}\nno line end before the end"),
             old,
         ] {
@@ -210,12 +222,15 @@ mod tests {
 
     #[test]
     fn finds_the_key() {
-        let section = |label: &str, inside: &str| format!("-----BEGIN {label}-----\n{inside}\n-----END {label}-----\n");
-        let parameters = section("EC PARAMETERS", "BggqhkjOPQMBBw==");
+        let section = |label: &[u8], inside: &str| {
+            let label = str::from_utf8(label).unwrap();
+            format!("-----BEGIN {label}-----\n{inside}\n-----END {label}-----\n")
+        };
+        let parameters = section(b"EC PARAMETERS", "BggqhkjOPQMBBw==");
         for label in [PKCS8, PKCS1, SEC1] {
             let file = format!("{CA}\n{parameters}{}", section(label, "QUJD"));
-            assert_eq!(key(file.as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{label}");
-            assert_eq!(key(file.replace('\n', "\r\n").as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{label}");
+            assert_eq!(key(file.as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{file}");
+            assert_eq!(key(file.replace('\n', "\r\n").as_bytes()).unwrap().unwrap().secret_der(), b"ABC", "{file}");
             assert_eq!(chain(file.as_bytes()).unwrap().len(), 1);
         }
         let header = "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-256-CBC,00\n\nQUJD";
@@ -223,8 +238,8 @@ mod tests {
         assert_eq!(fault(&section(PKCS1, header)), KEY_ENCRYPTED);
         assert_eq!(fault(&section(SEC1, header)), KEY_ENCRYPTED);
         assert_eq!(fault(&section(ENCRYPTED, "QUJD")), KEY_ENCRYPTED);
-        assert_eq!(fault(&section("OPENSSH PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
-        assert_eq!(fault(&section("DSA PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
+        assert_eq!(fault(&section(b"OPENSSH PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
+        assert_eq!(fault(&section(b"DSA PRIVATE KEY", "QUJD")), KEY_UNKNOWN);
         assert_eq!(fault(&section(PKCS8, "Q?JD")), KEY_BROKEN);
         assert_eq!(fault("-----BEGIN PRIVATE KEY-----\nQUJD"), KEY_CUT_OFF);
         assert_eq!(key(CA.as_bytes()), Ok(None));
@@ -239,7 +254,7 @@ mod tests {
         let list = |tag: u8, ids: &[u8]| [&[tag, ids.len() as u8], ids].concat();
         let trusted = |trust: &[u8]| {
             let base64 = STANDARD.encode([der.as_slice(), &list(0x30, trust)].concat());
-            read(format!("-----BEGIN {TRUSTED}-----\n{base64}\n-----END {TRUSTED}-----"))
+            read(format!("-----BEGIN TRUSTED CERTIFICATE-----\n{base64}\n-----END TRUSTED CERTIFICATE-----"))
         };
         assert_eq!(trusted(b""), Ok(1));
         assert_eq!(trusted(&list(0x30, servers)), Ok(1));
