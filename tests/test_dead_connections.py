@@ -119,21 +119,22 @@ def test_a_time_out_on_a_new_connection_is_no_lesson(server: Firewalled) -> None
     assert server.connections == before + 2
 
 
+# Two addresses of one name: the first is dead, at the second one a server answers by `serve`.
 INSIDE = """
-import socket, sys, threading, warnings
+import asyncio, socket, sys, threading, time, warnings
 import saymon_bulk
 warnings.simplefilter("ignore")
 live = socket.create_server(("127.0.0.3", 0))
 port = live.getsockname()[1]
 body = b'{"bulkId": "x", "finished": true}'
-answer = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\nConnection: close\\r\\n\\r\\n%s" % (len(body), body)
-def serve():
+answer = b"HTTP/1.1 200 OK\\r\\nContent-Length: %d\\r\\n%s\\r\\n" % (len(body), b"%s") + body
+closing = answer % b"Connection: close\\r\\n"
+keeping = answer % b""
+def accept():
     while True:
         sock, _ = live.accept()
-        sock.recv(65536)
-        sock.sendall(answer)
-        sock.close()
-threading.Thread(target=serve, daemon=True).start()
+        threading.Thread(target=serve, args=(sock,), daemon=True).start()
+threading.Thread(target=accept, daemon=True).start()
 # A full backlog drops a SYN, as a dead machine does.
 dead = socket.socket()
 dead.bind(("127.0.0.2", port))
@@ -143,24 +144,49 @@ for sock in full:
     sock.setblocking(False)
     sock.connect_ex(("127.0.0.2", port))
 client = saymon_bulk.Client(f"http://pair.example:{port}", "login", "password", request_timeout=3)
+"""
+
+EACH_ON_A_NEW_CONNECTION = """
+def serve(sock):
+    sock.recv(65536)
+    sock.sendall(closing)
+    sock.close()
 for _ in range(2):
     print(client.get_bulk_status("x")["finished"])
 print(client.start_clone("x")["bulkId"])
 print(client.wait_for_bulk("x", retries=0)["finished"])
 """
 
+# The second request begins to make a connection, then takes the one that the first request leaves.
+AN_IDLE_CONNECTION_WINS = """
+requests = []
+def serve(sock):
+    while request := sock.recv(65536):
+        requests.append(request)
+        time.sleep({1: 0, 2: 0.5}.get(len(requests), 2))
+        sock.sendall(keeping)
+async def main():
+    await client.get_bulk_status_async("warm-up")
+    await asyncio.gather(client.get_bulk_status_async("first"), client.get_bulk_status_async("second"))
+asyncio.run(main())
+print(len(requests))
+"""
 
-def test_the_second_address_of_a_name(tmp_path: Path) -> None:
+
+@pytest.mark.parametrize(
+    ("script", "prints"), [(EACH_ON_A_NEW_CONNECTION, "True\nTrue\nx\nTrue\n"), (AN_IDLE_CONNECTION_WINS, "3\n")]
+)
+def test_the_second_address_of_a_name(tmp_path: Path, script: str, prints: str) -> None:
     unshare = shutil.which("unshare")
     if unshare is None or os.geteuid() != 0:
         pytest.skip("a hosts file of one's own needs unshare and root")
     hosts = tmp_path / "hosts"
     hosts.write_text("127.0.0.1 localhost\n127.0.0.2 pair.example\n127.0.0.3 pair.example\n")
     os.chmod(tmp_path, 0o755)
-    script = tmp_path / "inside.py"
-    script.write_text(INSIDE)
-    mount = f"mount --bind {hosts} /etc/hosts && exec {sys.executable} {script}"
+    inside = tmp_path / "inside.py"
+    inside.write_text(INSIDE + script)
+    mount = f"mount --bind {hosts} /etc/hosts && exec {sys.executable} {inside}"
     done = subprocess.run([unshare, "--mount", "sh", "-c", mount], capture_output=True, text=True, timeout=60, check=False)
     if "permission" in done.stderr.lower() and "mount" in done.stderr:
         pytest.skip("this user may make no mount namespace")
-    assert (done.stdout, done.stderr) == ("True\nTrue\nx\nTrue\n", "")
+    assert (done.stdout, done.stderr) == (prints, "")

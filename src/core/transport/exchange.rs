@@ -1,5 +1,6 @@
 //! One call sent: the exact request, its limits, the silent reconnect.
 
+use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -151,7 +152,7 @@ impl Transport {
         loop {
             let client = self.client(server, call).map_err(|error| cause::failure(&error))?;
             let Some(answer) = connected(client.execute(request(server, call)), end).await else { continue };
-            let is_kept = matches!(progress::connection(), Connection::Kept | Connection::Opening);
+            let is_kept = progress::connection() == Connection::Kept;
             match answer {
                 Ok(response) => return response::read(response, server, route, call).await,
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
@@ -179,13 +180,15 @@ impl Transport {
 
 /// Waits for an answer; None where the next address of the name is to be tried.
 async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
+    // A call on a kept connection sets no timer.
     let given_up = async {
         progress::another_address().await;
         let left = end.saturating_duration_since(Instant::now());
         tokio::time::sleep((left / 2).min(ADDRESS_TIMEOUT)).await;
     };
     let mut answer = pin!(answer);
-    match select(answer.as_mut(), pin!(given_up)).await {
+    let mut answer = poll_fn(|context| progress::poll(answer.as_mut(), context));
+    match select(&mut answer, pin!(given_up)).await {
         Either::Left((output, _)) => Some(output),
         Either::Right(_) if progress::next_attempt() => None,
         Either::Right(_) => Some(answer.await),
@@ -255,4 +258,29 @@ fn request<T>(server: &Server, call: &Call<T>) -> Request {
         *request.body_mut() = Some(call.body.clone().into());
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tls::TlsOptions;
+    use super::super::trust::Trust;
+    use super::*;
+    use crate::core::api::status;
+    use crate::core::credentials::Credentials;
+    use crate::core::origin::Origin;
+    use crate::core::segment::PathSegment;
+
+    /// An async function that takes a future holds it twice, and so do those around it.
+    #[test]
+    fn a_call_is_held_once() {
+        let tls = TlsOptions { trust: Trust::Anyone, identity: None }.config().unwrap();
+        let transport = Transport::new(tls, &Variables::default()).unwrap();
+        let credentials = Credentials::new("login", "password").unwrap();
+        let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
+        let call = || status::call(&PathSegment::parse("id", "x").unwrap());
+        let limit = Duration::from_secs(1);
+        let (inner, outer) = (call(), size_of_val(&transport.ask(&server, call())));
+        let inner = size_of_val(&transport.within(limit, &server, &Route::Direct, &inner));
+        assert!(outer < 2 * inner, "{inner} bytes became {outer}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
@@ -14,7 +14,7 @@ use tower::{Service, ServiceExt};
 pub enum Connection {
     /// None is made: the exchange takes a kept connection.
     Kept,
-    /// One is being made; nothing has been sent on it.
+    /// One is being made, and nothing has been sent.
     Opening,
     Failed,
     /// A new one stands, so the request may have been sent.
@@ -41,8 +41,7 @@ tokio::task_local! {
     static PROGRESS: Progress;
 }
 
-/// Runs an exchange whose progress is watched; says also how far it has come. No `async fn`: that would hold the exchange three
-/// times.
+/// Runs an exchange whose progress is watched; says also how far it has come. An `async fn` would hold the exchange three times.
 pub fn watch<F: Future>(exchange: F) -> impl Future<Output = (F::Output, Connection)> {
     let progress = Progress { connection: Cell::new(Connection::Kept), attempt: Cell::new(0), addresses: Cell::new(0) };
     PROGRESS.scope(progress, exchange.map(|output| (output, connection())))
@@ -53,13 +52,22 @@ pub fn connection() -> Connection {
     PROGRESS.with(|progress| progress.connection.get())
 }
 
-/// Sets the state, unless an idle connection has won: then the new one is made outside of [`watch`] and goes to the pool.
+/// Sets the state. A connection that is made outside of [`watch`] has none.
 fn set(connection: Connection) {
     let _ = PROGRESS.try_with(|progress| progress.connection.set(connection));
 }
 
-/// A connector whose connections are watched in the making, with proxy and TLS. The HTTP library clones the connector three
-/// times at each request and rarely calls it, so a clone shares the service within.
+/// Polls an exchange. A connection that is being made says so at each poll. One that says nothing goes to the pool: an idle
+/// connection has won, and the request is sent on that one.
+pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
+    if connection() == Connection::Opening {
+        set(Connection::Kept);
+    }
+    exchange.poll(context)
+}
+
+/// A connector whose connections are watched in the making, with proxy and TLS. The HTTP library clones the connector several
+/// times for each request and rarely calls it, so the clones share the service within.
 #[derive(Clone)]
 pub struct Watched<S>(Arc<S>);
 
@@ -84,10 +92,16 @@ where
     }
 
     fn call(&mut self, target: T) -> Self::Future {
-        let connector = self.0.clone();
+        let connector = S::clone(&self.0);
         Box::pin(async move {
-            set(Connection::Opening);
-            let made = S::clone(&connector).oneshot(target).await;
+            // The name is looked up for each connection.
+            let _ = PROGRESS.try_with(|progress| progress.addresses.set(0));
+            let mut making = pin!(connector.oneshot(target));
+            let made = poll_fn(|context| {
+                set(Connection::Opening);
+                making.as_mut().poll(context)
+            });
+            let made = made.await;
             set(if made.is_ok() { Connection::Opened } else { Connection::Failed });
             made
         })
@@ -103,8 +117,8 @@ pub fn attempt_of(addresses: usize) -> usize {
     attempt.unwrap_or_default().checked_rem(addresses).unwrap_or_default()
 }
 
-/// Waits until the name has an address that was not tried, and nothing was sent. Polled with the exchange, whose steps alone
-/// change that; so a call on a kept connection sets no timer.
+/// Waits until nothing was sent and the name has an address that was not tried. It has no waker: whoever waits polls the exchange
+/// first in the same poll, and nothing else changes the state.
 pub async fn another_address() {
     poll_fn(|_| if PROGRESS.with(Progress::next).is_some() { Poll::Ready(()) } else { Poll::Pending }).await;
 }
