@@ -119,6 +119,28 @@ def test_no_proxy_is_part_of_the_reading(site: Site, monkeypatch: pytest.MonkeyP
     assert site.goes(lambda: way(proxied)) == ["by A"]
 
 
+@pytest.mark.parametrize("schemes", [("http", "https", "http"), ("https", "http", "https")])
+def test_each_scheme_has_its_own_proxy(schemes: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    with contextlib.ExitStack() as stack:
+        peers = {name: stack.enter_context(Peer()) for name in ("http", "https", "all")}
+        for name, peer in peers.items():
+            monkeypatch.setenv(f"{name}_proxy", peer.host)
+        site = Site("", peers, monkeypatch)
+
+        def through(scheme: str) -> list[str]:
+            def action() -> None:
+                with contextlib.suppress(saymon_bulk.TransportError):  # no TLS within the tunnel
+                    ask(f"{scheme}://127.0.0.1:1")
+
+            return site.goes(action)
+
+        assert [through(scheme) for scheme in schemes] == [[scheme] for scheme in schemes]
+        monkeypatch.delenv("http_proxy")
+        assert [through(scheme) for scheme in ("http", "https", "http")] == [["all"], ["https"], ["all"]]
+        monkeypatch.delenv("https_proxy")
+        assert [through(scheme) for scheme in schemes] == [["all"]] * 3
+
+
 # The trust store
 
 

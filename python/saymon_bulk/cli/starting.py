@@ -90,6 +90,7 @@ def _body(options: Options) -> bytes:
         return _starting.criteria(search, every_object)
 
     def changes(bulk: list[Any]) -> bytes:
+        # In the words of JSON: those of a Python argument speak of a mapping.
         for place, change in enumerate(bulk):
             if not isinstance(change, dict):
                 raise ValueError(f"bulk[{place}] must be a JSON object")

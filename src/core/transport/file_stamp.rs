@@ -37,7 +37,7 @@ impl FileStamp {
     }
 }
 
-/// The path that the working directory of this moment gives to a relative one.
+/// The path that the working directory of this moment gives to a relative one. An absolute one stays as it is spelt.
 pub fn absolute(path: &Path) -> PathBuf {
     let absolute = if path.is_absolute() { None } else { std::path::absolute(path).ok() };
     absolute.unwrap_or_else(|| path.to_owned())

@@ -28,7 +28,7 @@ const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "soc
 pub struct Variables(Vec<(&'static str, OsString)>);
 
 impl Variables {
-    /// Those that decide about requests to one origin. Each look-up costs each call, so the others are left alone.
+    /// Those of the origin's scheme. Each look-up costs each call, so the others are left alone.
     pub fn read(origin: &Origin) -> Self {
         let read = |name: &&'static str| Some((*name, std::env::var_os(name)?));
         let names = if origin.is_tls() { &HTTPS } else { &HTTP };
