@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import socket
 import ssl
 import subprocess
+import threading
 import warnings
 from pathlib import Path
 from typing import Any
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure
+from peer import END, FINISHED, ID, LOGIN, PASSWORD, Peer, ask, failure
 from processes import run_script
 from servers import ANSWER, Certificates, Nginx, Site, StartNginx
 
@@ -275,6 +277,36 @@ def _needs_tls_1_1(port: int) -> None:
             context.wrap_socket(sock).close()
     except OSError as reason:
         pytest.skip(f"nobody to speak TLS 1.1 with: {reason}")
+
+
+@pytest.mark.parametrize(
+    ("version", "ciphers", "chosen"),
+    [
+        (ssl.TLSVersion.TLSv1_3, "DEFAULT", "TLS_AES_128_GCM_SHA256"),
+        (ssl.TLSVersion.TLSv1_2, "DEFAULT", "ECDHE-ECDSA-AES128-GCM-SHA256"),
+        (ssl.TLSVersion.TLSv1_2, "ECDHE+AES256", "ECDHE-ECDSA-AES256-GCM-SHA384"),
+    ],
+)
+def test_aes_128_goes_first(certificates: Certificates, version: ssl.TLSVersion, ciphers: str, chosen: str) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(certificates.certificate("good"), certificates.key("good"))
+    context.minimum_version = context.maximum_version = version
+    context.set_ciphers(ciphers)
+    context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    used: list[tuple[str, str, int] | None] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError), context.wrap_socket(listener.accept()[0], server_side=True) as sock:
+                used.append(sock.cipher())
+                sock.recv(65536)
+                sock.sendall(END)
+
+        server = threading.Thread(target=serve)
+        server.start()
+        ask(f"https://localhost:{listener.getsockname()[1]}", verify=certificates.ca)
+        server.join(10)
+    assert [cipher[0] for cipher in used if cipher] == [chosen]
 
 
 def test_tls_to_a_port_that_speaks_plain_http(front: Nginx) -> None:
