@@ -144,8 +144,9 @@ class Peer:
         self._stopping = threading.Event()
         self._changed = threading.Condition()
         self._open: set[socket.socket] = set()
-        self._threads = [threading.Thread(target=self._accept, daemon=True)]
-        self._threads[0].start()
+        self._serving: list[threading.Thread] = []
+        self._accepting = threading.Thread(target=self._accept, daemon=True)
+        self._accepting.start()
 
     def __enter__(self: P) -> P:
         return self
@@ -185,17 +186,16 @@ class Peer:
         except OSError:  # not on every system does it wake `accept`; a connection does
             with contextlib.suppress(OSError):
                 socket.create_connection(self._listener.getsockname()[:2], 5).close()
+        _join(self._accepting)  # first, or a connection that it accepts now would stay open
         self._listener.close()
-        with self._changed:
-            left = list(self._open)
-        for sock in left:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-            if os.name == "nt":  # where a shutdown does not wake `recv`
-                sock.close()
-        for thread in self._threads:
-            thread.join(5)
-            assert not thread.is_alive(), "a thread of the peer did not end"
+        with self._changed:  # sockets are closed under it: no descriptor that is reused is shut down
+            for sock in self._open:
+                with contextlib.suppress(OSError):
+                    sock.shutdown(socket.SHUT_RDWR)
+                if os.name == "nt":  # where a shutdown does not wake `recv`
+                    sock.close()
+        for thread in self._serving:
+            _join(thread)
 
     def _accept(self) -> None:
         while True:
@@ -212,7 +212,7 @@ class Peer:
                 self._open.add(sock)
                 self._changed.notify_all()
             thread = threading.Thread(target=self._serve, args=(sock,), daemon=True)
-            self._threads.append(thread)
+            self._serving.append(thread)
             thread.start()
 
     def _serve(self, sock: socket.socket) -> None:
@@ -252,6 +252,11 @@ class Peer:
 
     def _script_for(self, request: bytes) -> list[Answer]:
         return self._script
+
+
+def _join(thread: threading.Thread) -> None:
+    thread.join(5)
+    assert not thread.is_alive(), "a thread of the peer did not end"
 
 
 # A request that proves a client's credentials, and its answer.

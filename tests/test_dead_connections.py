@@ -3,65 +3,45 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
 import os
 import shutil
-import socket
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peer import LOGIN, PASSWORD, RUN, no_hanging
+from peer import LOGIN, PASSWORD, RUN, Peer, Wire, no_hanging
 from saymon_bulk import Client, RequestTimeoutError
 
 _no_hanging = no_hanging(60)
 
 
-class Firewalled:
+class Firewalled(Peer):
     """A server whose connections of before `forget` are forgotten: nothing comes through, nobody says so."""
 
     def __init__(self) -> None:
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
-        self.host = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        self.connections, self.forgotten = 0, 0
-        self._open: list[socket.socket] = []
-        threading.Thread(target=self._accept, daemon=True).start()
+        super().__init__()
+        self.forgotten = 0
+        self._numbers = itertools.count(1)
+        self.greeting = self._talk
 
     def forget(self) -> None:
         self.forgotten = self.connections
 
-    def stop(self) -> None:
-        with contextlib.suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for sock in self._open:
-            with contextlib.suppress(OSError):
-                sock.shutdown(socket.SHUT_RDWR)
-
-    def _accept(self) -> None:
-        with contextlib.suppress(OSError):
-            while True:
-                sock, _ = self._listener.accept()
-                self.connections += 1
-                self._open.append(sock)
-                threading.Thread(target=self._serve, args=(sock, self.connections), daemon=True).start()
-
-    def _serve(self, sock: socket.socket, number: int) -> None:
-        with contextlib.suppress(OSError):
-            while sock.recv(65536):
-                if number > self.forgotten:
-                    threading.Event().wait(0.02)  # so that a batch opens many
-                    sock.sendall(RUN)
+    def _talk(self, wire: Wire) -> None:
+        number = next(self._numbers)
+        while wire.socket.recv(65536):
+            if number > self.forgotten:
+                wire.stopping.wait(0.02)  # so that a batch opens many
+                wire.send(RUN)
 
 
 @pytest.fixture
 def server() -> Iterator[Firewalled]:
-    one = Firewalled()
-    yield one
-    one.stop()
+    with Firewalled() as one:
+        yield one
 
 
 def client(server: Firewalled) -> Client:
