@@ -100,8 +100,8 @@ where
             let made = poll_fn(|context| {
                 set(Connection::Opening);
                 making.as_mut().poll(context)
-            });
-            let made = made.await;
+            })
+            .await;
             set(if made.is_ok() { Connection::Opened } else { Connection::Failed });
             made
         })
