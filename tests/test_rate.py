@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from peer import END, RUN, Answer, Desk, at, collected, id_of, no_hanging, proved, response
+from saymon_bulk import WaitTimeoutError
 
 _no_hanging = no_hanging(40)
 
@@ -90,6 +91,65 @@ def test_the_rate_recovers(desk: Desk) -> None:
     began = time.monotonic()
     at(desk).wait_for_bulk("op", interval=0.01, max_interval=0.01)
     assert time.monotonic() - began < slow / 4
+
+
+class Outage(Desk):
+    """It answers with an error until it is well."""
+
+    is_well = False
+    refusal = response("{}", 503)
+
+    def _script_for(self, request: bytes) -> list[Answer]:
+        return [END if self.is_well else self.refusal]
+
+
+def test_looks_during_an_outage_delay_no_later_wait() -> None:
+    with Outage() as desk:
+        one = proved(desk)
+        began = time.monotonic()
+        while time.monotonic() - began < 1.5:
+            with pytest.raises(WaitTimeoutError):
+                one.wait_for_bulk("x", timeout=0)
+        desk.is_well = True
+        began = time.monotonic()
+        assert one.wait_for_bulk("x", timeout=60)["finished"]
+        assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("wait", [waits, waits_async])
+def test_a_wait_that_has_ended_delays_no_other_one(wait: Any) -> None:
+    with Outage() as desk:
+        other = proved(desk)
+        with pytest.raises(WaitTimeoutError):
+            wait(desk, [f"op-{number}" for number in range(16)], timeout=3, max_interval=2, retries=100)
+        desk.is_well = True
+        began = time.monotonic()
+        assert other.wait_for_bulk("x", timeout=60)["finished"]
+        assert time.monotonic() - began < 5
+
+
+def test_a_closed_client_delays_no_other_one() -> None:
+    with Outage() as desk:
+        one, other = proved(desk), proved(desk)
+        threading.Timer(3, one.close).start()
+        with pytest.raises(RuntimeError, match="closed"):
+            dict(one.wait_for_bulks([f"op-{number}" for number in range(16)], max_interval=2, retries=100))
+        desk.is_well = True
+        began = time.monotonic()
+        assert other.wait_for_bulk("x", timeout=60)["finished"]
+        assert time.monotonic() - began < 5
+
+
+def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
+    with Outage() as desk:
+        desk.refusal = response("{}", 503, "Retry-After: 30")
+        one, other = proved(desk), proved(desk)
+        with pytest.raises(WaitTimeoutError):
+            one.wait_for_bulk("x", timeout=0, max_interval=3600)
+        desk.is_well = True
+        began = time.monotonic()
+        assert other.wait_for_bulk("x", interval=0.1, max_interval=0.5)["finished"]
+        assert time.monotonic() - began < 5
 
 
 def test_alone_an_operation_is_given_up(desk: Desk) -> None:

@@ -103,6 +103,8 @@ struct Shared {
     started: Instant,
     /// One permit until the credentials are proved, then as many as `concurrency`: many wrong ones at once lock an account.
     polls: Semaphore,
+    /// Where polls wait for the rate of the server: the first one alone asks when it may begin.
+    queue: Semaphore,
     is_open: AtomicBool,
     /// Good answers so far, of all operations.
     answers: AtomicU64,
@@ -118,6 +120,7 @@ impl Waits {
             plan,
             started: Instant::now(),
             polls: Semaphore::new(1),
+            queue: Semaphore::new(1),
             is_open: AtomicBool::new(false),
             answers: AtomicU64::new(0),
             end: Mutex::default(),
@@ -229,8 +232,7 @@ impl Wait {
         }
         tokio::time::sleep_until(self.due).await;
         let permit = shared.permit().await?;
-        let begin = Instant::from_std(shared.server.site.reserve());
-        tokio::time::sleep_until(shared.before_deadline(begin)).await;
+        shared.turn().await;
         let now = Instant::now();
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
@@ -365,6 +367,26 @@ impl Shared {
             if end <= now {
                 return None;
             }
+        }
+    }
+
+    /// Waits until the rate of the server allows a poll, or until the deadline.
+    async fn turn(&self) {
+        let (since, longest) = (Instant::now().into_std(), longest(&self.plan));
+        if self.server.site.begin(since, longest).is_ok() {
+            return;
+        }
+        // In a box, since few waits are throttled.
+        let turn = Box::pin(async {
+            let _first = self.queue.acquire().await;
+            let since = Instant::now().into_std();
+            while let Err(next) = self.server.site.begin(since, longest) {
+                tokio::time::sleep_until(Instant::from_std(next)).await;
+            }
+        });
+        match self.deadline() {
+            Some(deadline) => drop(timeout_at(deadline, turn).await),
+            None => turn.await,
         }
     }
 

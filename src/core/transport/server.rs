@@ -65,22 +65,28 @@ pub struct Site {
     slowed: AtomicU64,
     /// When polls became more frequent last.
     eased: AtomicU64,
-    /// When the next poll may begin.
+    /// When the next poll may begin, by the pause alone.
     next: AtomicU64,
+    /// The end of the longest Retry-After.
+    resume: AtomicU64,
     /// Connections that are older may be dead.
     distrusted: AtomicU64,
 }
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, slowed, eased, next, distrusted] = [const { AtomicU64::new(0) }; 5];
-        Self { born: Instant::now(), pause, slowed, eased, next, distrusted }
+        let [pause, slowed, eased, next, resume, distrusted] = [const { AtomicU64::new(0) }; 6];
+        Self { born: Instant::now(), pause, slowed, eased, next, resume, distrusted }
     }
 }
 
 impl Site {
     fn nanoseconds(&self, moment: Instant) -> u64 {
         u64::try_from(moment.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn moment(&self, nanoseconds: u64) -> Instant {
+        self.born + Duration::from_nanos(nanoseconds)
     }
 
     /// The server has answered 429 or 503: polls get twice as rare, and pause for as long as it asks. Nothing pauses for
@@ -96,7 +102,7 @@ impl Site {
             let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
         }
         if let Some(delay) = retry_after {
-            self.next.fetch_max(self.nanoseconds(Instant::now() + delay.min(longest)), Ordering::AcqRel);
+            self.resume.fetch_max(self.nanoseconds(Instant::now() + delay.min(longest)), Ordering::AcqRel);
         }
     }
 
@@ -117,18 +123,28 @@ impl Site {
         let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, faster);
     }
 
-    /// Reserves the moment at which a poll may begin.
-    pub fn reserve(&self) -> Instant {
-        let now = Instant::now();
-        let now_nanoseconds = self.nanoseconds(now);
-        let pause = self.pause.load(Ordering::Acquire);
-        if pause == 0 && self.next.load(Ordering::Acquire) <= now_nanoseconds {
-            return now;
+    /// Begins a poll now if the rate allows one, or tells when to try again. Nothing is reserved, so a wait that ends before its
+    /// turn leaves nothing behind. A wait that tries since then pauses for no longer than its own `longest`, whatever
+    /// another one was asked for.
+    pub fn begin(&self, since: Instant, longest: Duration) -> Result<(), Instant> {
+        let now = self.nanoseconds(Instant::now());
+        let resume = self.resume.load(Ordering::Acquire);
+        if now < resume {
+            let resume = resume.min(self.nanoseconds(since).saturating_add(nanos(longest)));
+            if now < resume {
+                return Err(self.moment(resume));
+            }
         }
-        let after = |next: u64| Some(next.max(now_nanoseconds).saturating_add(pause));
-        let begin = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after);
-        let begin = begin.unwrap_or_else(|next| next).max(now_nanoseconds);
-        now + Duration::from_nanos(begin - now_nanoseconds)
+        let pause = self.pause.load(Ordering::Acquire).min(nanos(longest));
+        if pause == 0 {
+            return Ok(());
+        }
+        // Timers are late by up to a millisecond, which must not add up.
+        let after = |next: u64| (next <= now).then(|| next.max(now.saturating_sub(pause / 2)).saturating_add(pause));
+        match self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after) {
+            Ok(_) => Ok(()),
+            Err(next) => Err(self.moment(next.min(now.saturating_add(pause)))),
+        }
     }
 
     /// A kept connection was silent until a time-out: those that are as old may be dead too.
@@ -177,19 +193,23 @@ mod tests {
     #[test]
     fn a_throttled_server_is_asked_more_rarely_and_recovers() {
         let mut site = Site::default();
-        let now = Instant::now();
-        assert!(site.reserve() - now < Duration::from_millis(10));
-        let slow = |times: u64| {
+        let begin = |site: &Site| site.begin(Instant::now(), LONGEST);
+        assert_eq!([begin(&site), begin(&site)], [Ok(()), Ok(())]);
+        let slow = |site: &Site, times: u64| {
             for _ in 0..times {
                 site.slowed.store(0, Ordering::Relaxed);
                 site.throttle(None, LONGEST);
                 site.throttle(None, LONGEST); // of a poll that was under way with the first
             }
         };
-        slow(4);
-        let begins: Vec<Duration> = (0..5).map(|_| site.reserve() - now).collect();
-        assert!(begins.windows(2).all(|pair| pair[1] - pair[0] == FIRST * 8), "{begins:?}");
-        slow(100);
+        slow(&site, 4);
+        assert_eq!(begin(&site), Ok(()));
+        let next = begin(&site).unwrap_err();
+        assert!((FIRST * 4..=FIRST * 8).contains(&(next - Instant::now())));
+        assert_eq!(begin(&site), Err(next), "a try reserves nothing");
+        site.born -= FIRST * 8;
+        assert_eq!(begin(&site), Ok(()));
+        slow(&site, 100);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
         (0..100).for_each(|_| {
             site.eased.store(0, Ordering::Relaxed);
@@ -198,16 +218,21 @@ mod tests {
             site.ease(); // of a poll that was under way with the first
         });
         assert_eq!(site.pause.load(Ordering::Relaxed), 0);
+        assert_eq!([begin(&site), begin(&site)], [Ok(()), Ok(())]);
     }
 
     #[test]
     fn a_pause_that_the_server_asks_for_is_for_all_and_bounded() {
-        let site = Site::default();
-        let now = Instant::now();
+        let mut site = Site::default();
+        let began = Instant::now();
         site.throttle(Some(Duration::from_secs(3)), LONGEST);
-        assert!(site.reserve() - now >= Duration::from_secs(3));
+        let pause = |site: &Site, longest| site.begin(began, longest).unwrap_err() - began;
+        assert!(pause(&site, LONGEST) >= Duration::from_secs(3));
         site.throttle(Some(Duration::from_secs(3600)), LONGEST);
-        assert!(site.reserve() - now <= LONGEST + Duration::from_secs(1));
+        assert!(pause(&site, LONGEST) <= LONGEST);
+        assert_eq!(pause(&site, Duration::from_secs(1)), Duration::from_secs(1));
+        site.born -= Duration::from_secs(1);
+        assert_eq!(site.begin(began - Duration::from_secs(1), Duration::from_secs(1)), Ok(()));
     }
 
     #[test]
