@@ -500,3 +500,60 @@ def test_a_handler_that_fails_harms_nobody(
     for _ in range(3):
         use(at(peer))
     assert len(records.all) == 3
+
+
+MANY: list[Callable[..., Any]] = [
+    lambda client, **more: client.get_bulk_statuses(["a", "b", "c"], **more),
+    lambda client, **more: asyncio.run(client.get_bulk_statuses_async(["a", "b", "c"], **more)),
+]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, LookupError])
+@pytest.mark.parametrize("use", MANY)
+def test_what_a_handler_raises_is_no_outcome_of_an_operation(
+    peer: Peer, records: Records, use: Callable[..., Any], error: type[BaseException]
+) -> None:
+    def fail(record: logging.LogRecord) -> None:
+        if len(records.all) == 2:
+            raise error("of the handler")
+
+    records.at_each = fail
+    with pytest.raises(error, match="of the handler"):
+        use(at(peer), return_exceptions=True)
+
+
+@pytest.mark.parametrize("use", MANY)
+def test_what_interrupts_the_making_of_an_exception_is_no_outcome_either(
+    peer: Peer, use: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    peer.answer(END, BUSY)
+    monkeypatch.setattr(saymon_bulk.HTTPStatusError, "__init__", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        use(at(peer), return_exceptions=True)
+
+
+@each
+@pytest.mark.parametrize("error", [StopIteration, StopAsyncIteration])
+def test_no_handler_ends_a_call_in_silence(
+    peer: Peer, records: Records, use: Callable[..., Any], error: type[BaseException]
+) -> None:
+    def stop(record: logging.LogRecord) -> None:
+        raise error
+
+    records.at_each = stop
+    # Waits and coroutines cannot raise each of them (PEP 479).
+    with pytest.raises((error, RuntimeError)):
+        use(at(peer))
+
+
+def test_a_handler_may_cancel_the_task(peer: Peer, records: Records) -> None:
+    async def main() -> None:
+        task = asyncio.ensure_future(at(peer).get_bulk_status_async(ID))
+        records.at_each = lambda record: task.cancel()
+        await task
+
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(main())

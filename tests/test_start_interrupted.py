@@ -98,6 +98,42 @@ def test_an_exception_of_the_call_itself_has_no_such_note(peer: Peer) -> None:
         assert not hasattr(caught.value, "__notes__")
 
 
+@pytest.mark.parametrize(
+    "start",
+    [
+        lambda client: client.start_clone("x"),
+        lambda client: asyncio.run(client.start_clone_async("x")),
+    ],
+)
+@pytest.mark.parametrize("error", [LookupError, KeyboardInterrupt])
+@pytest.mark.parametrize(
+    ("answer", "known"),
+    [
+        (ANSWER, f"started bulk operation {STARTED['bulkId']}"),
+        (response("", 500), "may have started"),
+        (response("", 403), "not started"),
+    ],
+)
+def test_a_log_filter_that_raises(
+    peer: Peer, caplog: pytest.LogCaptureFixture, start: Any, error: type[BaseException], answer: bytes, known: str
+) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        raise error("of the filter")
+
+    caplog.set_level(logging.DEBUG, "saymon_bulk")
+    logger = logging.getLogger("saymon_bulk")
+    logger.addFilter(refuse)
+    peer.answer(answer)
+    try:
+        with pytest.raises(error, match="of the filter") as caught:
+            start(at(peer))
+    finally:
+        logger.removeFilter(refuse)
+    (note,) = caught.value.__notes__
+    assert request_id(peer) in note
+    assert known in note
+
+
 def test_the_cancellation_of_a_task(peer: Peer, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "saymon_bulk")
     peer.answer(Wire.hold)

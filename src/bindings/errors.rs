@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyValueError};
+use pyo3::exceptions::{PyOSError, PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
@@ -48,6 +48,16 @@ pub fn panicked() -> PyErr {
     )
 }
 
+/// What a log handler or a signal's handler has raised, but a RuntimeError for what would end an iteration in silence (PEP 479).
+pub fn unstopped(py: Python<'_>, error: PyErr) -> PyErr {
+    if !error.is_instance_of::<PyStopIteration>(py) && !error.is_instance_of::<PyStopAsyncIteration>(py) {
+        return error;
+    }
+    let changed = PyRuntimeError::new_err(format!("a log handler or a signal's handler raised {}", error.get_type(py)));
+    changed.set_cause(py, Some(error));
+    changed
+}
+
 /// Refuses the calls of a closed client.
 pub fn check_open(server: &Server) -> PyResult<()> {
     if server.is_closed() { Err(PyRuntimeError::new_err("the client is closed")) } else { Ok(()) }
@@ -60,20 +70,14 @@ const TIMEOUT: &str = "timeout";
 pub const LOOK_FIRST: &str = "the server may have started the operation or may not; look at the server, or for the \
                               X-Request-Id in its access log, before you start it again";
 
-/// The exception for a call's failure, ready to raise.
-pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About) -> PyErr {
+/// The exception for a call's failure, ready to raise. What a signal's handler raises meanwhile is no failure of the call and
+/// comes as an error.
+pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About) -> PyResult<PyErr> {
     let lead = match (failure, about) {
         (Failure::Uncertain(_), _) | (_, About::Operation(_)) => about.to_string(),
         (_, About::Start { .. } | About::Clone { .. }) => format!("{about}: not started"),
     };
-    built(py, failure, origin, about, &lead)
-}
-
-fn built(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About, lead: &str) -> PyErr {
-    match build(py, failure, origin, about, lead) {
-        Ok(exception) => PyErr::from_value(exception),
-        Err(error) => error,
-    }
+    Ok(PyErr::from_value(build(py, failure, origin, about, &lead)?))
 }
 
 fn build<'py>(
@@ -114,7 +118,8 @@ fn build<'py>(
     text.push_str("; ");
     text.push_str(LOOK_FIRST);
     let error = class(py, name)?.call((text,), Some(&attributes))?;
-    PyErr::from_value(error.clone()).set_cause(py, Some(built(py, cause, origin, about, lead)));
+    let cause = PyErr::from_value(build(py, cause, origin, about, lead)?);
+    PyErr::from_value(error.clone()).set_cause(py, Some(cause));
     Ok(error)
 }
 
@@ -126,7 +131,7 @@ pub fn timed_out(py: Python<'_>, pending: &[Pending], elapsed: Duration, origin:
         let status = one.status.as_ref().map(|status| convert::status(py, status)).transpose()?;
         statuses.set_item(one.operation.as_str(), status)?;
         if let Some(failure) = &one.failure {
-            let error = exception(py, failure, origin, &About::Operation(one.operation.clone()));
+            let error = exception(py, failure, origin, &About::Operation(one.operation.clone()))?;
             failures.set_item(one.operation.as_str(), error.clone_ref(py).into_value(py))?;
             cause = cause.or(Some(error));
         }

@@ -47,8 +47,12 @@ pub fn started(py: Python<'_>, server: &Server, asked: &Asked<Started>, started:
     write(&logger, (INFO, "%s: %s: started bulk operation %s", origin, about, id), &attributes)
 }
 
-/// A start that an exception interrupted: Ctrl-C, a signal's handler, the cancellation of a task. The exception says it too.
+/// A start that an exception interrupted: Ctrl-C, a signal's handler, the cancellation of a task. The exception says it too,
+/// unless it has a note of what came of the start.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &Bound<'_, PyAny>) -> PyResult<()> {
+    if is_noted(interrupt, about) {
+        return Ok(());
+    }
     let text = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
     note(interrupt, &text)?;
     let Some(logger) = logger(py, WARNING)? else { return Ok(()) };
@@ -63,6 +67,13 @@ pub fn note(error: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
     };
     notes.append(text)?;
     error.setattr("__notes__", notes)
+}
+
+/// Whether a note of the exception tells of this start.
+fn is_noted(error: &Bound<'_, PyAny>, about: &About) -> bool {
+    let notes = error.getattr("__notes__").and_then(|notes| notes.extract::<Vec<String>>()).unwrap_or_default();
+    let id = about.request_id().and_then(|id| id.to_str().ok());
+    id.is_some_and(|id| notes.iter().any(|note| note.contains(id)))
 }
 
 /// A failed call that the caller does not hear of otherwise, or should look into.

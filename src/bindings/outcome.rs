@@ -16,29 +16,34 @@ use super::{convert, errors, log};
 
 /// One status: its dict, or an exception.
 pub fn status<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> PyResult<Bound<'py, PyAny>> {
-    log::exchange(py, server, &asked)?;
-    match asked.outcome {
-        Ok(status) => Ok(convert::status(py, &status)?.into_any()),
-        Err(failure) => Err(errors::exception(py, &failure, &server.origin, &asked.about)),
-    }
+    answered(py, server, &asked)?
 }
 
-/// One start: the server's object as a dict, or an exception.
-pub fn started<'py>(py: Python<'py>, server: &Server, asked: Asked<Started>) -> PyResult<Bound<'py, PyAny>> {
-    log::exchange(py, server, &asked)?;
-    match &asked.outcome {
+/// The same. What logging or a signal's handler raises is no outcome of the operation: it comes as the outer error.
+fn answered<'py>(py: Python<'py>, server: &Server, asked: &Asked<Status>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+    log::exchange(py, server, asked)?;
+    Ok(match &asked.outcome {
+        Ok(status) => Ok(convert::status(py, status)?.into_any()),
+        Err(failure) => Err(errors::exception(py, failure, &server.origin, &asked.about)?),
+    })
+}
+
+/// One start: the server's object as a dict, or an exception. What logging or a signal's handler raises comes as the outer error.
+pub fn started<'py>(py: Python<'py>, server: &Server, asked: &Asked<Started>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+    log::exchange(py, server, asked)?;
+    Ok(match &asked.outcome {
         Ok(started) => {
-            log::started(py, server, &asked, started)?;
+            log::started(py, server, asked, started)?;
             Ok(convert::dict(py, &started.object)?.into_any())
         }
         Err(failure) => {
-            let error = errors::exception(py, failure, &server.origin, &asked.about);
+            let error = errors::exception(py, failure, &server.origin, &asked.about)?;
             if matches!(failure, Failure::Uncertain(_)) {
-                log::warning(py, server, &asked, "%s", error.value(py))?;
+                log::warning(py, server, asked, "%s", error.value(py))?;
             }
             Err(error)
         }
-    }
+    })
 }
 
 /// A batch: a dict from id to status, with exceptions among the statuses, or the first exception.
@@ -51,11 +56,11 @@ pub fn values<'py>(
     let statuses = PyDict::new(py);
     let mut first_error = None;
     for asked in results {
-        let (about, was_sent) = (asked.about.clone(), asked.took.is_some());
-        match status(py, server, asked) {
-            Ok(status) => statuses.set_item(about.id(), status)?,
-            Err(error) if return_exceptions => statuses.set_item(about.id(), error.into_value(py))?,
-            Err(error) if was_sent => first_error = first_error.or(Some(error)),
+        let id = asked.about.id();
+        match answered(py, server, &asked)? {
+            Ok(status) => statuses.set_item(id, status)?,
+            Err(error) if return_exceptions => statuses.set_item(id, error.into_value(py))?,
+            Err(error) if asked.took.is_some() => first_error = first_error.or(Some(error)),
             Err(_) => {}
         }
     }
@@ -98,7 +103,7 @@ pub fn steps<'py>(
                 Ok(status) => steps.append(step(Some(convert::status(py, status)?.unbind()), None)?)?,
                 Err(_) if then == Then::CutOff => {}
                 Err(failure) => {
-                    let error = errors::exception(py, failure, &server.origin, &asked.about);
+                    let error = errors::exception(py, failure, &server.origin, &asked.about)?;
                     if then == Then::Over && !return_exceptions {
                         return Err(error);
                     }

@@ -16,34 +16,16 @@ use super::{errors, log, outcome, twin};
 
 pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyResult<Bound<'py, PyAny>> {
     let about = call.about.clone();
-    let noted = about.clone();
     let is_under_way = Cell::new(false);
     let begin = |transport, server| {
         is_under_way.set(true);
         twin::ask(transport, server, call)
     };
-    let finish = |py: Python<'py>, server: &Server, asked: Asked<Started>| {
+    let done = twin::block(py, target, begin, |py, server, asked| {
         is_under_way.set(false);
-        let known = match &asked.outcome {
-            Ok(started) => format!("started bulk operation {}", started.id),
-            Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),
-            Err(_) => "not started".to_owned(),
-        };
-        let is_started = asked.outcome.is_ok();
-        let done = outcome::started(py, server, asked);
-        // A signal's handler may raise together with the answer, here or in the logger: what came of the start must not be
-        // lost with it.
-        let signals = py.check_signals();
-        let is_lost = signals.is_err() || (is_started && done.is_err());
-        let done = signals.and(done);
-        if let Err(error) = &done
-            && is_lost
-        {
-            log::note(error.value(py), &format!("{}: {noted}: {known}", server.origin.as_str()))?;
-        }
-        done
-    };
-    let done = twin::block(py, target, begin, finish);
+        // A signal may have come together with the answer.
+        finish(py, server, asked, Python::check_signals)
+    });
     if let Err(interrupt) = &done
         && is_under_way.get()
     {
@@ -63,5 +45,30 @@ pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResu
             Err(error)
         }
     };
-    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), outcome::started, closed)
+    twin::awaitable(
+        py,
+        target,
+        |transport, server| twin::ask(transport, server, call),
+        |py, server, asked| finish(py, server, asked, |_| Ok(())),
+        closed,
+    )
+}
+
+/// The outcome of a start. If logging or a signal's handler raises instead, the exception has a note of what came of the start.
+fn finish<'py>(
+    py: Python<'py>,
+    server: &Server,
+    asked: Asked<Started>,
+    check_signals: impl FnOnce(Python<'py>) -> PyResult<()>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let done = outcome::started(py, server, &asked).and_then(|done| check_signals(py).map(|()| done));
+    done.unwrap_or_else(|interrupt| {
+        let known = match &asked.outcome {
+            Ok(started) => format!("started bulk operation {}", started.id),
+            Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),
+            Err(_) => "not started".to_owned(),
+        };
+        log::note(interrupt.value(py), &format!("{}: {}: {known}", server.origin.as_str(), asked.about))?;
+        Err(interrupt)
+    })
 }

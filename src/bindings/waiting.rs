@@ -49,6 +49,10 @@ impl Waits {
     }
 
     fn steps<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
+        self.next(py, limit).map_err(|error| errors::unstopped(py, error))
+    }
+
+    fn next<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
         let mut running = match self.running.try_lock() {
             Ok(running) => running,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
@@ -140,7 +144,9 @@ impl AsyncWaits {
         self.engine.awaitable(py, &self.server, next, move |py, event| {
             errors::check_open(&server)?;
             match event.flatten() {
-                Some(event) => outcome::steps(py, &server, event, return_exceptions).map(Bound::unbind),
+                Some(event) => outcome::steps(py, &server, event, return_exceptions)
+                    .map(Bound::unbind)
+                    .map_err(|error| errors::unstopped(py, error)),
                 None => Err(PyStopAsyncIteration::new_err(())),
             }
         })

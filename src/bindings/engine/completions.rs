@@ -14,12 +14,13 @@ use std::sync::{Arc, Mutex};
 
 #[cfg(unix)]
 use pyo3::exceptions::PyNotImplementedError;
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
 
 use crate::bindings::cached::Interned;
+use crate::bindings::errors;
 use crate::lock::lock;
 
 use super::background::{self, Asyncio};
@@ -131,14 +132,19 @@ static SET_EXCEPTION: Interned = Interned::new("set_exception");
 
 fn resolve(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
     let py = future.py();
-    if future.call_method0(&DONE)?.is_truthy()? {
+    let is_done = || future.call_method0(&DONE)?.is_truthy();
+    if is_done()? {
         return Ok(());
     }
-    match finish(py) {
-        Ok(value) => future.call_method1(&SET_RESULT, (value,))?,
-        Err(error) => future.call_method1(&SET_EXCEPTION, (error,))?,
-    };
-    Ok(())
+    let outcome = finish(py);
+    // What `finish` calls, such as a log handler, may have cancelled the task.
+    if is_done()? {
+        return Ok(());
+    }
+    let Err(error) = outcome else { return future.call_method1(&SET_RESULT, (outcome?,)).map(drop) };
+    // A future refuses a StopIteration, and would stay pending.
+    let error = if error.is_instance_of::<PyStopIteration>(py) { errors::unstopped(py, error) } else { error };
+    future.call_method1(&SET_EXCEPTION, (error,)).map(drop)
 }
 
 /// The queues of a process. Under its lock only reference counts change: threads wait for the lock while attached, and

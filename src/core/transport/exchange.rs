@@ -129,7 +129,7 @@ impl Transport {
     }
 
     /// The outcome within a limit. A process that was stopped meanwhile finds the limit passed and the answer waiting, so
-    /// connections are read once more.
+    /// connections are read once more: by the driver, which a timer calls, and then by their tasks.
     async fn within<T>(
         &self,
         limit: Duration,
@@ -141,7 +141,7 @@ impl Transport {
         let mut sent = pin!(self.send(end, server, route, call));
         match select(sent.as_mut(), pin!(tokio::time::sleep(limit))).await {
             Either::Left((outcome, _)) => Some(outcome),
-            Either::Right(_) => match select(sent, pin!(yields::let_connections_settle())).await {
+            Either::Right(_) => match select(sent, pin!(yields::read_connections())).await {
                 Either::Left((outcome, _)) => Some(outcome),
                 Either::Right(_) => None,
             },

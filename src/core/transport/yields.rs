@@ -6,6 +6,7 @@
 
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Duration;
 
 /// Yields until a dropped request has closed its connection: the dispatcher sees the drop, shuts the connection down, and
 /// its task ends. Found by test (a peer counts its open connections).
@@ -20,12 +21,18 @@ const FOR_THE_RUNTIME: usize = 8;
 /// Bounds the yields of one call, otherwise arbitrary: a process has fewer connections.
 const AT_MOST: usize = 20_000;
 
-/// Lets connections take their next steps now, and not when this runtime is next driven: that of an abandoned request closes,
-/// and one whose limit has passed reads what has arrived.
+/// Lets connections take their next steps now, and not when this runtime is next driven: that of an abandoned request closes.
 pub async fn let_connections_settle() {
     for _ in 0..UNTIL_CLOSED {
         yield_and_wake().await;
     }
+}
+
+/// Lets connections read what has arrived, after a time in which nothing ran. The driver looks at the sockets before it wakes a
+/// timer; a task that only yields may run many times in between.
+pub async fn read_connections() {
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let_connections_settle().await;
 }
 
 /// Lets connections read what arrived since this runtime was last driven, before any limit is held against them.

@@ -1,0 +1,48 @@
+"""A process that is stopped for longer than its limits, as by Ctrl-Z: what has arrived is not lost."""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+
+import pytest
+from peer import Peer, Wire, no_hanging, response, saying, when
+from processes import Script, asked, needs_signals
+
+_no_hanging = no_hanging(60)
+
+ANSWER = response('{"bulkId": "b", "finished": true}')
+
+CODE = """
+import asyncio, sys
+import saymon_bulk
+client = saymon_bulk.Client(sys.argv[1], "login", "password", request_timeout=1)
+print({}, flush=True)
+"""
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    "call",
+    [
+        "client.get_bulk_status('x')['finished']",
+        "client.start_clone('x')['finished']",
+        "client.wait_for_bulk('x', retries=0)['finished']",
+        "asyncio.run(client.get_bulk_status_async('x'))['finished']",
+        "asyncio.run(client.start_clone_async('x'))['finished']",
+        "asyncio.run(client.get_bulk_statuses_async(['x']))['x']['finished']",
+        "asyncio.run(client.wait_for_bulk_async('x', retries=0))['finished']",
+    ],
+)
+def test_an_answer_that_came_meanwhile(peer: Peer, call: str) -> None:
+    told = threading.Event()
+    peer.answer(when(told, saying(ANSWER, Wire.hold)))
+    with Script(CODE.format(call), peer.host) as script:
+        asked(peer, 1)
+        script.signal(signal.SIGSTOP)
+        told.set()
+        time.sleep(1.5)  # the limit passes
+        script.signal(signal.SIGCONT)
+        assert script.line() == "True"
+    assert len(peer.requests) == 1
