@@ -11,7 +11,8 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ask, failure
+from peer import FINISHED, ID, LOGIN, PASSWORD, ask, failure
+from processes import FORKING, needs_fork, run_script
 from servers import Certificates, Nginx
 
 BOM = b"\xef\xbb\xbf"
@@ -200,3 +201,64 @@ def test_a_broken_certificate_of_a_store_costs_no_other(
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "store.pem"))
     assert ask(front.url("good", "localhost")) == FINISHED
     assert isinstance(failure(front.url("unknown-ca", "localhost")), saymon_bulk.TransportError)
+
+
+# Each child has so many descriptors left for its first call, and all of them for the next ones.
+FEW_DESCRIPTORS = """
+import os, resource, sys
+import saymon_bulk
+resource.setrlimit(resource.RLIMIT_NOFILE, (200, 200))
+
+def ask():
+    try:
+        return saymon_bulk.get_bulk_status(*sys.argv[1:5], verify=eval(sys.argv[5]))["finished"]
+    except Exception as error:
+        return error
+
+for free in range(12):
+    child = os.fork()
+    if child == 0:
+        held = []
+        try:
+            while True:
+                held.append(os.open("/dev/null", os.O_RDONLY))
+        except OSError:
+            pass
+        for descriptor in held[:free]:
+            os.close(descriptor)
+        first = ask()
+        for descriptor in held[free:]:
+            os.close(descriptor)
+        print(free, first, ask(), ask(), sep="|", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
+
+
+@needs_fork
+@pytest.mark.parametrize("where", ["SSL_CERT_FILE", "SSL_CERT_DIR", "verify"])
+def test_a_want_of_descriptors_passes(front: Nginx, certificates: Certificates, tmp_path: Path, where: str) -> None:
+    folder = tmp_path / "trusted"
+    folder.mkdir()
+    shutil.copy(certificates.ca, folder / "ca.pem")
+    place = folder / "ca.pem" if where == "SSL_CERT_FILE" else folder
+    verify, variables = (repr(str(place)), {}) if where == "verify" else ("True", {where: str(place)})
+    done = run_script(
+        FEW_DESCRIPTORS, front.url("good", "localhost"), ID, LOGIN, PASSWORD, verify, flags=FORKING, **variables
+    )
+    lines = [line.split("|") for line in done.stdout.splitlines()]
+    assert [line[2:] for line in lines] == [["True", "True"]] * 12, done.stdout + done.stderr
+    assert lines[-1][1] == "True"
+    failures = [line[1] for line in lines if line[1] != "True"]
+    assert failures
+    assert not [text for text in failures if "no CA certificates" in text or "PEM certificate" in text]
+
+
+def test_a_store_that_appears_later_counts(
+    front: Nginx, certificates: Certificates, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "later.pem"))
+    error = failure(front.url("good", "localhost"), verify=True)
+    assert "no CA certificates found" in str(error)
+    shutil.copy(certificates.ca, tmp_path / "later.pem")
+    assert ask(front.url("good", "localhost"), verify=True) == FINISHED

@@ -1,7 +1,7 @@
 //! Whom a TLS connection trusts, and who its client is → its TLS configuration.
 
 use std::ops::RangeInclusive;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
@@ -20,6 +20,7 @@ use super::provider;
 use super::trust::Trust;
 use super::words::{UNKNOWN_ISSUER, refused};
 use crate::core::failure::SetupFailure;
+use crate::lock::lock;
 
 /// All that TLS connections must have in common to be shared. Plain data.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +34,7 @@ impl TlsOptions {
     /// The configuration of all connections with these options: TLS 1.2 and 1.3.
     pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
         let provider = Arc::new(provider::provider());
-        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: OnceLock::new() };
+        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: Mutex::default() };
         let builder = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
@@ -68,20 +69,27 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
-    judge: OnceLock<Result<Judge, String>>,
+    judge: Mutex<Option<Arc<Judge>>>,
 }
 
 impl Verifier {
-    fn judge(&self) -> Result<&Judge, rustls::Error> {
-        let judge = self.judge.get_or_init(|| match &self.trust {
+    /// An error is not kept: a store that cannot be read now, for want of a descriptor, may be read at the next handshake.
+    fn judge(&self) -> Result<Arc<Judge>, rustls::Error> {
+        let mut known = lock(&self.judge);
+        if let Some(judge) = &*known {
+            return Ok(judge.clone());
+        }
+        let judge = match &self.trust {
             Trust::System(store) => match platform::verifier(&self.provider) {
                 Some(system) if !store.is_chosen() => system.map(Judge::System),
                 _ => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
             },
             Trust::File(file) => Ok(Judge::Store(Store::new(file.certificates().to_vec()))),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
-        });
-        judge.as_ref().map_err(|text| rustls::Error::General(text.clone()))
+        };
+        let judge = Arc::new(judge.map_err(rustls::Error::General)?);
+        *known = Some(judge.clone());
+        Ok(judge)
     }
 }
 
@@ -121,7 +129,7 @@ impl ServerCertVerifier for Verifier {
         if self.trust == Trust::Anyone {
             return Ok(ServerCertVerified::assertion());
         }
-        let verdict = match self.judge()? {
+        let verdict = match &*self.judge()? {
             Judge::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
             Judge::System(system) => system
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
@@ -385,7 +393,7 @@ mod tests {
     /// What is said of a self-signed certificate for localhost at a second of 2026 or later.
     fn said(reason: CertificateError, name: &str, second: u64) -> String {
         let provider = Arc::new(provider::provider());
-        let judge = OnceLock::from(Ok(Judge::System(Arc::new(Refusing(reason)))));
+        let judge = Mutex::new(Some(Arc::new(Judge::System(Arc::new(Refusing(reason))))));
         let verifier = Verifier { trust: Trust::System(SystemStore::default()), provider, judge };
         let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(second));

@@ -55,18 +55,25 @@ impl SystemStore {
 
     /// The certificates of the store's file and directories.
     pub fn certificates(&self) -> Result<Vec<CertificateDer<'static>>, String> {
-        let (found, place) = if self.is_chosen() {
-            let directories = self.directory.iter().flat_map(std::env::split_paths);
-            let mut found: Vec<_> = self.file.iter().flat_map(|file| readable(file)).collect();
-            found.extend(directories.flat_map(|directory| readable_in(&directory)));
-            (found, " where SSL_CERT_FILE and SSL_CERT_DIR point")
+        let place = if self.is_chosen() {
+            " where SSL_CERT_FILE and SSL_CERT_DIR point"
         } else {
-            (installed(), "; install the package ca-certificates")
+            "; install the package ca-certificates"
         };
+        let found = if self.is_chosen() { self.chosen() } else { installed() };
+        let found = found.map_err(|error| format!("the CA certificates of this system cannot be read: {error}"))?;
         if found.is_empty() {
             return Err(format!("no CA certificates found on this system{place}, or give verify='/path/to/ca.pem'"));
         }
         Ok(once(found))
+    }
+
+    fn chosen(&self) -> io::Result<Vec<CertificateDer<'static>>> {
+        let mut found = self.file.as_deref().map_or_else(|| Ok(Vec::new()), readable)?;
+        for directory in self.directory.iter().flat_map(std::env::split_paths) {
+            found.extend(readable_in(&directory)?);
+        }
+        Ok(found)
     }
 }
 
@@ -116,12 +123,10 @@ impl CaFile {
         let mut certificates = Vec::new();
         let mut is_der = false;
         for file in &stamp.files {
-            let bytes = match fs::read(&file.path) {
-                Ok(bytes) => bytes,
-                // Such as a private key beside the certificates.
-                Err(_) if stamp.is_directory => continue,
-                Err(error) => return Err(unreadable(&file.path, &error)),
-            };
+            let bytes = fs::read(&file.path);
+            // Such as a private key beside the certificates.
+            let bytes = if stamp.is_directory { or_nothing(bytes) } else { bytes };
+            let bytes = bytes.map_err(|error| unreadable(&file.path, &error))?;
             let found: Result<Vec<_>, _> = pem::certificates(&bytes).into_iter().collect();
             certificates.extend(found.map_err(|fault| unreadable(&file.path, &fault))?);
             is_der |= webpki::anchor_from_trusted_cert(&CertificateDer::from(bytes)).is_ok();
@@ -184,23 +189,49 @@ const SYSTEM_FILES: [&str; 8] = [
 /// The certificates of the system's one file, or of its directories if there is none. Debian keeps the same certificates in
 /// both, and parsing them twice would double the time of a first call.
 #[cfg(all(unix, not(target_vendor = "apple")))]
-fn installed() -> Vec<CertificateDer<'static>> {
+fn installed() -> io::Result<Vec<CertificateDer<'static>>> {
     let file = SYSTEM_FILES.iter().map(Path::new).find(|path| path.exists());
-    let found: Vec<_> = file.map(readable).unwrap_or_default();
-    if found.is_empty() { openssl_probe::candidate_cert_dirs().flat_map(readable_in).collect() } else { found }
+    let mut found = file.map_or_else(|| Ok(Vec::new()), readable)?;
+    if found.is_empty() {
+        for directory in openssl_probe::candidate_cert_dirs() {
+            found.extend(readable_in(directory)?);
+        }
+    }
+    Ok(found)
 }
 
 /// None are in files: the system has a verifier of its own.
 #[cfg(not(all(unix, not(target_vendor = "apple"))))]
-fn installed() -> Vec<CertificateDer<'static>> {
-    Vec::new()
+fn installed() -> io::Result<Vec<CertificateDer<'static>>> {
+    Ok(Vec::new())
 }
 
 /// What can be read of a file. One certificate that is broken must not cost the others of a system.
-fn readable(file: &Path) -> Vec<CertificateDer<'static>> {
-    pem::certificates(&fs::read(file).unwrap_or_default()).into_iter().flatten().collect()
+fn readable(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let bytes = or_nothing(fs::read(file))?;
+    Ok(pem::certificates(&bytes).into_iter().flatten().collect())
 }
 
-fn readable_in(directory: &Path) -> Vec<CertificateDer<'static>> {
-    files(directory).unwrap_or_default().iter().flat_map(|file| readable(&file.path)).collect()
+fn readable_in(directory: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
+    let mut found = Vec::new();
+    for file in or_nothing(files(directory))? {
+        found.extend(readable(&file.path)?);
+    }
+    Ok(found)
 }
+
+/// Nothing of a file that is not there, or not for this user. Any other error may pass, such as a want of descriptors: with a
+/// part of a store, a good server would be refused.
+fn or_nothing<T: Default>(read: io::Result<T>) -> io::Result<T> {
+    match read {
+        Err(error) if PERMANENT.contains(&error.kind()) => Ok(T::default()),
+        read => read,
+    }
+}
+
+const PERMANENT: [io::ErrorKind; 4] = [
+    io::ErrorKind::NotFound,
+    io::ErrorKind::PermissionDenied,
+    io::ErrorKind::NotADirectory,
+    io::ErrorKind::IsADirectory,
+];
