@@ -73,9 +73,21 @@ except RuntimeError:
 """
 
 
+# At a fork of a daemon, for example.
+CLOSED_IN_A_WAIT = """
+for ids in (["running-0"], [f"running-{number}" for number in range(40)]):
+    close = lambda *_: os.closerange(3, 4096)
+    WAYS["closing"] = lambda one: dict(one.wait_for_bulks(ids, interval=0.05, retries=0, on_poll=close))
+    attempt("closing")
+    attempt("call")
+"""
+
+
 def lines(code: str) -> list[list[str]]:
     with PracticeServer(LOGIN, PASSWORD) as server:
         server.start_bulk(0.0, id=ID)
+        for number in range(40):
+            server.start_bulk(60.0, id=f"running-{number}")
         done = run_script(BEGINNING + code, server.host)
     if "IO Safety violation" in done.stderr:
         pytest.skip("a debug build ends where a descriptor is found closed")
@@ -89,6 +101,11 @@ def test_after_all_descriptors_were_closed_the_next_call_works() -> None:
     assert [kind for _, kind, _ in found[:6]] == ["True"] * 6
     second = found[7::2]
     assert [(way, kind) for way, kind, _ in second] == [(way, "True") for way, _, _ in found[:6]]
+
+
+def test_after_a_callback_has_closed_all_descriptors_the_next_call_works() -> None:
+    found = lines(CLOSED_IN_A_WAIT)
+    assert [kind for _, kind, _ in found] in (["OSError", "True"] * 2, ["TransportError", "True"] * 2), found
 
 
 def test_where_no_thread_can_be_started() -> None:

@@ -1,7 +1,7 @@
 //! Many statuses, blocking and awaited, as a dict in the order of the ids.
 
 use std::sync::Arc;
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use pyo3::prelude::*;
 use tokio::sync::mpsc;
@@ -14,13 +14,13 @@ use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::{Awaitable, Engine, RuntimeGuard};
-use super::{outcome, twin};
+use super::{errors, outcome, twin};
 
 /// Asks from several threads where that is quicker; so it is the one verb that does not go through [`twin::block`].
 pub fn block<'py>(
     py: Python<'py>,
     target: &Target,
-    operations: &[PathSegment],
+    operations: Vec<PathSegment>,
     concurrency: usize,
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -30,38 +30,54 @@ pub fn block<'py>(
     let helpers = (1..workers).map(|_| engine.acquire(&target.key)).collect::<PyResult<Vec<_>>>()?;
     let share = concurrency / workers;
 
-    let batch = Batch::new(&target.server, operations, !return_exceptions);
-    thread::scope(|scope| {
-        let (working, mut all_done) = mpsc::channel::<()>(1);
-        for (runtime, transport) in helpers {
-            let (batch, working) = (&batch, working.clone());
-            let help = move || {
-                help(batch, runtime, &transport, share);
-                drop(working);
-            };
-            // If no thread can be started, the other workers do its part.
-            let _ = thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn_scoped(scope, help);
-        }
-        drop(working);
-        let done = runtime.block_on(py, &target.server, async {
-            batch.work(&transport, concurrency - share * (workers - 1)).await;
-            all_done.recv().await
-        });
-        done.inspect_err(|_| batch.stop())
-    })?;
+    let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
+    let (working, mut all_done) = mpsc::channel::<()>(1);
+    let mut threads = Vec::new();
+    for (runtime, transport) in helpers {
+        let (batch, working) = (batch.clone(), working.clone());
+        let help = move || {
+            let helped = help(&batch, runtime, &transport, share);
+            drop(working);
+            helped
+        };
+        // If no thread can be started, the other workers do its part.
+        threads.extend(thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn(help));
+    }
+    drop(working);
+    let done = runtime.block_on(py, &target.server, async {
+        batch.work(&transport, concurrency - share * (workers - 1)).await;
+        all_done.recv().await
+    });
+    if !runtime.process().is_current() {
+        // A handler has forked, and a child has no such threads.
+        std::mem::forget(threads);
+        return done.and_then(|_| Err(errors::panicked()));
+    }
+    if done.is_err() {
+        batch.stop();
+    }
+    let join = |thread: JoinHandle<PyResult<()>>| thread.join().unwrap_or_else(|_| Err(errors::panicked()));
+    let helped = py.detach(|| threads.into_iter().map(join).fold(Ok(()), PyResult::and));
+    done?;
+    helped?;
     if batch.is_stopped() {
         runtime.discard();
     }
     drop(runtime);
+    let batch = Arc::into_inner(batch).ok_or_else(errors::panicked)?;
     outcome::values(py, &target.server, batch.results(), return_exceptions)
 }
 
-fn help(batch: &Batch<'_>, mut runtime: RuntimeGuard, transport: &Transport, concurrency: usize) {
-    let _ = runtime.block_on_detached(batch.work(transport, concurrency));
+fn help(batch: &Batch, mut runtime: RuntimeGuard, transport: &Transport, concurrency: usize) -> PyResult<()> {
+    let helped = runtime.block_on_detached(batch.work(transport, concurrency));
+    if helped.is_err() {
+        batch.stop();
+    }
     if batch.is_stopped() {
         // Requests were dropped in flight, and nobody drives their connections.
         runtime.discard();
     }
+    helped
 }
 
 pub fn awaitable(
@@ -88,7 +104,7 @@ async fn ask(
     concurrency: usize,
     stop_at_failure: bool,
 ) -> Vec<Asked<Status>> {
-    let batch = Batch::new(&server, &operations, stop_at_failure);
+    let batch = Batch::new(server, operations, stop_at_failure);
     batch.work(&transport, concurrency).await;
     batch.results().collect()
 }

@@ -91,7 +91,7 @@ impl Client {
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(concurrency)?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
-        batch::block(ids.py(), target, &operations, concurrency, return_exceptions)
+        batch::block(ids.py(), target, operations, concurrency, return_exceptions)
     }
 
     fn _get_bulk_statuses_awaitable(

@@ -26,12 +26,19 @@ pub struct Waits {
 }
 
 struct Running {
-    // Dropped before the runtime in which its exchanges live.
-    waits: waiting::Waits,
+    /// None once it is dropped.
+    waits: Option<waiting::Waits>,
     runtime: RuntimeGuard,
     concurrency: usize,
     /// When the caller was given the last steps.
     left: Instant,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let waits = self.waits.take();
+        self.runtime.dispose(waits);
+    }
 }
 
 /// After a longer absence of the caller, connections first read what arrived meanwhile. Longer than a quick loop body, and
@@ -44,7 +51,7 @@ impl Waits {
         let server = target.server.clone();
         let concurrency = plan.concurrency.min(operations.len());
         let waits = waiting::Waits::new(&transport, server.clone(), operations, plan);
-        let running = Running { waits, runtime, concurrency, left: Instant::now() };
+        let running = Running { waits: Some(waits), runtime, concurrency, left: Instant::now() };
         Ok(Self { server, return_exceptions, running: Mutex::new(Some(running)) })
     }
 
@@ -58,7 +65,9 @@ impl Waits {
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
         };
-        let Some(Running { waits, runtime, concurrency, left }) = running.as_mut() else { return Ok(None) };
+        let Some(Running { waits: Some(waits), runtime, concurrency, left }) = running.as_mut() else {
+            return Ok(None);
+        };
         runtime.process().check()?;
         errors::check_open(&self.server)?;
         if left.elapsed() > ABSENCE {
@@ -98,10 +107,11 @@ impl Waits {
     /// Stops polling and drops what is under way. Idempotent.
     fn close(&self) {
         if let Ok(mut running) = self.running.try_lock()
-            && let Some(Running { waits, mut runtime, .. }) = running.take()
+            && let Some(mut running) = running.take()
         {
-            drop(waits);
-            runtime.discard();
+            let waits = running.waits.take();
+            running.runtime.dispose(waits);
+            running.runtime.discard();
         }
     }
 }
@@ -122,6 +132,15 @@ impl AsyncWaits {
         let server = target.server.clone();
         let waits = waiting::Waits::new(&engine.transport(&target.key)?, server.clone(), operations, plan);
         Ok(Self { engine, server, return_exceptions, waits: Arc::new(AsyncMutex::new(Some(waits))) })
+    }
+}
+
+impl Drop for AsyncWaits {
+    fn drop(&mut self) {
+        if !self.engine.process.is_current() {
+            // A forked child leaks it: what it would close or wake is its parent's.
+            std::mem::forget(self.waits.clone());
+        }
     }
 }
 

@@ -13,6 +13,7 @@ use crate::lock::lock;
 
 use super::background::{self, Asyncio};
 use super::completions::{CompletionQueue, Queues};
+use super::process::Process;
 
 static BLOCKING: Interned = Interned::new("_asyncio_future_blocking");
 static CREATE_FUTURE: Interned = Interned::new("create_future");
@@ -24,6 +25,7 @@ const NO_LOOP: &str = "no asyncio event loop runs here, and the coroutines of sa
 
 pub fn start<F, C>(
     py: Python<'_>,
+    process: Process,
     asyncio: &'static Mutex<Asyncio>,
     queues: &'static Queues,
     future: F,
@@ -45,7 +47,7 @@ where
         sender.send(Box::new(move |py| finish(py, output)));
     };
     let task = background::spawn(asyncio, &handle, task)?;
-    Ok(Awaitable { future: pending, queue: queue.unbind(), number, task })
+    Ok(Awaitable { future: pending, queue: queue.unbind(), number, task, process })
 }
 
 /// What a coroutine awaits. Its request is dropped with it: when the task is cancelled or the coroutine is closed.
@@ -55,6 +57,7 @@ pub struct Awaitable {
     queue: Py<CompletionQueue>,
     number: u64,
     task: JoinHandle<()>,
+    process: Process,
 }
 
 #[pymethods]
@@ -82,7 +85,10 @@ impl Awaitable {
 
 impl Drop for Awaitable {
     fn drop(&mut self) {
-        self.task.abort();
-        self.queue.get().remove(self.number);
+        // A forked child leaves the task and its locks alone: they are its parent's.
+        if self.process.is_current() {
+            self.task.abort();
+            self.queue.get().remove(self.number);
+        }
     }
 }

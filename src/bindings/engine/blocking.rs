@@ -121,7 +121,7 @@ impl RuntimePool {
     pub fn acquire(&'static self) -> PyResult<RuntimeGuard> {
         let idle = lock(&self.idle).runtimes.pop();
         let runtime = idle.map_or_else(BlockingRuntime::new, |(_, runtime)| Ok(runtime))?;
-        Ok(RuntimeGuard { pool: self, runtime: Some(runtime) })
+        Ok(RuntimeGuard { pool: self, runtime: Some(runtime), has_panicked: false })
     }
 
     /// Takes a runtime back, and looks after those that were not used lately; returns it if there are enough.
@@ -147,6 +147,7 @@ impl RuntimePool {
 pub struct RuntimeGuard {
     pool: &'static RuntimePool,
     runtime: Option<BlockingRuntime>,
+    has_panicked: bool,
 }
 
 impl RuntimeGuard {
@@ -170,12 +171,13 @@ impl RuntimeGuard {
         F: Future + Send,
         F::Output: Send,
     {
-        let mut future = pin!(Some(future));
+        // In a box, so that a forked child can leak it.
+        let mut future = Box::pin(future);
         loop {
             let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
             let step = || {
                 runtime.block_on(yields::flush_wakeups(async {
-                    match select(future.as_mut().as_pin_mut()?, pin!(signal_check.tick())).await {
+                    match select(future.as_mut(), pin!(signal_check.tick())).await {
                         Either::Left((output, _)) => Some(output),
                         Either::Right(_) => None,
                     }
@@ -185,13 +187,15 @@ impl RuntimeGuard {
                 Ok(Some(output)) => return Ok(output),
                 Ok(None) => {}
                 Err(_) => {
-                    // What is dropped wakes the runtime, which panics again.
-                    let _ = catch_unwind(AssertUnwindSafe(|| future.set(None)));
-                    return Err(self.panicked());
+                    let error = self.panicked();
+                    self.dispose(future);
+                    return Err(error);
                 }
             }
-            let checked = py.check_signals().and_then(|()| errors::check_open(server));
-            if let Err(interrupt) = checked {
+            // A handler may have forked, and the answer is the parent's.
+            let checked = py.check_signals().and_then(|()| self.process().check());
+            if let Err(interrupt) = checked.and_then(|()| errors::check_open(server)) {
+                self.dispose(future);
                 self.discard();
                 return Err(interrupt);
             }
@@ -208,9 +212,20 @@ impl RuntimeGuard {
     /// A panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks the
     /// runtime and the idle ones: what they would close by number may be others' by now.
     fn panicked(&mut self) -> PyErr {
+        self.has_panicked = true;
         std::mem::forget(self.runtime.take());
         lock(&self.pool.idle).runtimes.drain(..).for_each(std::mem::forget);
         errors::panicked()
+    }
+
+    /// Drops what lives in this runtime. It is leaked where what it would close or wake is not its own: in a forked child, and
+    /// after a panic. What is dropped wakes the runtime, and that may be the first to panic.
+    pub fn dispose<T>(&mut self, value: T) {
+        if self.has_panicked || !self.process().is_current() {
+            std::mem::forget(value);
+        } else if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+            self.panicked();
+        }
     }
 
     /// Drops the runtime and its connections. A request in flight would otherwise wait until the runtime is next driven.

@@ -122,7 +122,7 @@ impl Engine {
                 Either::Right(_) => None,
             }
         };
-        awaitable::start(py, &self.asyncio, &self.queues, future, finish)
+        awaitable::start(py, self.process, &self.asyncio, &self.queues, future, finish)
     }
 
     async fn closed(&self, server: &Server) {

@@ -36,12 +36,12 @@ impl Process {
         self == Self::current()
     }
 
-    /// Refuses a wait that a child inherited: the sockets are the parent's.
+    /// Refuses a call or a wait that a child inherited: the sockets are the parent's.
     pub fn check(self) -> PyResult<()> {
         if self.is_current() {
             return Ok(());
         }
-        Err(PyRuntimeError::new_err("this wait belongs to the process that forked; begin one in each process"))
+        Err(PyRuntimeError::new_err("this call or wait belongs to the process that forked; begin one in each process"))
     }
 }
 

@@ -3,8 +3,8 @@
 use std::future::pending;
 use std::num::NonZero;
 use std::pin::pin;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::thread;
 use std::time::Duration;
 
@@ -38,6 +38,9 @@ const OPENING_INTERVAL: Duration = Duration::from_millis(2);
 /// With more operations for each connection, all connections open at once (`make bench`).
 const OPERATIONS_A_CONNECTION: usize = 32;
 
+/// So many requests begin in one step of a runtime. With a hundred thousand, all others would wait for seconds.
+const AT_A_TIME: usize = 256;
+
 /// Where a request takes longer, with its handshake, the CPU has the time for others, and all connections open at once.
 const QUICK_REQUEST: Duration = Duration::from_millis(5);
 
@@ -53,9 +56,9 @@ pub fn workers(origin: &Origin, operations: usize, concurrency: usize) -> usize 
 }
 
 /// Operations that are asked for once each, by all workers together.
-pub struct Batch<'a> {
-    server: &'a Server,
-    operations: &'a [PathSegment],
+pub struct Batch {
+    server: Arc<Server>,
+    operations: Vec<PathSegment>,
     results: Vec<OnceLock<Asked<Status>>>,
     next: AtomicUsize,
     stop_at_failure: bool,
@@ -66,14 +69,14 @@ pub struct Batch<'a> {
     refused: OnceLock<Failure>,
 }
 
-impl<'a> Batch<'a> {
+impl Batch {
     /// With `stop_at_failure` the first failure ends the batch and drops what is under way. Some operations then have no
     /// result.
-    pub fn new(server: &'a Server, operations: &'a [PathSegment], stop_at_failure: bool) -> Self {
+    pub fn new(server: Arc<Server>, operations: Vec<PathSegment>, stop_at_failure: bool) -> Self {
         Self {
             server,
-            operations,
             results: operations.iter().map(|_| OnceLock::new()).collect(),
+            operations,
             next: AtomicUsize::new(0),
             stop_at_failure,
             is_stopped: watch::Sender::new(false),
@@ -142,7 +145,7 @@ impl<'a> Batch<'a> {
         }
         // The one ahead has proved them meanwhile, so the next need not wait for this one.
         let ahead = ahead.filter(|_| !self.server.is_proved());
-        let asked = transport.ask(self.server, status::call(operation)).await;
+        let asked = transport.ask(&self.server, status::call(operation)).await;
         if let Err(failure) = &asked.outcome
             && failure.is_unauthorized()
         {
@@ -169,7 +172,7 @@ impl<'a> Batch<'a> {
         results.into_iter().zip(operations).filter_map(move |(result, operation)| {
             result.into_inner().or_else(|| {
                 let outcome = Err(refused.clone()?);
-                Some(Asked { about: About::Operation(operation.clone()), outcome, took: None })
+                Some(Asked { about: About::Operation(operation), outcome, took: None })
             })
         })
     }
@@ -179,28 +182,41 @@ impl<'a> Batch<'a> {
 struct Limit {
     now: usize,
     most: usize,
-    interval: Interval,
+    /// When one more may begin; None if all may, as soon as other tasks have had their turn.
+    interval: Option<Interval>,
 }
 
 impl Limit {
     fn new(most: usize, saves_handshakes: bool) -> Self {
-        let mut interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
-        // A worker that is busy with handshakes opens no more of them to catch up.
-        interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { now: if saves_handshakes { most.min(FIRST_CONNECTIONS) } else { most }, most, interval }
+        let interval = saves_handshakes.then(|| {
+            let mut interval = interval_at(Instant::now() + OPENING_INTERVAL, OPENING_INTERVAL);
+            // A worker that is busy with handshakes opens no more of them to catch up.
+            interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            interval
+        });
+        let first = if saves_handshakes { FIRST_CONNECTIONS } else { AT_A_TIME };
+        Self { now: most.min(first), most, interval }
     }
 
-    /// Waits until one more request may go out.
+    /// Waits until more requests may go out.
     async fn raise(&mut self) {
         if self.now >= self.most {
             return pending().await;
         }
-        self.interval.tick().await;
-        self.now += 1;
+        match &mut self.interval {
+            Some(interval) => {
+                interval.tick().await;
+                self.now += 1;
+            }
+            None => {
+                tokio::task::yield_now().await;
+                self.now = self.most.min(self.now + AT_A_TIME);
+            }
+        }
     }
 
     fn lift(&mut self) {
-        self.now = self.most;
+        self.interval = None;
     }
 }
 
@@ -220,10 +236,12 @@ mod tests {
             limit.raise().await;
             assert_eq!(limit.now, FIRST_CONNECTIONS + 1);
             limit.lift();
+            limit.raise().await;
             assert_eq!(limit.now, 64);
             assert!(limit.raise().now_or_never().is_none());
             assert_eq!(Limit::new(64, false).now, 64);
             assert_eq!(Limit::new(2, true).now, 2);
+            assert_eq!(Limit::new(1000, false).now, AT_A_TIME);
         });
     }
 }
