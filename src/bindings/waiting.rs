@@ -37,7 +37,7 @@ struct Running {
 impl Drop for Running {
     fn drop(&mut self) {
         let waits = self.waits.take();
-        self.runtime.dispose(waits);
+        self.runtime.dispose(Box::new(waits));
     }
 }
 
@@ -110,7 +110,7 @@ impl Waits {
             && let Some(mut running) = running.take()
         {
             let waits = running.waits.take();
-            running.runtime.dispose(waits);
+            running.runtime.dispose(Box::new(waits));
             running.runtime.discard();
         }
     }

@@ -188,14 +188,14 @@ impl RuntimeGuard {
                 Ok(None) => {}
                 Err(_) => {
                     let error = self.panicked();
-                    self.dispose(future);
+                    self.dispose(Box::new(future));
                     return Err(error);
                 }
             }
             // A handler may have forked, and the answer is the parent's.
             let checked = py.check_signals().and_then(|()| self.process().check());
             if let Err(interrupt) = checked.and_then(|()| errors::check_open(server)) {
-                self.dispose(future);
+                self.dispose(Box::new(future));
                 self.discard();
                 return Err(interrupt);
             }
@@ -220,7 +220,7 @@ impl RuntimeGuard {
 
     /// Drops what lives in this runtime. It is leaked where what it would close or wake is not its own: in a forked child, and
     /// after a panic. What is dropped wakes the runtime, and that may be the first to panic.
-    pub fn dispose<T>(&mut self, value: T) {
+    pub fn dispose(&mut self, value: Box<dyn Send + '_>) {
         if self.has_panicked || !self.process().is_current() {
             std::mem::forget(value);
         } else if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
