@@ -54,6 +54,9 @@ const EASE_INTERVAL: Duration = Duration::from_millis(100);
 /// A pause below this is none.
 const NEGLIGIBLE: Duration = Duration::from_millis(1);
 
+/// How late a timer may be; what is less must not add up.
+const LATENESS: Duration = Duration::from_millis(2);
+
 /// What a process has learnt of an origin. All its clients of that origin share it.
 #[derive(Debug)]
 pub struct Site {
@@ -65,8 +68,8 @@ pub struct Site {
     slowed: AtomicU64,
     /// When polls became more frequent last.
     eased: AtomicU64,
-    /// When the next poll may begin, by the pause alone.
-    next: AtomicU64,
+    /// When the last poll began while the server throttled; 0 if none did.
+    begun: AtomicU64,
     /// The end of the longest Retry-After.
     resume: AtomicU64,
     /// Connections that are older may be dead.
@@ -75,8 +78,8 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, slowed, eased, next, resume, distrusted] = [const { AtomicU64::new(0) }; 6];
-        Self { born: Instant::now(), pause, slowed, eased, next, resume, distrusted }
+        let [pause, slowed, eased, begun, resume, distrusted] = [const { AtomicU64::new(0) }; 6];
+        Self { born: Instant::now(), pause, slowed, eased, begun, resume, distrusted }
     }
 }
 
@@ -124,8 +127,8 @@ impl Site {
     }
 
     /// Begins a poll now if the rate allows one, or tells when to try again. Nothing is reserved, so a wait that ends before its
-    /// turn leaves nothing behind. A wait that tries since then pauses for no longer than its own `longest`, whatever
-    /// another one was asked for.
+    /// turn leaves nothing behind. `since` is when the caller began to try. It pauses for no longer than its own `longest`,
+    /// whatever another wait was asked for.
     pub fn begin(&self, since: Instant, longest: Duration) -> Result<(), Instant> {
         let now = self.nanoseconds(Instant::now());
         let resume = self.resume.load(Ordering::Acquire);
@@ -139,11 +142,12 @@ impl Site {
         if pause == 0 {
             return Ok(());
         }
-        // Timers are late by up to a millisecond, which must not add up.
-        let after = |next: u64| (next <= now).then(|| next.max(now.saturating_sub(pause / 2)).saturating_add(pause));
-        match self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after) {
+        let next = |begun: u64| if begun == 0 { 0 } else { begun.saturating_add(pause) };
+        let on_time = now.saturating_sub(nanos(LATENESS).min(pause / 2));
+        let begin = |begun| (next(begun) <= now).then(|| next(begun).max(on_time).max(1));
+        match self.begun.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) {
             Ok(_) => Ok(()),
-            Err(next) => Err(self.moment(next.min(now.saturating_add(pause)))),
+            Err(begun) => Err(self.moment(next(begun))),
         }
     }
 
@@ -207,6 +211,7 @@ mod tests {
         let next = begin(&site).unwrap_err();
         assert!((FIRST * 4..=FIRST * 8).contains(&(next - Instant::now())));
         assert_eq!(begin(&site), Err(next), "a try reserves nothing");
+        assert!(site.begin(Instant::now(), FIRST).unwrap_err() <= Instant::now() + FIRST, "a shorter pause of its own");
         site.born -= FIRST * 8;
         assert_eq!(begin(&site), Ok(()));
         slow(&site, 100);
