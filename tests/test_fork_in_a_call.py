@@ -50,13 +50,19 @@ CALLS = {
     "client.get_bulk_status('x')['finished']": 1,
     "client.start_clone('x')['finished']": 1,
     "client.wait_for_bulk('x')['finished']": 1,
+    "len(client.get_bulk_statuses(['x', 'y']))": 2,
     "len(client.get_bulk_statuses([str(number) for number in range(200)], concurrency=200))": 200,
     "len(dict(client.wait_for_bulks(['x', 'y'])))": 2,
 }
 
 
 @pytest.mark.parametrize(
-    ("in_child", "outcome"), [("pass", "belongs to the process that forked"), ("raise SystemExit(3)", "3")]
+    ("in_child", "outcome"),
+    [
+        ("pass", "belongs to the process that forked"),
+        ("raise SystemExit(3)", "3"),
+        ("os.closerange(3, 4096)", "belongs to the process that forked"),  # as a daemon does
+    ],
 )
 @pytest.mark.parametrize("call", CALLS)
 def test_a_handler_that_forks(peer: Peer, call: str, in_child: str, outcome: str) -> None:
@@ -88,15 +94,16 @@ for id, _ in client.wait_for_bulks(["a", "b"], retries=0):
     if len(done) == 1:
         if os.fork() == 0:
             {end}
-        os.wait()
-        print("forked", flush=True)
+        print("forked", os.wait()[1], flush=True)
 if os.getpid() == parent:
     print(*sorted(done), flush=True)
 """
 
 
-@pytest.mark.parametrize("end", ["sys.exit()", "break", "os._exit(client.close() or 0)", "continue"])
-def test_a_fork_in_the_body_of_a_wait(certificates: Certificates, end: str) -> None:
+@pytest.mark.parametrize(
+    ("end", "status"), [("sys.exit()", 0), ("break", 0), ("os._exit(client.close() or 0)", 0), ("continue", 1)]
+)
+def test_a_fork_in_the_body_of_a_wait(certificates: Certificates, end: str, status: int) -> None:
     """The child leaves the connection alone that its parent is making."""
     forked = threading.Event()
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -119,6 +126,6 @@ def test_a_fork_in_the_body_of_a_wait(certificates: Certificates, end: str) -> N
         threading.Thread(target=accept, daemon=True).start()
         host = f"https://localhost:{listener.getsockname()[1]}"
         with Script(IN_THE_BODY.format(end=end), host, str(certificates.ca)) as script:
-            assert script.line() == "forked"
+            assert script.line() == f"forked {status << 8}"
             forked.set()
             assert script.line() == "a b"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
+from collections import Counter
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -150,6 +151,30 @@ def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
         began = time.monotonic()
         assert other.wait_for_bulk("x", interval=0.1, max_interval=0.5)["finished"]
         assert time.monotonic() - began < 5
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_a_large_wait_leaves_turns_to_a_small_one(is_async: bool) -> None:
+    many = [f"many-{number}" for number in range(20)]
+    more: dict[str, Any] = {"interval": 0.05, "max_interval": 0.2, "retries": 10**6, "timeout": 4}
+    with Outage() as desk:
+        one = proved(desk)
+
+        async def at_once() -> None:
+            few = [one.wait_for_bulk_async(f"few-{number}", **more) for number in range(3)]
+            found = await asyncio.gather(collected(one, many, **more), *few, return_exceptions=True)
+            assert {type(end) for end in found} == {WaitTimeoutError}
+
+        if is_async:
+            asyncio.run(at_once())
+        else:
+            with ThreadPoolExecutor(4) as threads:
+                ends: list[Future[Any]] = [threads.submit(one.wait_for_bulk, f"few-{number}", **more) for number in range(3)]
+                ends.append(threads.submit(lambda: dict(one.wait_for_bulks(many, **more))))
+                assert {type(end.exception()) for end in ends} == {WaitTimeoutError}
+        polls = Counter(map(id_of, desk.requests))
+        assert min(polls[f"few-{number}"] for number in range(3)) > 3
+        assert sum(polls[id] for id in many) > 3
 
 
 def test_alone_an_operation_is_given_up(desk: Desk) -> None:

@@ -1,5 +1,6 @@
 //! Many statuses, blocking and awaited, as a dict in the order of the ids.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
@@ -48,24 +49,31 @@ pub fn block<'py>(
         batch.work(&transport, concurrency - share * (workers - 1)).await;
         all_done.recv().await
     });
-    if !runtime.process().is_current() {
-        // A handler has forked, and a child has no such threads.
-        std::mem::forget(threads);
-        return done.and_then(|_| Err(errors::panicked()));
+    if let Err(interrupt) = done {
+        if runtime.process().is_current() {
+            // Wakes also what a panic has left, which may panic again.
+            let _ = catch_unwind(AssertUnwindSafe(|| batch.stop()));
+            let _ = join(py, threads);
+        } else {
+            // A handler has forked, and a child has no such threads.
+            std::mem::forget(threads);
+        }
+        runtime.dispose(Box::new(batch));
+        return Err(interrupt);
     }
-    if done.is_err() {
-        batch.stop();
-    }
-    let join = |thread: JoinHandle<PyResult<()>>| thread.join().unwrap_or_else(|_| Err(errors::panicked()));
-    let helped = py.detach(|| threads.into_iter().map(join).fold(Ok(()), PyResult::and));
-    done?;
-    helped?;
+    let helped = join(py, threads);
     if batch.is_stopped() {
         runtime.discard();
     }
     drop(runtime);
+    helped?;
     let batch = Arc::into_inner(batch).ok_or_else(errors::panicked)?;
     outcome::values(py, &target.server, batch.results(), return_exceptions)
+}
+
+fn join(py: Python<'_>, threads: Vec<JoinHandle<PyResult<()>>>) -> PyResult<()> {
+    let join = |thread: JoinHandle<PyResult<()>>| thread.join().unwrap_or_else(|_| Err(errors::panicked()));
+    py.detach(|| threads.into_iter().map(join).fold(Ok(()), PyResult::and))
 }
 
 fn help(batch: &Batch, mut runtime: RuntimeGuard, transport: &Transport, concurrency: usize) -> PyResult<()> {

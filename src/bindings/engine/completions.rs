@@ -141,10 +141,15 @@ fn resolve(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
     if is_done()? {
         return Ok(());
     }
-    let Err(error) = outcome else { return future.call_method1(&SET_RESULT, (outcome?,)).map(drop) };
-    // A future refuses a StopIteration, and would stay pending.
-    let error = if error.is_instance_of::<PyStopIteration>(py) { errors::unstopped(py, error) } else { error };
-    future.call_method1(&SET_EXCEPTION, (error,)).map(drop)
+    let told = match outcome {
+        Ok(value) => future.call_method1(&SET_RESULT, (value,)),
+        // A future refuses a StopIteration, and would stay pending.
+        Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
+            future.call_method1(&SET_EXCEPTION, (errors::unstopped(py, error),))
+        }
+        Err(error) => future.call_method1(&SET_EXCEPTION, (error,)),
+    };
+    told.map(drop)
 }
 
 /// The queues of a process. Under its lock only reference counts change: threads wait for the lock while attached, and

@@ -103,7 +103,7 @@ struct Shared {
     started: Instant,
     /// One permit until the credentials are proved, then as many as `concurrency`: many wrong ones at once lock an account.
     polls: Semaphore,
-    /// Where polls wait for the rate of the server: the first one alone asks when it may begin.
+    /// Where polls wait for the rate of the server. The first one alone has a turn, so that other waits get theirs.
     queue: Semaphore,
     is_open: AtomicBool,
     /// Good answers so far, of all operations.
@@ -372,17 +372,13 @@ impl Shared {
 
     /// Waits until the rate of the server allows a poll, or until the deadline.
     async fn turn(&self) {
-        let (since, longest) = (Instant::now().into_std(), longest(&self.plan));
-        if self.server.site.begin(since, longest).is_ok() {
+        if self.server.site.is_free() {
             return;
         }
         // In a box, since few waits are throttled.
         let turn = Box::pin(async {
             let _first = self.queue.acquire().await;
-            let since = Instant::now().into_std();
-            while let Err(next) = self.server.site.begin(since, longest) {
-                tokio::time::sleep_until(Instant::from_std(next)).await;
-            }
+            self.server.site.turn(longest(&self.plan)).await;
         });
         match self.deadline() {
             Some(deadline) => drop(timeout_at(deadline, turn).await),

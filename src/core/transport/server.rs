@@ -54,8 +54,8 @@ const EASE_INTERVAL: Duration = Duration::from_millis(100);
 /// A pause below this is none.
 const NEGLIGIBLE: Duration = Duration::from_millis(1);
 
-/// How late a timer may be; what is less must not add up.
-const LATENESS: Duration = Duration::from_millis(2);
+/// A poll that waits for its turn looks at half of the way whether turns come sooner by now, but not for less than this.
+const SHORT_WAY: Duration = Duration::from_millis(50);
 
 /// What a process has learnt of an origin. All its clients of that origin share it.
 #[derive(Debug)]
@@ -68,8 +68,10 @@ pub struct Site {
     slowed: AtomicU64,
     /// When polls became more frequent last.
     eased: AtomicU64,
-    /// When the last poll began while the server throttled; 0 if none did.
-    begun: AtomicU64,
+    /// When the next turn is that nobody has.
+    next: AtomicU64,
+    /// How many polls wait for a turn that they have. In a forked child the parent's count, which only makes a bound wider.
+    waiting: AtomicU64,
     /// The end of the longest Retry-After.
     resume: AtomicU64,
     /// Connections that are older may be dead.
@@ -78,24 +80,24 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, slowed, eased, begun, resume, distrusted] = [const { AtomicU64::new(0) }; 6];
-        Self { born: Instant::now(), pause, slowed, eased, begun, resume, distrusted }
+        let [pause, slowed, eased, next, waiting, resume, distrusted] = [const { AtomicU64::new(0) }; 7];
+        Self { born: Instant::now(), pause, slowed, eased, next, waiting, resume, distrusted }
     }
 }
 
 impl Site {
-    fn nanoseconds(&self, moment: Instant) -> u64 {
-        u64::try_from(moment.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
+    fn now(&self) -> u64 {
+        self.nanoseconds(Instant::now())
     }
 
-    fn moment(&self, nanoseconds: u64) -> Instant {
-        self.born + Duration::from_nanos(nanoseconds)
+    fn nanoseconds(&self, moment: Instant) -> u64 {
+        u64::try_from(moment.saturating_duration_since(self.born).as_nanos()).unwrap_or(u64::MAX)
     }
 
     /// The server has answered 429 or 503: polls get twice as rare, and pause for as long as it asks. Nothing pauses for
     /// longer than `longest`. Polls that were under way together are one reason to slow down.
     pub fn throttle(&self, retry_after: Option<Duration>, longest: Duration) {
-        let now = self.nanoseconds(Instant::now());
+        let now = self.now();
         let pause = self.pause.load(Ordering::Acquire).max(nanos(FIRST));
         let again = |slowed: u64| (slowed == 0 || now >= slowed.saturating_add(pause)).then_some(now.max(1));
         if self.slowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok() {
@@ -114,7 +116,7 @@ impl Site {
         if self.pause.load(Ordering::Acquire) == 0 {
             return;
         }
-        let now = self.nanoseconds(Instant::now());
+        let now = self.now();
         let again = |eased: u64| (now >= eased.saturating_add(nanos(EASE_INTERVAL))).then_some(now);
         if self.eased.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_err() {
             return;
@@ -126,40 +128,88 @@ impl Site {
         let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, faster);
     }
 
-    /// Begins a poll now if the rate allows one, or tells when to try again. Nothing is reserved, so a wait that ends before its
-    /// turn leaves nothing behind. `since` is when the caller began to try. It pauses for no longer than its own `longest`,
-    /// whatever another wait was asked for.
-    pub fn begin(&self, since: Instant, longest: Duration) -> Result<(), Instant> {
-        let now = self.nanoseconds(Instant::now());
-        let resume = self.resume.load(Ordering::Acquire);
-        if now < resume {
-            let resume = resume.min(self.nanoseconds(since).saturating_add(nanos(longest)));
-            if now < resume {
-                return Err(self.moment(resume));
+    /// Whether a poll may begin at once, since the server does not throttle.
+    pub fn is_free(&self) -> bool {
+        self.pause.load(Ordering::Acquire) == 0 && self.resume.load(Ordering::Acquire) <= self.now()
+    }
+
+    /// Waits for the turn of a poll. Turns are taken in order, one for each wait at a time. `longest` bounds the pause and the
+    /// Retry-After, whatever another wait was asked for.
+    pub async fn turn(&self, longest: Duration) {
+        let latest = self.now().saturating_add(nanos(longest));
+        loop {
+            self.sleep_until(self.resume.load(Ordering::Acquire).min(latest)).await;
+            self.take_turn(longest).await;
+            if self.now() >= self.resume.load(Ordering::Acquire).min(latest) {
+                return;
             }
         }
-        let pause = self.pause.load(Ordering::Acquire).min(nanos(longest));
+    }
+
+    async fn take_turn(&self, longest: Duration) {
+        let current = || self.pause.load(Ordering::Acquire).min(nanos(longest));
+        let mut pause = current();
         if pause == 0 {
-            return Ok(());
+            return;
         }
-        let next = |begun: u64| if begun == 0 { 0 } else { begun.saturating_add(pause) };
-        let on_time = now.saturating_sub(nanos(LATENESS).min(pause / 2));
-        let begin = |begun| (next(begun) <= now).then(|| next(begun).max(on_time).max(1));
-        match self.begun.fetch_update(Ordering::AcqRel, Ordering::Acquire, begin) {
-            Ok(_) => Ok(()),
-            Err(begun) => Err(self.moment(next(begun))),
+        let (_waiting, mut turn) = self.reserve(pause);
+        loop {
+            let now = self.now();
+            let left = turn.saturating_sub(now);
+            if left == 0 {
+                return;
+            }
+            if current() < pause {
+                // The server answers again, so all turns come sooner.
+                turn = now + scaled(left, current(), pause);
+                pause = current();
+            } else {
+                let is_short = left <= nanos(SHORT_WAY);
+                self.sleep_until(if is_short { turn } else { now + left / 2 }).await;
+            }
+        }
+    }
+
+    /// The next turn. Those who gave theirs up are not counted any more, so it comes after those who wait and a pause.
+    fn reserve(&self, pause: u64) -> (Waiting<'_>, u64) {
+        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
+        let now = self.now();
+        let latest = now.saturating_add(pause.saturating_mul(before.saturating_add(1)));
+        let turn = |next: u64| next.min(latest).max(now);
+        let after = |next| Some(turn(next).saturating_add(pause));
+        let next = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after).unwrap_or_else(|next| next);
+        (Waiting(self), turn(next))
+    }
+
+    async fn sleep_until(&self, nanoseconds: u64) {
+        if nanoseconds > self.now() {
+            tokio::time::sleep_until((self.born + Duration::from_nanos(nanoseconds)).into()).await;
         }
     }
 
     /// A kept connection was silent until a time-out: those that are as old may be dead too.
     pub fn distrust_connections(&self) {
-        self.distrusted.fetch_max(self.nanoseconds(Instant::now()), Ordering::AcqRel);
+        self.distrusted.fetch_max(self.now(), Ordering::AcqRel);
     }
 
     /// Whether connections may be used that were made after that moment.
     pub fn trusts_connections_since(&self, moment: Instant) -> bool {
         self.nanoseconds(moment) >= self.distrusted.load(Ordering::Acquire)
     }
+}
+
+/// A poll that has a turn, until it begins or is given up.
+struct Waiting<'a>(&'a Site);
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+fn scaled(time: u64, numerator: u64, denominator: u64) -> u64 {
+    let scaled = u128::from(time) * u128::from(numerator) / u128::from(denominator.max(1));
+    u64::try_from(scaled).unwrap_or(time)
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -197,8 +247,7 @@ mod tests {
     #[test]
     fn a_throttled_server_is_asked_more_rarely_and_recovers() {
         let mut site = Site::default();
-        let begin = |site: &Site| site.begin(Instant::now(), LONGEST);
-        assert_eq!([begin(&site), begin(&site)], [Ok(()), Ok(())]);
+        assert!(site.is_free());
         let slow = |site: &Site, times: u64| {
             for _ in 0..times {
                 site.slowed.store(0, Ordering::Relaxed);
@@ -207,13 +256,8 @@ mod tests {
             }
         };
         slow(&site, 4);
-        assert_eq!(begin(&site), Ok(()));
-        let next = begin(&site).unwrap_err();
-        assert!((FIRST * 4..=FIRST * 8).contains(&(next - Instant::now())));
-        assert_eq!(begin(&site), Err(next), "a try reserves nothing");
-        assert!(site.begin(Instant::now(), FIRST).unwrap_err() <= Instant::now() + FIRST, "a shorter pause of its own");
-        site.born -= FIRST * 8;
-        assert_eq!(begin(&site), Ok(()));
+        assert!(!site.is_free());
+        assert_eq!(site.pause.load(Ordering::Relaxed), nanos(FIRST * 8));
         slow(&site, 100);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
         (0..100).for_each(|_| {
@@ -223,21 +267,34 @@ mod tests {
             site.ease(); // of a poll that was under way with the first
         });
         assert_eq!(site.pause.load(Ordering::Relaxed), 0);
-        assert_eq!([begin(&site), begin(&site)], [Ok(()), Ok(())]);
+        assert!(site.is_free());
+    }
+
+    #[test]
+    fn turns_come_in_order_and_one_that_is_given_up_delays_nobody() {
+        let site = Site::default();
+        let pause = nanos(LONGEST);
+        let now = site.now();
+        let taken: Vec<_> = (0..4).map(|_| site.reserve(pause)).collect();
+        let turns: Vec<u64> = taken.iter().map(|(_, turn)| *turn).collect();
+        assert!(turns[0] - now < pause);
+        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == pause), "{turns:?}");
+        drop(taken);
+        assert_eq!(site.waiting.load(Ordering::Relaxed), 0);
+        for _ in 0..100 {
+            let (_, turn) = site.reserve(pause);
+            assert!(turn <= site.now() + pause);
+        }
     }
 
     #[test]
     fn a_pause_that_the_server_asks_for_is_for_all_and_bounded() {
-        let mut site = Site::default();
-        let began = Instant::now();
+        let site = Site::default();
+        let until = |site: &Site| Duration::from_nanos(site.resume.load(Ordering::Relaxed) - site.now());
         site.throttle(Some(Duration::from_secs(3)), LONGEST);
-        let pause = |site: &Site, longest| site.begin(began, longest).unwrap_err() - began;
-        assert!(pause(&site, LONGEST) >= Duration::from_secs(3));
+        assert!(until(&site) > Duration::from_secs(2));
         site.throttle(Some(Duration::from_secs(3600)), LONGEST);
-        assert!(pause(&site, LONGEST) <= LONGEST);
-        assert_eq!(pause(&site, Duration::from_secs(1)), Duration::from_secs(1));
-        site.born -= Duration::from_secs(1);
-        assert_eq!(site.begin(began - Duration::from_secs(1), Duration::from_secs(1)), Ok(()));
+        assert!(until(&site) <= LONGEST);
     }
 
     #[test]
