@@ -96,7 +96,7 @@ pub fn answer(data: &[u8]) {
         Err(reason) => {
             assert!(!reason.is_empty());
             let good = seen.is_some_and(|fields| fields.get("finished").is_some_and(Value::is_boolean));
-            let strict = ["twice", "reserved", "4300"].iter().any(|word| reason.contains(word));
+            let strict = ["twice", "reserved", "4300", "too large"].iter().any(|word| reason.contains(word));
             assert!(!good || strict, "refused for no reason: {reason}");
             let body = with_secrets(data);
             let content_type = String::from_utf8_lossy(body.get(..body.len().min(40)).unwrap_or_default());
@@ -132,7 +132,7 @@ pub fn start(data: &[u8]) {
                 let is_id = id.is_some_and(|id| PathSegment::parse("id", id).is_ok());
                 is_id && fields.get("finished").is_some_and(Value::is_boolean)
             });
-            let strict = ["twice", "reserved", "4300"].iter().any(|word| reason.contains(word));
+            let strict = ["twice", "reserved", "4300", "too large"].iter().any(|word| reason.contains(word));
             assert!(!good || strict, "refused for no reason: {reason}");
         }
     }

@@ -111,6 +111,12 @@ def started(server: Any, *words: str, **more: str) -> Iterator[subprocess.Popen[
             process.kill()
 
 
+def exit_code(process: subprocess.Popen[Any]) -> int:
+    """As a shell counts it: 128 and the signal, if the process died of one."""
+    code = process.wait(10)
+    return 128 - code if code < 0 else code
+
+
 LOADED = """
 import atexit, sys
 atexit.register(lambda: sys.stderr.write(" ".join(sorted(sys.modules))))
@@ -164,7 +170,7 @@ class Terminal:
         os.close(self._master)
 
     def type(self, text: str) -> None:
-        os.write(self._master, text.encode())
+        os.write(self._master, text.encode(errors="surrogateescape"))
 
     def screen(self) -> list[str]:
         """The lines as one sees them: after a carriage return the line is written over."""
@@ -191,7 +197,7 @@ class Terminal:
         while self._read():
             assert time.monotonic() < deadline, f"it does not end: {self.screen()}"
         assert PASSWORD.encode() not in self._raw
-        return self._process.wait(10)
+        return exit_code(self._process)
 
     def _read(self) -> bool:
         if not select.select([self._master], [], [], 0.2)[0]:

@@ -184,6 +184,12 @@ def test_at_the_edge_of_json(peer: Peer, inner: str) -> None:
         assert ask(peer.host)["finished"] is True
 
 
+@pytest.mark.parametrize("number", ["1e400", "-1e999", "[1E+309]", '{"a": [-2e308]}'])
+def test_a_number_that_json_cannot_hold(peer: Peer, number: str) -> None:
+    peer.answer(response(beside(number)))
+    assert "a number that is too large" in str(failure(peer.host))
+
+
 @pytest.mark.parametrize(
     "body",
     [

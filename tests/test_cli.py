@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shlex
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -15,7 +16,20 @@ from pathlib import Path
 
 import pytest
 import saymon_bulk
-from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started, words_of
+from commands import (
+    COMMAND,
+    KEYS,
+    UNUSED,
+    Terminal,
+    Word,
+    environment,
+    exit_code,
+    good,
+    loaded,
+    run,
+    started,
+    words_of,
+)
 from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
 from processes import POSIX, needs_shell, needs_signals
 from saymon_bulk.testing import PracticeServer
@@ -220,7 +234,7 @@ def test_version_and_entry_point() -> None:
     result = run(None, "--version")
     assert (result.returncode, result.stdout) == (0, f"saymon-bulk {saymon_bulk.__version__}\n")
     scripts = importlib.metadata.distribution("saymon-bulk").entry_points
-    assert [script.value for script in scripts if script.name == "saymon-bulk"] == ["saymon_bulk.cli:main"]
+    assert [script.value for script in scripts if script.name == "saymon-bulk"] == ["saymon_bulk.cli:run"]
 
 
 # Credentials
@@ -298,7 +312,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
         wait_until(lambda: len(server.requests) >= polled + 4, "two more polls of both")
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (code, "")
+    assert (exit_code(process), out) == (code, "")
     first, second, command = err.splitlines()
     assert first == f"saymon-bulk: {word}"
     assert second.startswith("saymon-bulk: 2 still running on the server")
@@ -338,8 +352,71 @@ def test_interrupted_status(peer: Peer, number: int, code: int) -> None:
         peer.wait_for(lambda: bool(peer.requests), within=10)
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (code, "")
+    assert (exit_code(process), out) == (code, "")
     assert err in ("saymon-bulk: interrupted\n", "saymon-bulk: terminated\n")
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("command", ["status", "wait"])
+def test_a_signal_is_what_the_process_dies_of(peer: Peer, command: str, number: int) -> None:
+    peer.answer(lambda wire: wire.hold())
+    with started(peer, command, DONE) as process:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        process.send_signal(number)
+        process.communicate(timeout=10)
+    assert process.returncode == -number
+
+
+@needs_shell
+def test_ctrl_c_ends_a_loop_of_the_shell(server: PracticeServer) -> None:
+    bash = shutil.which("bash")
+    if bash is None:
+        pytest.skip("bash is not installed")
+    loop = f"for turn in 1 2; do echo turn $turn; {shlex.join(COMMAND)} wait {NEVER}; done"
+    with Terminal(server, command=[bash, "-c", loop]) as terminal:
+        terminal.shows("^0 of 1 done")
+        terminal.type("\x03")
+        assert terminal.end() == 130
+        assert [line for line in terminal.screen() if line.startswith("turn")] == ["turn 1"]
+
+
+@needs_shell
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+def test_the_help_on_a_full_disk() -> None:
+    command = f"{shlex.join(COMMAND)} > /dev/full"
+    done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("saymon-bulk: ")
+    assert len(done.stderr.splitlines()) == 1
+
+
+def test_two_hyphens_behind_an_id_and_an_option(server: PracticeServer) -> None:
+    server.start_bulk(0, id="-x")
+    result = run(server, "status", DONE, "--json", "--", "-x", NEVER)
+    assert [json.loads(line)["id"] for line in result.stdout.splitlines()] == [DONE, "-x", NEVER]
+    assert run(server, "wait", "--timeout", "0", DONE, "--json", "--").returncode == 0
+    assert run(server, "status", DONE, "-q", "-x").returncode == 2
+
+
+@needs_signals
+def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
+    pty = pytest.importorskip("pty")
+    server.start_bulk(math.inf, id="op")
+    master, slave = pty.openpty()
+    # As with nohup or disown.
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "wait", "--interval=0.1", "--max-interval=0.1", "op"]
+    with subprocess.Popen(
+        command, env=environment(server), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=slave, text=True
+    ) as process:
+        os.close(slave)
+        wait_until(lambda: b"of 1 done" in os.read(master, 4096), "the progress")
+        os.close(master)
+        polled = len(server.requests)
+        wait_until(lambda: len(server.requests) > polled + 10, "polls after that")
+        server.start_bulk(0, id="op")
+        out, _ = process.communicate(timeout=10)
+    assert (process.returncode, out) == (0, "op finished\n")
 
 
 def test_quiet_gives_no_hint(server: PracticeServer) -> None:
@@ -527,6 +604,15 @@ def test_prompt_is_left(server: PracticeServer, key: str, code: int, says: str) 
         assert terminal.echoes()
         assert terminal.end() == code
         assert "Traceback" not in "".join(terminal.screen())
+    assert server.requests == []
+
+
+def test_a_prompt_that_gets_no_utf_8(server: PracticeServer) -> None:
+    with Terminal(server, "status", DONE, SAYMON_PASSWORD="", PYTHONUTF8="1") as terminal:
+        terminal.shows("^Password for ")
+        terminal.type("pass\udcff\n")
+        terminal.shows("^saymon-bulk: the password is not UTF-8$")
+        assert terminal.end() == 2
     assert server.requests == []
 
 

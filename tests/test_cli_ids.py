@@ -265,3 +265,20 @@ def test_concurrency(server: PracticeServer, command: str) -> None:
         took[concurrency] = time.monotonic() - begin
     assert took["1"] >= 4 * 0.3
     assert took["4"] < took["1"] - 0.3  # one goes ahead alone, then three together
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", " \ufeff", "\ufeff\ufeff"])
+def test_the_byte_order_marks_of_several_files(server: PracticeServer, mark: str) -> None:
+    for id in ("a", "b"):
+        server.start_bulk(0, id=id)
+    result = run(server, "status", "-", stdin=f"{mark}a\r\n{mark}b\r\n")
+    assert (result.returncode, result.stdout) == (0, "a finished\nb finished\n")
+
+
+@needs_shell
+def test_the_hint_names_no_file_that_is_gone(server: PracticeServer) -> None:
+    ids = [f"op-{number}" for number in range(13)]
+    for id in ids:
+        server.start_bulk(1000, id=id)
+    result = run(server, "wait", "--timeout", "0", "--ids", "/dev/stdin", stdin="\n".join(ids))
+    assert result.stderr.splitlines()[-1].startswith("  … | ")

@@ -13,7 +13,20 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, KEYS, UNUSED, Terminal, Word, environment, good, loaded, run, started, words_of
+from commands import (
+    COMMAND,
+    KEYS,
+    UNUSED,
+    Terminal,
+    Word,
+    environment,
+    exit_code,
+    good,
+    loaded,
+    run,
+    started,
+    words_of,
+)
 from peer import END, ID, LOGIN, PASSWORD, RUN, Answer, Peer, Wire, end, headers, no_hanging, response
 from processes import POSIX, needs_signals
 from saymon_bulk.testing import PracticeServer
@@ -510,7 +523,7 @@ def test_interrupted_start_is_uncertain(peer: Peer, command: list[str], number: 
         peer.wait_for(lambda: bool(peer.requests), within=10)
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (code, "")
+    assert (exit_code(process), out) == (code, "")
     first, second = err.splitlines()
     assert first == f"saymon-bulk: {word}"
     assert f"(X-Request-Id {request_id(peer)})" in second
@@ -532,7 +545,7 @@ def test_a_signal_that_comes_with_the_answer(peer: Peer, command: list[str], num
     with started(peer, *command) as process:
         pid.put(process.pid)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (code, "")
+    assert (exit_code(process), out) == (code, "")
     first, second = err.splitlines()
     # Seldom the process looks for signals between the two.
     if first == TOLD:
@@ -550,7 +563,7 @@ def test_interrupted_before_anything_is_sent(peer: Peer, folder: Path, number: i
             process.send_signal(number)
             process.wait(timeout=10)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out, err) == (code, "", f"saymon-bulk: {word}\n")
+    assert (exit_code(process), out, err) == (code, "", f"saymon-bulk: {word}\n")
     assert peer.connections == 0
 
 
@@ -563,7 +576,7 @@ def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], num
         peer.wait_for(lambda: len(peer.requests) >= 3, within=10)
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
-    assert (process.returncode, out) == (code, "")
+    assert (exit_code(process), out) == (code, "")
     told, first, second, line = err.splitlines()
     assert (told, first) == (TOLD, f"saymon-bulk: {word}")
     assert second.startswith("saymon-bulk: 1 still running on the server")
@@ -571,6 +584,18 @@ def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], num
     peer.answer(END)
     resumed = shell(peer, line)
     assert (resumed.returncode, resumed.stdout, resumed.stderr) == (0, f"{ID} finished\n", "")
+
+
+@needs_signals
+@pytest.mark.parametrize("command", [[*EVERY, "--yes"], CLONE], ids=["start", "clone"])
+@SIGNALS
+def test_an_interrupted_quiet_wait_tells_the_id(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
+    with started(peer, *command, "--wait", "--quiet", "--interval", "0.1") as process:
+        peer.wait_for(lambda: len(peer.requests) >= 3, within=10)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (exit_code(process), out) == (code, "")
+    assert err.splitlines() == [TOLD, f"saymon-bulk: {word}"]
 
 
 def test_ctrl_c_on_a_terminal(peer: Peer) -> None:

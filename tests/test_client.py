@@ -522,9 +522,13 @@ def test_login_and_netrc_must_agree(peer: Peer, environment: Environment, netrc:
         Client.from_env()
 
 
-def test_a_password_alone_goes_with_no_login(peer: Peer, environment: Environment, netrc: Netrc) -> None:
+@pytest.mark.parametrize("variable", ["SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"])
+def test_a_password_alone_goes_with_no_login(
+    peer: Peer, environment: Environment, netrc: Netrc, tmp_path: Path, variable: str
+) -> None:
     netrc("machine 127.0.0.1 login netrc-login password netrc-password")
-    environment(SAYMON_PASSWORD=PASSWORD)
+    (tmp_path / "password").write_text(PASSWORD)
+    environment(**{variable: PASSWORD if variable == "SAYMON_PASSWORD" else str(tmp_path / "password")})
     assert Client.from_env().get_bulk_status(ID) == FINISHED
     assert sent(peer) == "netrc-login:netrc-password"
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import copy
 import gc
+import pickle
 import sys
 import threading
 import weakref
-from typing import Any
+from typing import Any, Callable
 
 import pytest
 from peer import END, FINISHED, QUICK, RUN, Desk, Wire, at, no_hanging, proved
+from processes import needs_signals, run_script
 
 _no_hanging = no_hanging(20)
 
@@ -276,3 +279,40 @@ def test_they_are_iterators_and_no_generators(desk: Desk) -> None:
         assert not hasattr(one, "gi_frame")
         assert not hasattr(one, "ag_frame")
         assert type(one).__module__.startswith("saymon_bulk.")
+
+
+@pytest.mark.parametrize("name", ["wait_for_bulks", "wait_for_bulks_async"])
+@pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
+def test_no_copy_ends_the_waits(desk: Desk, name: str, copied: Callable[[object], object]) -> None:
+    iterator = getattr(at(desk), name)(["a", "b"])
+    with pytest.raises(TypeError, match=r"cannot copy or pickle"):
+        copied(iterator)
+    gc.collect()
+
+    async def rest() -> list[str]:
+        return [id async for id, _ in iterator]
+
+    found = asyncio.run(rest()) if name.endswith("async") else [id for id, _ in iterator]
+    assert sorted(found) == ["a", "b"]
+
+
+INTERRUPTED_OFTEN = """
+import random, signal, saymon_bulk
+signal.signal(signal.SIGALRM, signal.default_int_handler)
+iterator = saymon_bulk.Client("localhost", "login", "password").wait_for_bulks(["x"])
+iterator.close()
+for _ in range(5000):
+    try:
+        signal.setitimer(signal.ITIMER_REAL, random.uniform(20e-6, 120e-6))
+        while True:
+            next(iterator, None)
+    except KeyboardInterrupt:
+        iterator.close()
+print("free")
+"""
+
+
+@needs_signals
+def test_an_interrupt_leaves_no_iterator_in_use() -> None:
+    done = run_script(INTERRUPTED_OFTEN)
+    assert (done.stdout, done.stderr) == ("free\n", "")

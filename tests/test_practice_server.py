@@ -26,6 +26,7 @@ from urllib.parse import urlsplit
 import pytest
 import saymon_bulk.testing
 from peer import LOGIN, PASSWORD, shape, token
+from processes import needs_fork
 from saymon_bulk.testing import PracticeServer, Start
 from servers import wait_until
 
@@ -638,6 +639,22 @@ def test_restart_while_a_forked_process_has_the_sockets(server: PracticeServer) 
             os.close(writing)
             os.close(reading)
             os.waitpid(child, 0)
+
+
+@needs_fork
+def test_a_forked_child_stops_nothing(server: PracticeServer) -> None:
+    host = server.host
+    child = os.fork()
+    if child == 0:
+        try:
+            signal.alarm(10)
+            server.stop()
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert server.host == host
+    assert ask(server, "/")[0].status == 404
 
 
 def test_many_clients_at_once(server: PracticeServer) -> None:

@@ -96,7 +96,8 @@ class Client(_core.Client):
         'login'
 
         SAYMON_HOST names the server, SAYMON_LOGIN the login. The password
-        comes from the first of these that is set:
+        comes from the first of these that is set. Without SAYMON_LOGIN it
+        comes from the third, since a password belongs to a login:
 
         1. SAYMON_PASSWORD;
         2. SAYMON_PASSWORD_FILE, the path of a file with the password;

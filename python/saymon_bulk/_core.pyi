@@ -15,6 +15,7 @@ __all__ = [
     "Client",
     "CompletionQueue",
     "Step",
+    "Turn",
     "Waits",
     "__version__",
     "_before_fork",
@@ -184,6 +185,12 @@ class Client:
     def _start_interrupted(self, error: BaseException, request_id: str) -> None: ...
     def _waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> Waits: ...
     def _async_waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> AsyncWaits: ...
+
+@final
+class Turn:
+    def __new__(cls) -> Self: ...
+    def __enter__(self) -> None: ...
+    def __exit__(self, *_error: object) -> None: ...
 
 @final
 class Step:

@@ -1,5 +1,6 @@
 """What the environment says of host, credentials and client certificate: the order of sources of `from_env` and the command
-line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc."""
+line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc.
+Without a login it is netrc's, which has one: a password must not be tried for another account."""
 
 from __future__ import annotations
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from _thread import allocate_lock
+from ._core import Turn
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from types import TracebackType
-    from typing import Any
+    from typing import Any, NoReturn
 
     from typing_extensions import Self
 
@@ -71,34 +70,25 @@ def _ended(steps: list[_core.Step]) -> Iterator[tuple[str, BulkStatus]]:
     return iter(over)
 
 
-class _Turn:
-    """One user at a time. A second one gets an error at once: another thread or task, or on_poll."""
-
-    def __init__(self) -> None:
-        self._lock = allocate_lock()
-
-    def __enter__(self) -> None:
-        if not self._lock.acquire(False):
-            raise RuntimeError("this iterator is in use: by another thread or task, or since its own on_poll uses it")
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._lock.release()
-
-
 class _Iterator:
     """The waits end at the last item, at an error, when the iterator is closed, and when nobody holds it any more."""
+
+    _is_started = _is_over = False
 
     def __init__(self, waits: Any, on_poll: Any) -> None:
         self._waits = waits
         self._on_poll = on_poll
         self._items: Iterator[tuple[str, BulkStatus]] = iter(())
-        self._turn = _Turn()
-        self._is_started = self._is_over = False
+        self._turn = Turn()
 
     def _end(self) -> None:
         self._items = iter(())
         self._is_over = True
         self._waits.close()
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        # The end of a copy would end the waits of both.
+        raise TypeError(f"cannot copy or pickle a {type(self).__name__}: the waits are of this process and of one iterator")
 
     def __del__(self) -> None:
         if self._is_started and not self._is_over:

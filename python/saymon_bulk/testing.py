@@ -466,6 +466,7 @@ class _Listener(socketserver.ThreadingTCPServer):
         self.stopping = threading.Event()
         self._lock = threading.Lock()
         self._connections: set[socket.socket] = set()
+        self._process = os.getpid()
         super().__init__(("127.0.0.1", port), _Connection)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -483,6 +484,9 @@ class _Listener(socketserver.ThreadingTCPServer):
         """Keep quiet: clients that hang up are no news, and tracebacks no answer."""
 
     def stop(self) -> None:
+        if os.getpid() != self._process:
+            self.server_close()  # a forked child serves nobody, and its parent goes on
+            return
         self.stopping.set()
         # Closing alone would leave the port open if a forked process has it too.
         with contextlib.suppress(OSError):

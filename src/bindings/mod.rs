@@ -11,6 +11,7 @@ mod log;
 mod outcome;
 mod start;
 mod status;
+mod turn;
 mod twin;
 mod waiting;
 
@@ -27,6 +28,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Awaitable>()?;
     module.add_class::<engine::CompletionQueue>()?;
     module.add_class::<outcome::Step>()?;
+    module.add_class::<turn::Turn>()?;
     module.add_class::<waiting::AsyncWaits>()?;
     module.add_class::<waiting::Waits>()?;
     module.add_function(wrap_pyfunction!(arguments::_checked_id, module)?)?;

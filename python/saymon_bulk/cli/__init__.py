@@ -7,11 +7,12 @@ the start.
 
 from __future__ import annotations
 
+import os
 import sys
 
 from ..errors import SaymonError
 from .options import WAITING, plain
-from .results import BY_SIGNAL, FINISHED, fatal
+from .results import BY_SIGNAL, ERROR, FINISHED, fatal
 from .streams import emit, note, prepare, settle, show_log, show_warnings
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
@@ -20,7 +21,20 @@ if TYPE_CHECKING:
 
     from .options import Options
 
-__all__ = ["main"]
+__all__ = ["main", "run"]
+
+
+def run() -> int:
+    """Run the command line as a process of its own.
+
+    Ctrl-C and SIGTERM end the process by that signal, and not by an exit
+    code alone: a shell ends a loop only if the command died of Ctrl-C.
+    """
+    code = main()
+    number = code - BY_SIGNAL
+    if os.name == "posix" and number in _LAST_WORDS:
+        os.kill(os.getpid(), number)  # its handler is the default one by now
+    return code
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -44,6 +58,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return interrupted(interrupt)
     except BrokenPipeError:
         return BY_SIGNAL + 13
+    except OSError as error:  # of the help, on a full disk
+        note(error)
+        return ERROR
     finally:
         settle()
 
@@ -110,6 +127,9 @@ def _catch_sigterm() -> None:
         _signal.signal(_signal.SIGTERM, interrupt)
 
 
+_LAST_WORDS = {2: "interrupted", 15: "terminated"}  # SIGINT and SIGTERM
+
+
 def interrupted(interrupt: KeyboardInterrupt) -> int:
     """The last words after Ctrl-C or SIGTERM, and the exit code."""
     import signal
@@ -118,7 +138,7 @@ def interrupted(interrupt: KeyboardInterrupt) -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
-    note("interrupted" if number == signal.SIGINT else "terminated")
+    note(_LAST_WORDS[number])
     for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
         note(text)
     return BY_SIGNAL + number

@@ -50,7 +50,7 @@ def _in_file(path: str) -> Iterator[str]:
         note(f"reading ids from the terminal, one a line; {keys} them")
     is_empty = True
     for number, line in enumerate(text_of(path).split("\n"), 1):
-        if id := line.strip():
+        if id := line.strip().lstrip("\ufeff"):  # `cat` leaves the byte order mark of each file
             is_empty = False
             yield checked(id, f"{name_of(path)}, line {number}: the id")
     if is_empty:

@@ -6,7 +6,7 @@ import sys
 from codecs import BOM_UTF8
 
 from .._client import Client
-from .streams import is_terminal
+from .streams import is_terminal, show
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -95,13 +95,16 @@ def _origin(options: Options, login: str) -> str:
 def _prompt(login: str, origin: str) -> str:
     from getpass import getpass
 
+    problem = "no password was entered"
     try:
         password = getpass(f"Password for {login} at {origin}: ")
-    except (EOFError, KeyboardInterrupt) as end:
-        print(file=sys.stderr)  # ends the prompt's line
+    except (EOFError, KeyboardInterrupt, UnicodeDecodeError) as end:
+        show("\n")  # ends the prompt's line
         if isinstance(end, KeyboardInterrupt):
             raise
+        if isinstance(end, UnicodeDecodeError):  # which carries the password
+            problem = f"the password is not {end.encoding.upper()}"
         password = ""
     if not password:
-        raise ValueError("no password was entered")
+        raise ValueError(problem)
     return password

@@ -31,7 +31,7 @@ TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.
 
 The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that \
 SAYMON_PASSWORD_FILE names, else from netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the \
-terminal.
+terminal. The variables count if there is a login: a password belongs to a login.
 
 With --json, stdout has one JSON object a line, for errors too. Its keys are promised; other fields of the server \
 follow them:
@@ -70,10 +70,16 @@ DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished.
 def parse(words: Sequence[str]) -> Options:
     parser = build()
     options, rest = parser.parse_known_args(words, Options())
-    if rest and ("ids" not in vars(options) or any(word.startswith("-") and word != "-" for word in rest)):
+    # argparse takes no ids behind an option that stands behind an id, nor a -- there.
+    ids, behind = rest, []
+    if "--" in rest:
+        place = rest.index("--")
+        ids, behind = rest[:place], rest[place + 1 :]
+    takes_ids, is_option = "ids" in vars(options), any(word.startswith("-") and word != "-" for word in ids)
+    if is_option or (ids + behind and not takes_ids):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if rest:
-        options.ids += rest  # argparse takes no ids behind an option that stands behind an id
+    if takes_ids:
+        options.ids += ids + behind
     return options.complete()
 
 

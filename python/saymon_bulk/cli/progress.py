@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from .streams import is_terminal, note
+from .streams import is_terminal, note, show
 
 # Seconds between two looks at the clock, between two drawings, and between two lines off a terminal.
 TICK, PAUSE, MINUTE = 0.5, 0.1, 60.0
@@ -77,22 +77,19 @@ class _Bar(Progress):
         # Some terminals begin a new line behind the last column; before it, there is room for a ^C.
         width = max(1, (columns or 80) - 3)
         text = line(self._done, self._total, clock(time.monotonic() - self._start), self._trouble, width)
-        self._write("\r" + text.ljust(min(self._width, width)))
+        show("\r" + text.ljust(min(self._width, width)))
         self._width = len(text)
 
     def clear(self) -> None:
         if self._width:
-            self._write("\r" + " " * self._width + "\r")
+            show("\r" + " " * self._width + "\r")
             self._width = 0
 
     def close(self, *, leave: bool = False) -> None:
         if leave:
-            self._write("\n")
+            show("\n")
         else:
             self.clear()
-
-    def _write(self, text: str) -> None:
-        print(text, end="", file=sys.stderr, flush=True)
 
 
 def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:

@@ -39,7 +39,7 @@ def _command(left: Iterable[str], client: Client, options: Options) -> str:
     left = list(left)
     if len(left) <= _MANY:
         return _quoted([*words, "--", *left])
-    if options.ids_files and "-" not in options.ids_files and not options.ids:
+    if options.ids_files and all(map(os.path.isfile, options.ids_files)) and not options.ids:  # no pipe, no stdin
         return _quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
     if options.password_stdin:  # which has taken stdin
         return _quoted([*words, "--ids", "FILE"])

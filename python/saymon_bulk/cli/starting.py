@@ -9,7 +9,7 @@ from ..errors import SaymonError
 from .ids import checked
 from .login import client_of
 from .results import ERROR, FINISHED, UNCERTAIN, code, print_json, report
-from .streams import emit, is_terminal, note
+from .streams import emit, is_terminal, note, show
 from .words import in_words
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
@@ -65,7 +65,7 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
         return FINISHED
     from .waiting import wait
 
-    return wait(client, [id], options)
+    return wait(client, [id], options, _started(outcome) if options.quiet else None)
 
 
 def _started(start: BulkStart) -> str:
@@ -115,10 +115,10 @@ def _is_meant(terminal: TextIO, client: Client) -> bool:
     question = f'This changes every object of {client.host}. To start, type "yes": '
     answer = ""
     try:
-        print(question, end="", file=sys.stderr, flush=True)
+        show(question)
         with terminal:
             answer = terminal.readline()
     finally:
         if not answer:
-            print(file=sys.stderr)  # ends the question's line
+            show("\n")  # ends the question's line
     return answer.strip() == "yes"

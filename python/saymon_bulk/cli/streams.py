@@ -54,8 +54,13 @@ def emit(text: str) -> None:
 
 def note(what: object) -> None:
     """Write a line to stderr."""
+    show(f"saymon-bulk: {what}\n")
+
+
+def show(text: str) -> None:
+    """Write to stderr, as it is."""
     try:
-        print(f"saymon-bulk: {what}", file=sys.stderr, flush=True)
+        print(text, end="", file=sys.stderr, flush=True)
     except OSError:
         _abandon(sys.stderr)  # nobody reads it, which is no reason to end the work
 

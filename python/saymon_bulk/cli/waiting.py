@@ -19,13 +19,16 @@ def status(client: Client, ids: list[str], options: Options) -> int:
     return worst([report(id, outcome, options) for id, outcome in outcomes.items()])
 
 
-def wait(client: Client, ids: list[str], options: Options) -> int:
+def wait(client: Client, ids: list[str], options: Options, untold: str | None = None) -> int:
+    """`untold`: what an interrupt must not take away."""
     left = dict.fromkeys(ids, False)
     try:
         code = _follow(client, options, left)
     except KeyboardInterrupt as interrupt:
         from . import interrupted
 
+        if untold:
+            note(untold)
         code = interrupted(interrupt)
     if left and not options.quiet:
         from .resume import hint

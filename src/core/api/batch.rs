@@ -20,6 +20,7 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, MAX_SHARED_CONNECTIONS, Transport};
 use crate::core::transport::server::Server;
+use crate::core::transport::yields;
 
 /// One thread keeps a core busy with some 50,000 statuses a second. Beyond this many threads, the server is what takes the
 /// time.
@@ -209,7 +210,7 @@ impl Limit {
                 self.now += 1;
             }
             None => {
-                tokio::task::yield_now().await;
+                yields::let_others_run().await;
                 self.now = self.most.min(self.now + AT_A_TIME);
             }
         }

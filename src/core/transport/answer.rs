@@ -40,10 +40,10 @@ pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, 
         .deserialize_map(Fields { once })
         .and_then(|fields| json.end().map(|()| fields))
         .map_err(|error| format!("not the documented JSON object: {error}"))?;
-    if object.values().any(has_absurd_number) {
-        return Err("an integer of more than 4300 digits".to_owned());
+    match object.values().find_map(absurd_number) {
+        Some(absurd) => Err(absurd.to_owned()),
+        None => Ok(object),
     }
-    Ok(object)
 }
 
 /// Reads a documented boolean of an object.
@@ -55,15 +55,20 @@ pub fn boolean(object: &Map<String, Value>, name: &str) -> Result<bool, String> 
     }
 }
 
-fn has_absurd_number(value: &Value) -> bool {
+/// What Python cannot read, and what it reads as an infinity, which JSON cannot hold (RFC 8259 section 6).
+fn absurd_number(value: &Value) -> Option<&'static str> {
     match value {
         Value::Number(number) => {
             let digits = number.as_str();
-            digits.len() > DIGITS && digits.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+            if !digits.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
+                let is_finite = digits.parse().is_ok_and(f64::is_finite);
+                return (!is_finite).then_some("a number that is too large");
+            }
+            (digits.len() > DIGITS).then_some("an integer of more than 4300 digits")
         }
-        Value::Array(items) => items.iter().any(has_absurd_number),
-        Value::Object(fields) => fields.values().any(has_absurd_number),
-        _ => false,
+        Value::Array(items) => items.iter().find_map(absurd_number),
+        Value::Object(fields) => fields.values().find_map(absurd_number),
+        _ => None,
     }
 }
 

@@ -35,6 +35,11 @@ pub async fn read_connections() {
     let_connections_settle().await;
 }
 
+/// Lets the other tasks of the runtime run, and its driver, once.
+pub async fn let_others_run() {
+    tokio::task::yield_now().await;
+}
+
 /// Lets connections read what arrived since this runtime was last driven, before any limit is held against them.
 pub async fn poll_idle_connections(connections: usize) {
     let yields = connections.saturating_mul(FOR_EACH_CONNECTION).saturating_add(FOR_THE_RUNTIME);
