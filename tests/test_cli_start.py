@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import queue
@@ -619,6 +620,24 @@ def test_ctrl_c_on_a_terminal(peer: Peer) -> None:
 @pytest.mark.parametrize("more", [[], ["--json"], ["--json", "--wait", "-q"]], ids=" ".join)
 def test_the_id_goes_to_stderr_when_nobody_reads_it(peer: Peer, command: list[str], more: list[str]) -> None:
     assert unread(peer, *command, *more) == (141, [TOLD])
+
+
+@needs_signals
+@both
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_and_when_a_full_pipe_does_not_block(peer: Peer, command: list[str], unbuffered: str) -> None:
+    reader, writer = os.pipe()
+    os.set_blocking(writer, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(writer, b"x" * 4096)
+    variables = environment(peer, PYTHONUNBUFFERED=unbuffered)
+    done = subprocess.run(
+        [*COMMAND, *command], env=variables, stdin=subprocess.DEVNULL, stdout=writer, stderr=subprocess.PIPE, timeout=30
+    )
+    os.close(writer)
+    os.close(reader)
+    assert (done.returncode, done.stderr.decode().splitlines()[0]) == (9, TOLD)
 
 
 def test_and_when_the_end_of_the_wait_is_what_nobody_reads(peer: Peer) -> None:

@@ -17,6 +17,9 @@ def prepare() -> None:
         if getattr(sys, name) is None:  # closed by the caller; a socket must not get its number
             setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
     if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
+            # PYTHONUNBUFFERED: what a full pipe that does not block refuses would be lost in silence.
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer), sys.stdout.encoding)
         sys.stdout.reconfigure(errors="backslashreplace")  # an id in Cyrillic, a terminal in ASCII
 
 
