@@ -50,12 +50,10 @@ pub fn block<'py>(
         all_done.recv().await
     });
     if let Err(interrupt) = done {
-        if runtime.process().is_current() {
-            // Wakes also what a panic has left, which may panic again.
-            let _ = catch_unwind(AssertUnwindSafe(|| batch.stop()));
+        // A forked child has no such threads. Where a handler has closed the descriptors, nothing wakes them.
+        if runtime.is_sound() && catch_unwind(AssertUnwindSafe(|| batch.stop())).is_ok() {
             let _ = join(py, threads);
         } else {
-            // A handler has forked, and a child has no such threads.
             std::mem::forget(threads);
         }
         runtime.dispose(Box::new(batch));

@@ -218,14 +218,29 @@ impl RuntimeGuard {
         errors::panicked()
     }
 
+    /// Whether the descriptors of this runtime are its own.
+    pub fn is_sound(&self) -> bool {
+        !self.has_panicked && self.process().is_current()
+    }
+
     /// Drops what lives in this runtime. It is leaked where what it would close or wake is not its own: in a forked child, and
-    /// after a panic. What is dropped wakes the runtime, and that may be the first to panic.
+    /// where a handler has closed the descriptors. A panic in several destructors at once would end the process.
     pub fn dispose(&mut self, value: Box<dyn Send + '_>) {
-        if self.has_panicked || !self.process().is_current() {
+        if self.is_sound() && self.drives() {
+            drop(value);
+        } else {
             std::mem::forget(value);
-        } else if catch_unwind(AssertUnwindSafe(|| drop(value))).is_err() {
+        }
+    }
+
+    /// Whether the driver still works, if there is one: a look at its descriptor panics if not.
+    fn drives(&mut self) -> bool {
+        let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return true };
+        let drives = catch_unwind(AssertUnwindSafe(|| runtime.block_on(yields::let_others_run()))).is_ok();
+        if !drives {
             self.panicked();
         }
+        drives
     }
 
     /// Drops the runtime and its connections. A request in flight would otherwise wait until the runtime is next driven.
