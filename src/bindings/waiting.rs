@@ -47,8 +47,10 @@ const ABSENCE: Duration = Duration::from_millis(20);
 
 impl Waits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
-        let (runtime, transport) = Engine::current().acquire(&target.key)?;
+        let engine = Engine::current();
+        let (runtime, transport) = engine.acquire(&target.key)?;
         let server = target.server.clone();
+        server.site.belongs_to(engine.process.number());
         let concurrency = plan.concurrency.min(operations.len());
         let waits = waiting::Waits::new(&transport, server.clone(), operations, plan);
         let running = Running { waits: Some(waits), runtime, concurrency, left: Instant::now() };
@@ -130,6 +132,7 @@ impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
         let engine = Engine::current();
         let server = target.server.clone();
+        server.site.belongs_to(engine.process.number());
         let waits = waiting::Waits::new(&engine.transport(&target.key)?, server.clone(), operations, plan);
         Ok(Self { engine, server, return_exceptions, waits: Arc::new(AsyncMutex::new(Some(waits))) })
     }

@@ -54,8 +54,11 @@ const EASE_INTERVAL: Duration = Duration::from_millis(100);
 /// A pause below this is none.
 const NEGLIGIBLE: Duration = Duration::from_millis(1);
 
-/// A poll that waits for its turn looks at half of the way whether turns come sooner by now, but not for less than this.
-const SHORT_WAY: Duration = Duration::from_millis(50);
+/// How late a timer may be; what is less must not add up.
+const LATENESS: Duration = Duration::from_millis(2);
+
+/// How often all polls in line together look how far it has come: a thousand times a second at most.
+const LOOK: Duration = Duration::from_millis(1);
 
 /// What a process has learnt of an origin. All its clients of that origin share it.
 #[derive(Debug)]
@@ -68,10 +71,13 @@ pub struct Site {
     slowed: AtomicU64,
     /// When polls became more frequent last.
     eased: AtomicU64,
-    /// When the next turn is that nobody has.
-    next: AtomicU64,
-    /// How many polls wait for a turn that they have. In a forked child the parent's count, which only makes a bound wider.
-    waiting: AtomicU64,
+    /// When the last poll began while the server throttled; 0 if none did.
+    begun: AtomicU64,
+    /// Polls that ever stood in line for their turn, and those that stand there no more.
+    entered: AtomicU64,
+    left: AtomicU64,
+    /// The process whose polls they are.
+    process: AtomicU64,
     /// The end of the longest Retry-After.
     resume: AtomicU64,
     /// Connections that are older may be dead.
@@ -80,8 +86,9 @@ pub struct Site {
 
 impl Default for Site {
     fn default() -> Self {
-        let [pause, slowed, eased, next, waiting, resume, distrusted] = [const { AtomicU64::new(0) }; 7];
-        Self { born: Instant::now(), pause, slowed, eased, next, waiting, resume, distrusted }
+        let [pause, slowed, eased, begun, entered, left, process, resume, distrusted] =
+            [const { AtomicU64::new(0) }; 9];
+        Self { born: Instant::now(), pause, slowed, eased, begun, entered, left, process, resume, distrusted }
     }
 }
 
@@ -101,9 +108,11 @@ impl Site {
         let pause = self.pause.load(Ordering::Acquire).max(nanos(FIRST));
         let again = |slowed: u64| (slowed == 0 || now >= slowed.saturating_add(pause)).then_some(now.max(1));
         if self.slowed.fetch_update(Ordering::AcqRel, Ordering::Acquire, again).is_ok() {
-            let first = nanos(FIRST);
-            let slower =
-                |pause: u64| Some(if pause == 0 { first } else { pause.saturating_mul(2) }.min(nanos(longest)));
+            let slower = |pause: u64| {
+                let twice = if pause == 0 { nanos(FIRST) } else { pause.saturating_mul(2) };
+                // A wait with a small `longest` does not make those of others quicker.
+                Some(twice.min(nanos(longest)).max(pause))
+            };
             let _ = self.pause.fetch_update(Ordering::AcqRel, Ordering::Acquire, slower);
         }
         if let Some(delay) = retry_after {
@@ -133,52 +142,39 @@ impl Site {
         self.pause.load(Ordering::Acquire) == 0 && self.resume.load(Ordering::Acquire) <= self.now()
     }
 
-    /// Waits for the turn of a poll. Turns are taken in order, one for each wait at a time. `longest` bounds the pause and the
-    /// Retry-After, whatever another wait was asked for.
+    /// Empties the line in a forked child, where its parent's polls never leave.
+    pub fn belongs_to(&self, process: u64) {
+        if self.process.swap(process, Ordering::AcqRel) != process {
+            self.left.store(self.entered.load(Ordering::Acquire), Ordering::Release);
+        }
+    }
+
+    /// Waits for the turn of a poll: turns come in order, a pause apart. A poll that leaves the line moves up those behind it.
+    /// A wait whose own longest pause is short against the others' takes its turn past the line.
     pub async fn turn(&self, longest: Duration) {
-        let latest = self.now().saturating_add(nanos(longest));
+        let line = Line::enter(self);
         loop {
-            self.sleep_until(self.resume.load(Ordering::Acquire).min(latest)).await;
-            self.take_turn(longest).await;
-            if self.now() >= self.resume.load(Ordering::Acquire).min(latest) {
+            let (now, pause) = (self.now(), self.pause.load(Ordering::Acquire));
+            let waiting = self.entered.load(Ordering::Acquire).saturating_sub(self.left.load(Ordering::Acquire)).max(1);
+            let own = line.since.saturating_add(nanos(longest).saturating_mul(waiting.saturating_add(1)));
+            let resume = self.resume.load(Ordering::Acquire);
+            if now >= own || (pause == 0 && now >= resume) {
+                return;
+            }
+            let begun = self.begun.load(Ordering::Acquire);
+            let turn = line.turn(begun, pause, resume);
+            if now < turn {
+                let look = pause.max(nanos(LOOK).saturating_mul(waiting));
+                self.sleep_until(turn.min(own).min(now.saturating_add(look).max(resume))).await;
+                continue;
+            }
+            let on_time = turn.max(now.saturating_sub(nanos(LATENESS))).max(1);
+            if self.begun.compare_exchange(begun, on_time, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+                // Whoever was ahead and did not begin in time comes next.
+                self.left.fetch_max(line.ticket, Ordering::AcqRel);
                 return;
             }
         }
-    }
-
-    async fn take_turn(&self, longest: Duration) {
-        let current = || self.pause.load(Ordering::Acquire).min(nanos(longest));
-        let mut pause = current();
-        if pause == 0 {
-            return;
-        }
-        let (_waiting, mut turn) = self.reserve(pause);
-        loop {
-            let now = self.now();
-            let left = turn.saturating_sub(now);
-            if left == 0 {
-                return;
-            }
-            if current() < pause {
-                // The server answers again, so all turns come sooner.
-                turn = now + scaled(left, current(), pause);
-                pause = current();
-            } else {
-                let is_short = left <= nanos(SHORT_WAY);
-                self.sleep_until(if is_short { turn } else { now + left / 2 }).await;
-            }
-        }
-    }
-
-    /// The next turn. Those who gave theirs up are not counted any more, so it comes after those who wait and a pause.
-    fn reserve(&self, pause: u64) -> (Waiting<'_>, u64) {
-        let before = self.waiting.fetch_add(1, Ordering::AcqRel);
-        let now = self.now();
-        let latest = now.saturating_add(pause.saturating_mul(before.saturating_add(1)));
-        let turn = |next: u64| next.min(latest).max(now);
-        let after = |next| Some(turn(next).saturating_add(pause));
-        let next = self.next.fetch_update(Ordering::AcqRel, Ordering::Acquire, after).unwrap_or_else(|next| next);
-        (Waiting(self), turn(next))
     }
 
     async fn sleep_until(&self, nanoseconds: u64) {
@@ -198,18 +194,35 @@ impl Site {
     }
 }
 
-/// A poll that has a turn, until it begins or is given up.
-struct Waiting<'a>(&'a Site);
+/// A poll in line, until it begins or is given up.
+struct Line<'a> {
+    site: &'a Site,
+    ticket: u64,
+    since: u64,
+}
 
-impl Drop for Waiting<'_> {
-    fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::AcqRel);
+impl<'a> Line<'a> {
+    fn enter(site: &'a Site) -> Self {
+        Self { site, ticket: site.entered.fetch_add(1, Ordering::AcqRel), since: site.now() }
+    }
+
+    /// When the turn of this poll is, as things stand.
+    fn turn(&self, begun: u64, pause: u64, resume: u64) -> u64 {
+        match self.ticket.saturating_sub(self.site.left.load(Ordering::Acquire)) {
+            0 if begun == 0 => resume,
+            0 => begun.saturating_add(pause).max(resume),
+            // Later than that of those ahead, also if they never come.
+            ahead => begun.max(resume).max(self.since).saturating_add(pause.saturating_mul(ahead.saturating_add(1))),
+        }
     }
 }
 
-fn scaled(time: u64, numerator: u64, denominator: u64) -> u64 {
-    let scaled = u128::from(time) * u128::from(numerator) / u128::from(denominator.max(1));
-    u64::try_from(scaled).unwrap_or(time)
+impl Drop for Line<'_> {
+    fn drop(&mut self) {
+        let entered = self.site.entered.load(Ordering::Acquire);
+        let leave = |left| (left < entered).then_some(left + 1);
+        let _ = self.site.left.fetch_update(Ordering::AcqRel, Ordering::Acquire, leave);
+    }
 }
 
 fn nanos(duration: Duration) -> u64 {
@@ -240,6 +253,8 @@ impl Sites {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt;
+
     use super::*;
 
     const LONGEST: Duration = Duration::from_secs(10);
@@ -259,6 +274,8 @@ mod tests {
         assert!(!site.is_free());
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(FIRST * 8));
         slow(&site, 100);
+        site.slowed.store(0, Ordering::Relaxed);
+        site.throttle(None, FIRST);
         assert_eq!(site.pause.load(Ordering::Relaxed), nanos(LONGEST));
         (0..100).for_each(|_| {
             site.eased.store(0, Ordering::Relaxed);
@@ -270,27 +287,90 @@ mod tests {
         assert!(site.is_free());
     }
 
-    #[test]
-    fn turns_come_in_order_and_one_that_is_given_up_delays_nobody() {
+    const PAUSE: Duration = Duration::from_millis(30);
+
+    /// A site with that pause, and what polls its futures.
+    fn throttled(pause: Duration) -> (Site, tokio::runtime::Runtime) {
         let site = Site::default();
-        let pause = nanos(LONGEST);
-        let now = site.now();
-        let taken: Vec<_> = (0..4).map(|_| site.reserve(pause)).collect();
-        let turns: Vec<u64> = taken.iter().map(|(_, turn)| *turn).collect();
-        assert!(turns[0] - now < pause);
-        assert!(turns.windows(2).all(|pair| pair[1] - pair[0] == pause), "{turns:?}");
-        drop(taken);
-        assert_eq!(site.waiting.load(Ordering::Relaxed), 0);
-        for _ in 0..100 {
-            let (_, turn) = site.reserve(pause);
-            assert!(turn <= site.now() + pause);
+        site.pause.store(nanos(pause), Ordering::Relaxed);
+        (site, tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap())
+    }
+
+    fn in_line(site: &Site) -> u64 {
+        site.entered.load(Ordering::Relaxed) - site.left.load(Ordering::Relaxed)
+    }
+
+    #[test]
+    fn turns_come_in_order_a_pause_apart() {
+        let (site, runtime) = throttled(PAUSE);
+        let done = Mutex::new(Vec::new());
+        let turns = (0..5).map(|number| {
+            let (site, done) = (&site, &done);
+            async move {
+                site.turn(LONGEST).await;
+                lock(done).push((number, Instant::now()));
+            }
+        });
+        runtime.block_on(futures_util::future::join_all(turns));
+        let (numbers, times): (Vec<_>, Vec<_>) = done.into_inner().unwrap().into_iter().unzip();
+        assert_eq!(numbers, [0, 1, 2, 3, 4]);
+        assert!(times.windows(2).all(|pair| pair[1] - pair[0] >= PAUSE - LATENESS), "{times:?}");
+        assert_eq!(in_line(&site), 0);
+    }
+
+    #[test]
+    fn those_behind_move_up() {
+        let (site, runtime) = throttled(PAUSE);
+        for eases in [false, true] {
+            runtime.block_on(async {
+                let mut ahead: Vec<_> = (0..50).map(|_| Box::pin(site.turn(LONGEST))).collect();
+                let mut behind = Box::pin(site.turn(LONGEST));
+                for turn in &mut ahead {
+                    let _ = turn.now_or_never();
+                }
+                assert!((&mut behind).now_or_never().is_none());
+                if eases {
+                    site.pause.store(0, Ordering::Relaxed);
+                } else {
+                    ahead.clear();
+                }
+                let moved = Instant::now();
+                behind.await;
+                assert!(moved.elapsed() < PAUSE * 10);
+            });
+            assert_eq!(in_line(&site), 0);
         }
+    }
+
+    #[test]
+    fn a_wait_with_short_pauses_is_not_held_up() {
+        let (site, runtime) = throttled(Duration::from_secs(3600));
+        runtime.block_on(site.turn(Duration::from_secs(3600)));
+        site.throttle(Some(Duration::from_secs(3600)), Duration::from_secs(3600));
+        let (began, begun) = (Instant::now(), site.begun.load(Ordering::Relaxed));
+        runtime.block_on(site.turn(PAUSE));
+        assert!(began.elapsed() < PAUSE * 10);
+        assert_eq!(site.begun.load(Ordering::Relaxed), begun, "those in line are not held up either");
+    }
+
+    #[test]
+    fn a_child_stands_behind_nobody() {
+        let (site, runtime) = throttled(PAUSE);
+        site.belongs_to(1);
+        (0..1000).for_each(|_| std::mem::forget(Line::enter(&site)));
+        site.belongs_to(1);
+        assert_eq!(in_line(&site), 1000);
+        site.belongs_to(2);
+        assert_eq!(in_line(&site), 0);
+        let began = Instant::now();
+        runtime.block_on(site.turn(LONGEST));
+        assert!(began.elapsed() < PAUSE * 10);
     }
 
     #[test]
     fn a_pause_that_the_server_asks_for_is_for_all_and_bounded() {
         let site = Site::default();
-        let until = |site: &Site| Duration::from_nanos(site.resume.load(Ordering::Relaxed) - site.now());
+        let until = |site: &Site| Duration::from_nanos(site.resume.load(Ordering::Relaxed).saturating_sub(site.now()));
         site.throttle(Some(Duration::from_secs(3)), LONGEST);
         assert!(until(&site) > Duration::from_secs(2));
         site.throttle(Some(Duration::from_secs(3600)), LONGEST);
