@@ -383,8 +383,9 @@ def test_ctrl_c_ends_a_loop_of_the_shell(server: PracticeServer) -> None:
 
 @needs_shell
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-def test_the_help_on_a_full_disk() -> None:
-    command = f"{shlex.join(COMMAND)} > /dev/full"
+@pytest.mark.parametrize("words", ["", "--help", "--version", "status --help"])
+def test_the_help_on_a_full_disk(words: str) -> None:
+    command = f"{shlex.join(COMMAND)} {words} > /dev/full"
     done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=30, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("saymon-bulk: ")

@@ -276,9 +276,15 @@ def test_the_byte_order_marks_of_several_files(server: PracticeServer, mark: str
 
 
 @needs_shell
-def test_the_hint_names_no_file_that_is_gone(server: PracticeServer) -> None:
+@pytest.mark.parametrize("is_file", [False, True])
+def test_the_hint_names_no_file_that_is_gone(server: PracticeServer, tmp_path: Path, is_file: bool) -> None:
     ids = [f"op-{number}" for number in range(13)]
     for id in ids:
         server.start_bulk(1000, id=id)
-    result = run(server, "wait", "--timeout", "0", "--ids", "/dev/stdin", stdin="\n".join(ids))
-    assert result.stderr.splitlines()[-1].startswith("  … | ")
+    (tmp_path / "ids").write_text("\n".join(ids))
+    feed = f"< {tmp_path / 'ids'}" if is_file else ""
+    command = f"{shlex.join(COMMAND)} wait --timeout 0 --ids /dev/stdin {feed}"
+    done = subprocess.run(
+        command, shell=True, env=environment(server), input="\n".join(ids), capture_output=True, text=True, timeout=30
+    )
+    assert done.stderr.splitlines()[-1].startswith("  … | ")

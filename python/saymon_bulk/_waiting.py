@@ -86,6 +86,14 @@ class _Iterator:
         self._is_over = True
         self._waits.close()
 
+    def _close(self) -> None:
+        user = object()
+        try:
+            self._turn.take(user)
+            self._end()
+        finally:
+            self._turn.leave(user)
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         # The end of a copy would end the waits of both.
         raise TypeError(f"cannot copy or pickle a {type(self).__name__}: the waits are of this process and of one iterator")
@@ -112,7 +120,9 @@ class BulkIterator(_Iterator):
         return self
 
     def __next__(self) -> tuple[str, BulkStatus]:
-        with self._turn:
+        user = object()
+        try:
+            self._turn.take(user)
             try:
                 while True:
                     for item in self._items:
@@ -121,6 +131,8 @@ class BulkIterator(_Iterator):
             except BaseException:
                 self._end()
                 raise
+        finally:
+            self._turn.leave(user)
 
     def _next(self) -> Iterator[tuple[str, BulkStatus]]:
         if self._is_over:
@@ -142,8 +154,7 @@ class BulkIterator(_Iterator):
 
         A second `close` does nothing. The operations go on, on the server.
         """
-        with self._turn:
-            self._end()
+        self._close()
 
 
 class AsyncBulkIterator(_Iterator):
@@ -163,7 +174,9 @@ class AsyncBulkIterator(_Iterator):
         return self
 
     async def __anext__(self) -> tuple[str, BulkStatus]:
-        with self._turn:
+        user = object()
+        try:
+            self._turn.take(user)
             try:
                 while True:
                     for item in self._items:
@@ -172,6 +185,8 @@ class AsyncBulkIterator(_Iterator):
             except BaseException:
                 self._end()
                 raise
+        finally:
+            self._turn.leave(user)
 
     async def _next(self) -> Iterator[tuple[str, BulkStatus]]:
         if self._is_over:
@@ -193,5 +208,4 @@ class AsyncBulkIterator(_Iterator):
 
         A second `aclose` does nothing. The operations go on, on the server.
         """
-        with self._turn:
-            self._end()
+        self._close()

@@ -44,25 +44,39 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         prepare()
-        words = sys.argv[1:] if argv is None else argv
-        options = plain(words)
-        if options is None:
-            from .parser import build, parse
-
-            if not words:
-                emit(build().format_help().rstrip())
-                return FINISHED
-            options = parse(words)
-        return _run(options)
+        return _main(sys.argv[1:] if argv is None else argv)
+    except SystemExit:
+        try:
+            sys.stdout.flush()  # argparse does not see that its help is lost
+        except OSError as error:
+            return _unread(error)
+        raise
     except KeyboardInterrupt as interrupt:
         return interrupted(interrupt)
-    except BrokenPipeError:
-        return BY_SIGNAL + 13
-    except OSError as error:  # of the help, on a full disk
-        note(error)
-        return ERROR
+    except OSError as error:
+        return _unread(error)
     finally:
         settle()
+
+
+def _main(words: Sequence[str]) -> int:
+    options = plain(words)
+    if options is None:
+        from .parser import build, parse
+
+        if not words:
+            emit(build().format_help().rstrip())
+            return FINISHED
+        options = parse(words)
+    return _run(options)
+
+
+def _unread(error: OSError) -> int:
+    """The exit code when nobody reads stdout, or its disk is full."""
+    if isinstance(error, BrokenPipeError):
+        return BY_SIGNAL + 13
+    note(error)
+    return ERROR
 
 
 def _run(options: Options) -> int:

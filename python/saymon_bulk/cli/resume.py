@@ -39,11 +39,16 @@ def _command(left: Iterable[str], client: Client, options: Options) -> str:
     left = list(left)
     if len(left) <= _MANY:
         return _quoted([*words, "--", *left])
-    if options.ids_files and all(map(os.path.isfile, options.ids_files)) and not options.ids:  # no pipe, no stdin
+    if options.ids_files and all(map(_lasts, options.ids_files)) and not options.ids:
         return _quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
     if options.password_stdin:  # which has taken stdin
         return _quoted([*words, "--ids", "FILE"])
     return f"… | {_quoted([*words, '-'])}"
+
+
+def _lasts(path: str) -> bool:
+    """Whether a file of ids is still there for the next command: stdin and pipes are not."""
+    return path != "-" and not path.startswith(("/dev/", "/proc/")) and os.path.isfile(path)
 
 
 def _program() -> list[str]:
