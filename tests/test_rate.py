@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from peer import END, RUN, Answer, Desk, at, collected, id_of, no_hanging, proved, response
-from saymon_bulk import WaitTimeoutError
+from saymon_bulk import Client, WaitTimeoutError
 
 _no_hanging = no_hanging(40)
 
@@ -103,6 +103,13 @@ class Outage(Desk):
     def _script_for(self, request: bytes) -> list[Answer]:
         return [END if self.is_well else self.refusal]
 
+    def recovers_for(self, client: Client, **more: Any) -> None:
+        """It is well from now on, and a wait of this client knows it soon."""
+        self.is_well = True
+        began = time.monotonic()
+        assert client.wait_for_bulk("x", **more)["finished"]
+        assert time.monotonic() - began < 5
+
 
 def test_looks_during_an_outage_delay_no_later_wait() -> None:
     with Outage() as desk:
@@ -111,10 +118,7 @@ def test_looks_during_an_outage_delay_no_later_wait() -> None:
         while time.monotonic() - began < 1.5:
             with pytest.raises(WaitTimeoutError):
                 one.wait_for_bulk("x", timeout=0)
-        desk.is_well = True
-        began = time.monotonic()
-        assert one.wait_for_bulk("x", timeout=60)["finished"]
-        assert time.monotonic() - began < 5
+        desk.recovers_for(one, timeout=60)
 
 
 @pytest.mark.parametrize("wait", [waits, waits_async])
@@ -123,10 +127,7 @@ def test_a_wait_that_has_ended_delays_no_other_one(wait: Any) -> None:
         other = proved(desk)
         with pytest.raises(WaitTimeoutError):
             wait(desk, [f"op-{number}" for number in range(16)], timeout=3, max_interval=2, retries=100)
-        desk.is_well = True
-        began = time.monotonic()
-        assert other.wait_for_bulk("x", timeout=60)["finished"]
-        assert time.monotonic() - began < 5
+        desk.recovers_for(other, timeout=60)
 
 
 def test_a_closed_client_delays_no_other_one() -> None:
@@ -135,10 +136,7 @@ def test_a_closed_client_delays_no_other_one() -> None:
         threading.Timer(3, one.close).start()
         with pytest.raises(RuntimeError, match="closed"):
             dict(one.wait_for_bulks([f"op-{number}" for number in range(16)], max_interval=2, retries=100))
-        desk.is_well = True
-        began = time.monotonic()
-        assert other.wait_for_bulk("x", timeout=60)["finished"]
-        assert time.monotonic() - began < 5
+        desk.recovers_for(other, timeout=60)
 
 
 def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
@@ -147,10 +145,7 @@ def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
         one, other = proved(desk), proved(desk)
         with pytest.raises(WaitTimeoutError):
             one.wait_for_bulk("x", timeout=0, max_interval=3600)
-        desk.is_well = True
-        began = time.monotonic()
-        assert other.wait_for_bulk("x", interval=0.1, max_interval=0.5)["finished"]
-        assert time.monotonic() - began < 5
+        desk.recovers_for(other, interval=0.1, max_interval=0.5)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
