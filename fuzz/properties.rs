@@ -86,12 +86,13 @@ pub fn answer(data: &[u8]) {
     match status::read(data) {
         Ok(status) => {
             let documented = || Map::from_iter([("finished".to_owned(), Value::Bool(status.finished))]);
-            let fields = status.object.as_deref().cloned().unwrap_or_else(documented);
+            let fields = status.object().unwrap_or_else(documented);
             assert_eq!(fields.get("finished"), Some(&Value::Bool(status.finished)));
             assert!(!has_reserved(&fields), "a reserved name came through");
             assert_eq!(seen.as_ref(), Some(&fields), "another reader sees something else");
             let written = Value::Object(fields).to_string();
-            assert_eq!(status::read(written.as_bytes()), Ok(status), "not read back as itself");
+            let again = status::read(written.as_bytes()).map(|again| (again.finished, again.object()));
+            assert_eq!(again, Ok((status.finished, status.object())), "not read back as itself");
         }
         Err(reason) => {
             assert!(!reason.is_empty());

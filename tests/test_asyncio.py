@@ -519,6 +519,7 @@ def test_a_loop_that_is_closed_in_the_middle_of_a_request(desk: Desk) -> None:
     code = """
 import asyncio, gc, sys, time, saymon_bulk
 client = saymon_bulk.Client(sys.argv[1], "login", "password")
+client.get_bulk_status("op")  # the password is proved, so that many go at the same time
 
 async def ask():
     return [await asyncio.wait({asyncio.ensure_future(client.get_bulk_status_async("late"))}, timeout=0.2)]

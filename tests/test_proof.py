@@ -79,9 +79,10 @@ def test_what_is_no_answer_proves_nothing(peer: Peer, ask: Ask, first: Answer) -
 
 
 @every_way
-@pytest.mark.parametrize("status", [407, 429, 502, 503, 504])
-def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int) -> None:
-    peer.answer(response("", status), UNAUTHORIZED)
+@pytest.mark.parametrize("status", [301, 302, 400, 403, 404, 408, 429, 500, 502, 503, 520, 522, 530])
+@pytest.mark.parametrize("body", ["", "<html><title>a gateway</title></html>", '{"message": "no"}', '{"code": 7}'])
+def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int, body: str) -> None:
+    peer.answer(response(body, status), UNAUTHORIZED)
     found = ask(at(peer), return_exceptions=True)
     assert len(peer.requests) == 2
     refused = [error for error in found.values() if type(error) is AuthError]
@@ -92,7 +93,8 @@ def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_of_one_operation_is_not_of_all(desk: Desk, ask: Ask, status: int) -> None:
     desk.answer(END)
-    desk.of = {IDS[0]: response("{}", status), IDS[77]: response("{}", status)}
+    refusal = response('{"code": "No"}', status)
+    desk.of = {IDS[0]: refusal, IDS[77]: refusal}
     found = ask(at(desk), return_exceptions=True)
     errors = {id: error for id, error in found.items() if isinstance(error, SaymonError)}
     assert errors.keys() == {IDS[0], IDS[77]}

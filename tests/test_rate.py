@@ -57,7 +57,9 @@ def test_many_waits_behind_a_limit(wait: Any, status: int) -> None:
 def test_waits_of_several_threads_share_the_rate() -> None:
     ids = [f"op-{number}" for number in range(16)]
     with Limited(60, 503) as desk, ThreadPoolExecutor(16) as threads:
-        ends = [threads.submit(proved(desk).wait_for_bulk, id, interval=0.05, max_interval=1, retries=10) for id in ids]
+        clients = {id: proved(desk) for id in ids}
+        more: dict[str, Any] = {"interval": 0.05, "max_interval": 1, "retries": 10}
+        ends = [threads.submit(client.wait_for_bulk, id, **more) for id, client in clients.items()]
         assert [one.result(30) for one in ends] == [{"finished": True}] * 16
         assert desk.refused < 16 * 6
 

@@ -235,6 +235,28 @@ def test_an_answer_that_breaks_off(peer: Peer, start: Starting, answer: Answer) 
 
 
 @every_way
+@pytest.mark.parametrize(
+    ("status", "location"),
+    [
+        (303, "/node/api/bulk/079b3102/status"),
+        (303, "https://elsewhere.invalid/"),
+        (303, None),
+        (302, "/node/api/bulk/079b3102/status"),
+        (302, "{host}/done"),
+        (302, "http://["),
+        (302, None),
+    ],
+)
+def test_a_redirect_after_the_deed(peer: Peer, start: Starting, status: int, location: str | None) -> None:
+    """303 answers a POST that was done (RFC 9110 section 15.4.4), and many frameworks write 302 for it."""
+    headers = [] if location is None else ["Location: " + location.replace("{host}", peer.host)]
+    peer.answer(response("", status, *headers))
+    error = uncertain(start, peer)
+    assert (error.status_code, type(error.__cause__)) == (status, saymon_bulk.HTTPStatusError)
+    assert len(peer.requests) == 1
+
+
+@every_way
 def test_no_answer_in_time(peer: Peer, start: Starting) -> None:
     peer.answer(Wire.hold)
     assert type(uncertain(start, peer, request_timeout=0.3).__cause__) is saymon_bulk.RequestTimeoutError
@@ -251,7 +273,7 @@ def test_half_an_answer_in_time(peer: Peer, start: Starting) -> None:
 
 
 @every_way
-@pytest.mark.parametrize("status", [*range(300, 309), *(set(range(400, 452)) - {408}), 499])
+@pytest.mark.parametrize("status", [300, 301, 302, *range(304, 309), *(set(range(400, 452)) - {408}), 499])
 def test_a_status_that_refuses(peer: Peer, other: Peer, start: Starting, status: int) -> None:
     peer.answer(response('{"code": "X", "message": "y"}', status, f"Location: {other.host}/elsewhere"))
     error = ended(start, peer.host)

@@ -186,8 +186,8 @@ class Client(_core.Client):
         from . import _starting
 
         body = _starting.body(search, bulk, every_object)
-        with _starting.Interruptible(self) as request_id:
-            return await self._start_bulk_awaitable(body, request_id)
+        with _starting.Interruptible(self) as start:
+            return await start.begun(self._start_bulk_awaitable(body, start.request_id))
 
     def start_clone(self, object_id: str) -> BulkStart:
         """Start a bulk operation that clones an object.
@@ -236,8 +236,8 @@ class Client(_core.Client):
         """
         from . import _starting
 
-        with _starting.Interruptible(self) as request_id:
-            return await self._start_clone_awaitable(object_id, request_id)
+        with _starting.Interruptible(self) as start:
+            return await start.begun(self._start_clone_awaitable(object_id, start.request_id))
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """Ask once whether a bulk operation has finished, as a coroutine.

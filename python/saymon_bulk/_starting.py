@@ -6,11 +6,17 @@ import uuid
 from collections.abc import Mapping
 from math import isfinite
 
+from .errors import SaymonError
+
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
+    from collections.abc import Awaitable
     from types import TracebackType
 
+    from typing_extensions import Self
+
     from ._client import Client
+    from ._types import BulkStart
 
 # What a whole request body has, as the vendor's page shows it. Criteria have neither.
 _BODY = {"search", "bulk"}
@@ -25,19 +31,29 @@ def request_id() -> str:
 
 
 class Interruptible:
-    """An awaited start. A cancellation or an exit tells that the start may have happened; a blocking one tells it itself."""
+    """An awaited start. What ends it otherwise than by its outcome tells that the start may have happened."""
 
     def __init__(self, client: Client) -> None:
         self._client = client
+        self._is_begun = False
+        self.request_id = request_id()
 
-    def __enter__(self) -> str:
-        self._request_id = request_id()
-        return self._request_id
+    def begun(self, start: Awaitable[BulkStart]) -> Awaitable[BulkStart]:
+        """From here on the request may be sent. What a call refuses before is "not started"."""
+        self._is_begun = True
+        return start
+
+    def __enter__(self) -> Self:
+        return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        # An Exception is what came of the start.
-        if error is not None and not isinstance(error, Exception):
-            self._client._start_interrupted(error, self._request_id)
+        if error is None or isinstance(error, SaymonError):
+            return
+        if isinstance(error, Exception) and not self._is_begun:
+            return
+        raised = self._client._start_interrupted(error, self.request_id)
+        if raised is not error:
+            raise raised from error
 
 
 def body(search: object, bulk: object, every_object: object) -> bytes:

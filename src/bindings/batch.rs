@@ -26,10 +26,11 @@ pub fn block<'py>(
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let engine = Engine::current();
-    let (mut runtime, transport) = engine.acquire(&target.key)?;
     let workers = batch::workers(&target.server.origin, operations.len(), concurrency);
-    let helpers = (1..workers).map(|_| engine.acquire(&target.key)).collect::<PyResult<Vec<_>>>()?;
     let share = concurrency / workers;
+    let own = concurrency - share * (workers - 1);
+    let (mut runtime, transport) = engine.acquire(&target.key, own.min(operations.len()))?;
+    let helpers = (1..workers).map(|_| engine.acquire(&target.key, share)).collect::<PyResult<Vec<_>>>()?;
 
     let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
     let (working, mut all_done) = mpsc::channel::<()>(1);
@@ -45,8 +46,9 @@ pub fn block<'py>(
         threads.extend(thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn(help));
     }
     drop(working);
-    let done = runtime.block_on(py, &target.server, async {
-        batch.work(&transport, concurrency - share * (workers - 1)).await;
+    let working = batch.clone();
+    let done = runtime.block_on(py, &target.server, async move {
+        working.work(&transport, own).await;
         all_done.recv().await
     });
     if let Err(interrupt) = done {
@@ -56,7 +58,7 @@ pub fn block<'py>(
         } else {
             std::mem::forget(threads);
         }
-        runtime.dispose(Box::new(batch));
+        runtime.dispose(batch);
         return Err(interrupt);
     }
     let helped = join(py, threads);

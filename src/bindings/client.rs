@@ -116,7 +116,7 @@ impl Client {
         let target = self.target()?;
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
-        Waits::new(target, arguments::operations(ids)?, plan, return_exceptions)
+        Ok(Waits::new(target, arguments::operations(ids)?, plan, return_exceptions))
     }
 
     fn _async_waits(
@@ -128,7 +128,7 @@ impl Client {
         let target = self.target()?;
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
-        AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions)
+        Ok(AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions))
     }
 
     fn _start_bulk<'py>(&self, py: Python<'py>, body: Vec<u8>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
@@ -149,10 +149,16 @@ impl Client {
         start::awaitable(object_id.py(), target, api::clone(arguments::segment("object_id", object_id)?, request_id)?)
     }
 
-    /// Tells in the log, and in a note of the exception, of an awaited start that an exception interrupted.
-    fn _start_interrupted(&self, error: &Bound<'_, PyAny>, request_id: &str) -> PyResult<()> {
+    /// The exception for an awaited start that an exception interrupted: the same one, or a StartUncertainError with it as its
+    /// cause. Tells in the log, too.
+    fn _start_interrupted<'py>(&self, error: &Bound<'py, PyAny>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
         let about = api::objects(Vec::new(), request_id)?.about;
-        log::interrupted(error.py(), &self.target.server, &about, error)
+        if log::is_noted(error, &about) {
+            return Ok(error.clone());
+        }
+        let interrupt = PyErr::from_value(error.clone());
+        let raised = start::interrupted(error.py(), &self.target.server, &about, interrupt);
+        Ok(raised.into_value(error.py()).into_bound(error.py()).into_any())
     }
 
     /// End the use of this client.
@@ -167,7 +173,8 @@ impl Client {
     ///
     /// Any thread may call `close`, also more than once. Calls and waits
     /// of this client that are under way end with a RuntimeError within a
-    /// tenth of a second. Operations on the server go on. The connections
+    /// tenth of a second, and starts with a StartUncertainError.
+    /// Operations on the server go on. The connections
     /// stay open, because other clients of the process share them.
     ///
     /// A `with` block closes its client at the end.

@@ -10,8 +10,8 @@ use super::cached::Interned;
 
 pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
     static FINISHED: Interned = Interned::new("finished");
-    match &status.object {
-        Some(object) => dict(py, object),
+    match status.object() {
+        Some(object) => dict(py, &object),
         None => {
             let dict = PyDict::new(py);
             dict.set_item(&FINISHED, status.finished)?;

@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyModule};
 use crate::core::api::waiting::{Pending, is_tolerable};
 use crate::core::failure::{Cause, Failure, HttpFailure, InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
+use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::server::Server;
 
@@ -78,6 +79,24 @@ pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &Abo
         (_, About::Start { .. } | About::Clone { .. }) => format!("{about}: not started"),
     };
     Ok(PyErr::from_value(build(py, failure, origin, about, &lead)?))
+}
+
+/// The exception for a start that ended otherwise than by its answer. `id` is that of the operation, if the answer was there.
+pub fn uncertain(
+    py: Python<'_>,
+    server: &Server,
+    about: &About,
+    cause: PyErr,
+    text: &str,
+    id: Option<&PathSegment>,
+) -> PyResult<PyErr> {
+    let attributes = PyDict::new(py);
+    attributes.set_item("host", server.origin.as_str())?;
+    attributes.set_item("id", id.map(PathSegment::as_str))?;
+    attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
+    let error = PyErr::from_value(class(py, "StartUncertainError")?.call((text,), Some(&attributes))?);
+    error.set_cause(py, Some(cause));
+    Ok(error)
 }
 
 fn build<'py>(

@@ -70,7 +70,7 @@ pub fn note(error: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
 }
 
 /// Whether a note of the exception tells of this start.
-fn is_noted(error: &Bound<'_, PyAny>, about: &About) -> bool {
+pub fn is_noted(error: &Bound<'_, PyAny>, about: &About) -> bool {
     let notes = error.getattr("__notes__").and_then(|notes| notes.extract::<Vec<String>>()).unwrap_or_default();
     let id = about.request_id().and_then(|id| id.to_str().ok());
     id.is_some_and(|id| notes.iter().any(|note| note.contains(id)))

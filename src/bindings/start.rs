@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 
+use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
-use crate::core::transport::call::Call;
+use crate::core::segment::PathSegment;
+use crate::core::transport::call::{About, Call};
 use crate::core::transport::exchange::Asked;
 use crate::core::transport::server::Server;
 
@@ -26,24 +28,17 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
         // A signal may have come together with the answer.
         finish(py, server, asked, Python::check_signals)
     });
-    if let Err(interrupt) = &done
-        && is_under_way.get()
-    {
-        // A signal's handler has raised it, and any class may be its own.
-        log::interrupted(py, &target.server, &about, interrupt.value(py))?;
+    match done {
+        Err(interrupt) if is_under_way.get() => Err(interrupted(py, &target.server, &about, interrupt)),
+        done => done,
     }
-    done
 }
 
-/// Whoever awaits it tells of an interruption, with [`log::interrupted`].
+/// Whoever awaits it tells of an interruption, with [`interrupted`].
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
     let about = call.about.clone();
-    let closed = move |py: Python<'_>, server: &Server| match errors::check_open(server) {
-        Ok(()) => Ok(()),
-        Err(error) => {
-            log::interrupted(py, server, &about, error.value(py))?;
-            Err(error)
-        }
+    let closed = move |py: Python<'_>, server: &Server| {
+        errors::check_open(server).map_err(|error| interrupted(py, server, &about, error))
     };
     twin::awaitable(
         py,
@@ -54,7 +49,7 @@ pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResu
     )
 }
 
-/// The outcome of a start. If logging or a signal's handler raises instead, the exception has a note of what came of the start.
+/// The outcome of a start. If logging or a signal's handler raises instead, the exception says what came of the start.
 fn finish<'py>(
     py: Python<'py>,
     server: &Server,
@@ -69,7 +64,40 @@ fn finish<'py>(
             Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),
             Err(_) => "not started".to_owned(),
         };
-        log::note(interrupt.value(py), &format!("{}: {}: {known}", server.origin.as_str(), asked.about))?;
-        Err(interrupt)
+        let text = format!("{}: {}: {known}", server.origin.as_str(), asked.about);
+        log::note(interrupt.value(py), &text)?;
+        let id = match &asked.outcome {
+            Ok(started) => Some(&started.id),
+            Err(Failure::Uncertain(_)) => None,
+            Err(_) => return Err(interrupt),
+        };
+        Err(uncertain(py, server, &asked.about, interrupt, &text, id))
     })
+}
+
+/// What a start raises that was interrupted while it was under way: the server may have it.
+pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: PyErr) -> PyErr {
+    let told = log::interrupted(py, server, about, interrupt.value(py));
+    // A log handler may raise too, and that must not read as "not started" either.
+    let interrupt = told.err().unwrap_or(interrupt);
+    let kind = interrupt.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+    let text = format!("{}: {about}: interrupted by {kind}; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    uncertain(py, server, about, interrupt, &text, None)
+}
+
+/// An Exception would read as "not started", so it becomes the cause of a StartUncertainError. Ctrl-C, a cancellation and an exit
+/// stay what they are, for those who wait for them.
+fn uncertain(
+    py: Python<'_>,
+    server: &Server,
+    about: &About,
+    interrupt: PyErr,
+    text: &str,
+    id: Option<&PathSegment>,
+) -> PyErr {
+    if interrupt.is_instance_of::<PyException>(py) {
+        errors::uncertain(py, server, about, interrupt, text, id).unwrap_or_else(|error| error)
+    } else {
+        interrupt
+    }
 }

@@ -27,10 +27,10 @@ pub fn block<'py, F>(
     finish: impl FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>>
 where
-    F: Future + Send,
-    F::Output: Send,
+    F: Future + Send + 'static,
+    F::Output: Send + 'static,
 {
-    let (mut runtime, transport) = Engine::current().acquire(&target.key)?;
+    let (mut runtime, transport) = Engine::current().acquire(&target.key, 1)?;
     let output = runtime.block_on(py, &target.server, ask(transport, target.server.clone()))?;
     drop(runtime);
     finish(py, &target.server, output)

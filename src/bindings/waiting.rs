@@ -7,88 +7,103 @@ use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
 use pyo3::prelude::*;
 use pyo3::types::PyList;
 use tokio::sync::Mutex as AsyncMutex;
+use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
+use tokio::task::AbortHandle;
+use tokio::time::timeout_at;
 
-use crate::core::api::waiting::{self, Plan};
+use crate::core::api::waiting::{self, Event, Listener, Plan, Sent};
 use crate::core::segment::PathSegment;
-use crate::core::transport::server::Server;
-use crate::core::transport::yields;
+use crate::lock::lock;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, RuntimeGuard};
+use super::engine::{Awaitable, Engine, Items, Received};
 use super::{errors, outcome};
 
-/// A wait that the iterating thread drives.
+/// A wait that a thread of its own drives, from the first step that the caller takes.
 #[pyclass(frozen, module = "saymon_bulk._core")]
 pub struct Waits {
-    server: Arc<Server>,
+    target: Target,
     return_exceptions: bool,
-    running: Mutex<Option<Running>>,
+    state: Mutex<State>,
 }
 
-struct Running {
-    /// None once it is dropped.
-    waits: Option<waiting::Waits>,
-    runtime: RuntimeGuard,
-    concurrency: usize,
-    /// When the caller was given the last steps.
-    left: Instant,
+enum State {
+    Ready(Vec<PathSegment>, Plan),
+    Running(Items<Sent>, Listener),
+    Over,
 }
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let waits = self.waits.take();
-        self.runtime.dispose(Box::new(waits));
-    }
-}
-
-/// After a longer absence of the caller, connections first read what arrived meanwhile. Longer than a quick loop body, and
-/// short beside any request timeout; otherwise arbitrary.
-const ABSENCE: Duration = Duration::from_millis(20);
 
 impl Waits {
-    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
-        let engine = Engine::current();
-        let (runtime, transport) = engine.acquire(&target.key)?;
-        let server = target.server.clone();
-        server.site.belongs_to(engine.process.number());
-        let concurrency = plan.concurrency.min(operations.len());
-        let waits = waiting::Waits::new(&transport, server.clone(), operations, plan);
-        let running = Running { waits: Some(waits), runtime, concurrency, left: Instant::now() };
-        Ok(Self { server, return_exceptions, running: Mutex::new(Some(running)) })
+    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
+        Self { target: target.clone(), return_exceptions, state: Mutex::new(State::Ready(operations, plan)) }
     }
 
     fn steps<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next(py, limit).map_err(|error| errors::unstopped(py, error))
-    }
-
-    fn next<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut running = match self.running.try_lock() {
-            Ok(running) => running,
+        let mut state = match self.state.try_lock() {
+            Ok(state) => state,
             Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
             Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
         };
-        let Some(Running { waits: Some(waits), runtime, concurrency, left }) = running.as_mut() else {
-            return Ok(None);
-        };
-        runtime.process().check()?;
-        errors::check_open(&self.server)?;
-        if left.elapsed() > ABSENCE {
-            runtime.block_on(py, &self.server, yields::poll_idle_connections(*concurrency))?;
+        let next = self.next(py, &mut state, limit).and_then(|next| match next {
+            Next::Event(event) => outcome::steps(py, &self.target.server, event, self.return_exceptions).map(Some),
+            Next::Nothing => Ok(Some(PyList::empty(py).into_any())),
+            Next::End => Ok(None),
+        });
+        next.map_err(|error| errors::unstopped(py, error))
+    }
+
+    fn next(&self, py: Python<'_>, state: &mut State, limit: Option<Duration>) -> PyResult<Next> {
+        if matches!(state, State::Ready(..)) {
+            self.begin(state)?;
         }
-        let event = match limit {
-            None => Ok(runtime.block_on(py, &self.server, waits.next())?),
-            Some(limit) => runtime.block_on(py, &self.server, waits.next_within(limit))?,
-        };
-        *left = Instant::now();
-        let Ok(event) = event else { return Ok(Some(PyList::empty(py).into_any())) };
-        match event {
-            Some(event) => outcome::steps(py, &self.server, event, self.return_exceptions).map(Some),
-            None => {
-                *running = None;
-                Ok(None)
+        let State::Running(items, listener) = state else { return Ok(Next::End) };
+        listener.done();
+        let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
+        loop {
+            if let Some(event) = listener.refusal() {
+                return Ok(Next::Event(event));
+            }
+            let end = listener.end().map(|end| end.into_std());
+            let until = [limit, end].into_iter().flatten().min();
+            match items.next(py, &self.target.server, until)? {
+                Received::Item(sent) => {
+                    if let Some(event) = listener.take(sent) {
+                        return Ok(Next::Event(event));
+                    }
+                }
+                Received::Nothing if end.is_some_and(|end| Instant::now() >= end) => {
+                    let last = listener.give_up();
+                    *state = State::Over;
+                    return Ok(last.map_or(Next::End, Next::Event));
+                }
+                Received::Nothing => return Ok(Next::Nothing),
+                Received::End => {
+                    let is_whole = listener.is_over();
+                    *state = State::Over;
+                    return if is_whole { Ok(Next::End) } else { Err(errors::panicked()) };
+                }
             }
         }
     }
+
+    fn begin(&self, state: &mut State) -> PyResult<()> {
+        let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
+        let (engine, server) = (Engine::current(), self.target.server.clone());
+        errors::check_open(&server)?;
+        server.site.belongs_to(engine.process.number());
+        let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
+        let (waits, listener) = waiting::wait(&transport, server, operations, plan);
+        let items = runtime.drive(|sender| waits.run(move |sent| drop(sender.send(sent))))?;
+        *state = State::Running(items, listener);
+        Ok(())
+    }
+}
+
+enum Next {
+    Event(Event),
+    /// Nothing happened within the limit.
+    Nothing,
+    End,
 }
 
 #[pymethods]
@@ -108,42 +123,100 @@ impl Waits {
 
     /// Stops polling and drops what is under way. Idempotent.
     fn close(&self) {
-        if let Ok(mut running) = self.running.try_lock()
-            && let Some(mut running) = running.take()
-        {
-            let waits = running.waits.take();
-            running.runtime.dispose(Box::new(waits));
-            running.runtime.discard();
+        if let Ok(mut state) = self.state.try_lock() {
+            *state = State::Over;
         }
     }
 }
 
-/// A wait that the background thread drives while a step is awaited.
+/// A wait that the background thread drives, from the first step that is awaited.
 #[pyclass(frozen, module = "saymon_bulk._core")]
 pub struct AsyncWaits {
     engine: &'static Engine,
-    server: Arc<Server>,
+    target: Target,
     return_exceptions: bool,
-    /// None once it is closed.
-    waits: Arc<AsyncMutex<Option<waiting::Waits>>>,
+    ready: Mutex<Option<(Vec<PathSegment>, Plan)>>,
+    /// None before the first step, and once it is closed.
+    driver: Mutex<Option<AbortHandle>>,
+    events: Arc<AsyncMutex<Option<Events>>>,
 }
 
+struct Events {
+    received: UnboundedReceiver<Sent>,
+    listener: Listener,
+}
+
+impl Events {
+    /// The next event. An error if the driver has ended before its time.
+    async fn next(&mut self) -> Result<Option<Event>, Lost> {
+        self.listener.done();
+        loop {
+            if let Some(event) = self.listener.refusal() {
+                return Ok(Some(event));
+            }
+            let received = match self.listener.end() {
+                Some(end) => timeout_at(end, self.received.recv()).await,
+                None => Ok(self.received.recv().await),
+            };
+            match received {
+                Ok(Some(sent)) => {
+                    if let Some(event) = self.listener.take(sent) {
+                        return Ok(Some(event));
+                    }
+                }
+                Ok(None) if self.listener.is_over() => return Ok(None),
+                Ok(None) => return Err(Lost),
+                Err(_) => return Ok(self.listener.give_up()),
+            }
+        }
+    }
+}
+
+struct Lost;
+
 impl AsyncWaits {
-    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> PyResult<Self> {
-        let engine = Engine::current();
-        let server = target.server.clone();
-        server.site.belongs_to(engine.process.number());
-        let waits = waiting::Waits::new(&engine.transport(&target.key)?, server.clone(), operations, plan);
-        Ok(Self { engine, server, return_exceptions, waits: Arc::new(AsyncMutex::new(Some(waits))) })
+    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
+        Self {
+            engine: Engine::current(),
+            target: target.clone(),
+            return_exceptions,
+            ready: Mutex::new(Some((operations, plan))),
+            driver: Mutex::default(),
+            events: Arc::default(),
+        }
+    }
+
+    fn begin(&self, operations: Vec<PathSegment>, plan: Plan) -> PyResult<()> {
+        let server = self.target.server.clone();
+        errors::check_open(&server)?;
+        server.site.belongs_to(self.engine.process.number());
+        let transport = self.engine.transport(&self.target.key)?;
+        let (waits, listener) = waiting::wait(&transport, server, operations, plan);
+        let (sender, received) = unbounded_channel();
+        let driver = self.engine.spawn(async move {
+            let last = waits.run(|sent| drop(sender.send(sent))).await;
+            last.into_iter().for_each(|last| drop(sender.send(last)));
+        })?;
+        *lock(&self.driver) = Some(driver);
+        if let Ok(mut events) = self.events.try_lock() {
+            *events = Some(Events { received, listener });
+        }
+        Ok(())
+    }
+
+    /// Ends the driver. The parent's locks may be held for ever in a child, which leaks it.
+    fn stop(&self) {
+        if !self.engine.process.is_current() {
+            std::mem::forget(self.events.clone());
+        } else if let Some(driver) = lock(&self.driver).take() {
+            driver.abort();
+        }
     }
 }
 
 impl Drop for AsyncWaits {
     fn drop(&mut self) {
-        if !self.engine.process.is_current() {
-            // A forked child leaks it: what it would close or wake is its parent's.
-            std::mem::forget(self.waits.clone());
-        }
+        self.stop();
     }
 }
 
@@ -155,32 +228,33 @@ impl AsyncWaits {
 
     fn __anext__(&self, py: Python<'_>) -> PyResult<Awaitable> {
         self.engine.process.check()?;
-        let waits = self.waits.clone();
-        let (server, return_exceptions) = (self.server.clone(), self.return_exceptions);
+        let ready = lock(&self.ready).take();
+        if let Some((operations, plan)) = ready {
+            self.begin(operations, plan)?;
+        }
+        let events = self.events.clone();
+        let (server, return_exceptions) = (self.target.server.clone(), self.return_exceptions);
         let next = async move {
-            match waits.lock().await.as_mut() {
-                Some(waits) => waits.next().await,
-                None => None,
+            match events.lock().await.as_mut() {
+                Some(events) => events.next().await,
+                None => Ok(None),
             }
         };
-        self.engine.awaitable(py, &self.server, next, move |py, event| {
+        self.engine.awaitable(py, &self.target.server, next, move |py, next| {
             errors::check_open(&server)?;
-            match event.flatten() {
-                Some(event) => outcome::steps(py, &server, event, return_exceptions)
+            match next {
+                Some(Ok(Some(event))) => outcome::steps(py, &server, event, return_exceptions)
                     .map(Bound::unbind)
                     .map_err(|error| errors::unstopped(py, error)),
-                None => Err(PyStopAsyncIteration::new_err(())),
+                Some(Err(Lost)) => Err(errors::panicked()),
+                Some(Ok(None)) | None => Err(PyStopAsyncIteration::new_err(())),
             }
         })
     }
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
     fn close(&self) {
-        // The parent's locks may be held for ever in a child.
-        if !self.engine.process.is_current() {
-            return;
-        }
-        let waits = self.waits.clone();
-        self.engine.spawn(async move { drop(waits.lock().await.take()) });
+        drop(lock(&self.ready).take());
+        self.stop();
     }
 }

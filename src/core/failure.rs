@@ -64,6 +64,8 @@ pub struct HttpFailure {
     pub retry_after: Option<Duration>,
     /// For a redirect and for a login that this package does not give: what to do about it.
     pub advice: Option<String>,
+    /// Whether the answer is one that servers give after they have done what was asked (RFC 9110 sections 15.4.3 and 15.4.4).
+    pub may_be_done: bool,
 }
 
 /// What kept the answer from coming; waiting treats them differently.
@@ -77,12 +79,14 @@ pub enum Cause {
     Tls,
     /// A certificate that is not to be trusted.
     Certificate,
+    /// A proxy that refuses the login or this server, and would refuse it again.
+    Proxy,
     /// A connection that ended, or spoke no HTTP, before the answer was complete.
     Cut,
 }
 
 impl Cause {
-    pub const ALL: [Self; 5] = [Self::Resolve, Self::Connect, Self::Tls, Self::Certificate, Self::Cut];
+    pub const ALL: [Self; 6] = [Self::Resolve, Self::Connect, Self::Tls, Self::Certificate, Self::Proxy, Self::Cut];
 
     pub fn name(self) -> &'static str {
         match self {
@@ -90,15 +94,31 @@ impl Cause {
             Self::Connect => "connect",
             Self::Tls => "tls",
             Self::Certificate => "certificate",
+            Self::Proxy => "proxy",
             Self::Cut => "cut",
         }
     }
 }
 
 impl Failure {
-    /// Whether the server refuses the credentials: then it refuses them for any other call too.
-    pub fn is_unauthorized(&self) -> bool {
-        matches!(self, Self::Http(failure) if failure.http_status == 401)
+    /// Whether every other call of the client would be refused too: the credentials are wrong, at the server or at a proxy. Sent
+    /// again, a wrong password locks an account.
+    pub fn refuses_all(&self) -> bool {
+        match self {
+            Self::Http(failure) => matches!(failure.http_status, 401 | 407),
+            Self::Transport { cause, .. } => *cause == Cause::Proxy,
+            Self::Uncertain(failure) => failure.refuses_all(),
+            Self::Timeout { .. } | Self::BadAnswer { .. } => false,
+        }
+    }
+
+    /// The same with another limit, if it is a time-out: that of the whole call, of which the exchange had the rest.
+    pub fn of_limit(self, whole: Duration) -> Self {
+        match self {
+            Self::Timeout { on_kept, .. } => Self::Timeout { limit: whole, on_kept },
+            Self::Uncertain(failure) => Self::Uncertain(Box::new(failure.of_limit(whole))),
+            failure => failure,
+        }
     }
 
     /// The failure itself, without what it leaves uncertain.

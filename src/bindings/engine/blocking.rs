@@ -1,16 +1,19 @@
-//! Blocking calls: each acquires a runtime with its connections and drives it on its own thread. A call hops to no other
+//! Blocking calls: each acquires a runtime with its connections and enters it once, on its own thread. A call hops to no other
 //! thread, and as many runtimes exist as calls run at the same time.
+//!
+//! No future outlives the `block_on` that has polled it: tokio delivers some wake-ups when its loop comes round again, and
+//! loses them if `block_on` has returned. So a wait, which goes on while its caller does something else, has a thread of its own.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
 use std::time::{Duration, Instant};
 
-use futures_util::FutureExt;
 use futures_util::future::{Either, select};
-use pyo3::exceptions::PyRuntimeError;
+use pyo3::exceptions::{PyOSError, PyRuntimeError};
 use pyo3::prelude::*;
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
+use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::bindings::errors;
@@ -42,8 +45,6 @@ struct BlockingRuntime {
     clients: Clients,
     /// Kept from call to call: a timer that is set wakes the very thread that sets it, by a write and a poll.
     signal_check: Interval,
-    /// Its tasks when it was last returned: about one for each connection.
-    tasks: usize,
 }
 
 impl BlockingRuntime {
@@ -54,37 +55,17 @@ impl BlockingRuntime {
             interval(SIGNAL_CHECK)
         };
         signal_check.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Ok(Self { runtime, clients: Clients::default(), signal_check, tasks: 0 })
+        Ok(Self { runtime, clients: Clients::default(), signal_check })
     }
 
-    /// Lets the connections of a burst end: nobody drives an idle runtime. None if many are still being opened.
-    fn settled(mut self) -> Option<Self> {
-        let after_a_burst = self.tasks + MAX_SHARED_CONNECTIONS;
-        let mut tasks = self.alive_tasks();
-        if tasks > after_a_burst {
-            self = self.driven()?;
-            tasks = self.alive_tasks();
-        }
-        if tasks > after_a_burst {
-            self.runtime.shutdown_background();
-            return None;
-        }
-        self.tasks = tasks;
-        Some(self)
-    }
-
-    /// Lets connections that the server has closed end. None if the runtime was idle too long.
+    /// Lets connections that the server has closed end. None if the runtime was idle too long, and after a panic.
     fn swept(self, idle: Duration) -> Option<Self> {
         if idle >= MAX_IDLE_TIME {
             self.runtime.shutdown_background();
             return None;
         }
-        self.driven()
-    }
-
-    /// Lets each connection take its next steps. None after a panic.
-    fn driven(self) -> Option<Self> {
-        let drive = || self.runtime.block_on(yields::poll_idle_connections(self.alive_tasks()));
+        let connections = self.runtime.metrics().num_alive_tasks();
+        let drive = || self.runtime.block_on(yields::poll_idle_connections(connections));
         match catch_unwind(AssertUnwindSafe(drive)) {
             Ok(()) => Some(self),
             Err(_) => {
@@ -93,10 +74,6 @@ impl BlockingRuntime {
                 None
             }
         }
-    }
-
-    fn alive_tasks(&self) -> usize {
-        self.runtime.metrics().num_alive_tasks()
     }
 }
 
@@ -118,21 +95,24 @@ impl RuntimePool {
         Self { process, idle: Mutex::default() }
     }
 
-    pub fn acquire(&'static self) -> PyResult<RuntimeGuard> {
-        let idle = lock(&self.idle).runtimes.pop();
+    /// A runtime for a call that asks for so much at once. A burst has one of its own, which ends with it: nobody drives an idle
+    /// runtime until so many connections have ended.
+    pub fn acquire(&'static self, at_once: usize) -> PyResult<RuntimeGuard> {
+        let is_kept = at_once <= MAX_SHARED_CONNECTIONS;
+        let idle = if is_kept { lock(&self.idle).runtimes.pop() } else { None };
         let runtime = idle.map_or_else(BlockingRuntime::new, |(_, runtime)| Ok(runtime))?;
-        Ok(RuntimeGuard { pool: self, runtime: Some(runtime), has_panicked: false })
+        Ok(RuntimeGuard { pool: self, runtime: Some(runtime), is_kept, has_panicked: false })
     }
 
     /// Takes a runtime back, and looks after those that were not used lately; returns it if there are enough.
     fn release(&self, runtime: BlockingRuntime) -> Option<BlockingRuntime> {
-        let runtime = runtime.settled()?;
         let now = Instant::now();
         let mut idle = lock(&self.idle);
         if idle.runtimes.len() >= MAX_IDLE_RUNTIMES {
             return Some(runtime);
         }
-        if idle.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
+        // A handler's own call is within a runtime, which cannot enter another one.
+        if !is_within_a_runtime() && idle.swept.is_none_or(|swept| now - swept >= SWEEP_INTERVAL) {
             idle.swept = Some(now);
             let runtimes = std::mem::take(&mut idle.runtimes);
             idle.runtimes =
@@ -143,10 +123,36 @@ impl RuntimePool {
     }
 }
 
+/// Whether this thread drives a runtime now: a signal's handler that calls this package does.
+fn is_within_a_runtime() -> bool {
+    Handle::try_current().is_ok()
+}
+
+/// Looks for what may end a call or a wait: a signal's handler that raises, a fork, a closed client.
+fn look(py: Python<'_>, process: Process, server: &Server) -> PyResult<()> {
+    py.check_signals()?;
+    // A handler may have forked, and the answer is the parent's.
+    process.check()?;
+    errors::check_open(server)
+}
+
+/// Ends when something interrupts the call.
+async fn interruption(signal_check: &mut Interval, process: Process, server: &Server) -> PyErr {
+    loop {
+        signal_check.tick().await;
+        // None while the interpreter ends, where no signal is handled.
+        if let Some(Err(interrupt)) = Python::try_attach(|py| look(py, process, server)) {
+            return interrupt;
+        }
+    }
+}
+
 /// A runtime that one call holds.
 pub struct RuntimeGuard {
     pool: &'static RuntimePool,
     runtime: Option<BlockingRuntime>,
+    /// Whether other calls use the runtime after this one.
+    is_kept: bool,
     has_panicked: bool,
 }
 
@@ -160,62 +166,117 @@ impl RuntimeGuard {
     }
 
     /// The process whose runtime this is.
-    pub fn process(&self) -> Process {
+    fn process(&self) -> Process {
         self.pool.process
     }
 
-    /// Runs a future on this thread, detached. Signals are looked for between its steps: a handler may raise, and it may call
-    /// this package. So is the closing of the client.
+    /// Runs a future on this thread, detached. Signals are looked for meanwhile: a handler may raise, and it may call this
+    /// package. So is the closing of the client.
     pub fn block_on<F>(&mut self, py: Python<'_>, server: &Server, future: F) -> PyResult<F::Output>
     where
-        F: Future + Send,
-        F::Output: Send,
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
     {
+        if is_within_a_runtime() {
+            return self.block_on_thread(py, server, future);
+        }
+        let process = self.process();
+        let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
         // In a box, so that a forked child can leak it.
         let mut future = Box::pin(future);
-        loop {
-            let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
-            let step = || {
-                runtime.block_on(yields::flush_wakeups(async {
-                    match select(future.as_mut(), pin!(signal_check.tick())).await {
-                        Either::Left((output, _)) => Some(output),
-                        Either::Right(_) => None,
-                    }
-                }))
-            };
-            match py.detach(|| catch_unwind(AssertUnwindSafe(step))) {
-                Ok(Some(output)) => return Ok(output),
-                Ok(None) => {}
-                Err(_) => {
-                    let error = self.panicked();
-                    self.dispose(Box::new(future));
-                    return Err(error);
+        let drive = || {
+            runtime.block_on(async {
+                yields::let_others_run().await;
+                match select(future.as_mut(), pin!(interruption(signal_check, process, server))).await {
+                    Either::Left((output, _)) => Ok(output),
+                    Either::Right((interrupt, _)) => Err(interrupt),
                 }
-            }
-            // A handler may have forked, and the answer is the parent's.
-            let checked = py.check_signals().and_then(|()| self.process().check());
-            if let Err(interrupt) = checked.and_then(|()| errors::check_open(server)) {
-                self.dispose(Box::new(future));
+            })
+        };
+        match py.detach(|| catch_unwind(AssertUnwindSafe(drive))) {
+            Ok(Ok(output)) => Ok(output),
+            Ok(Err(interrupt)) => {
+                self.dispose(future);
                 self.discard();
-                return Err(interrupt);
+                Err(interrupt)
+            }
+            Err(_) => {
+                self.give_up();
+                self.dispose(future);
+                Err(errors::panicked())
             }
         }
+    }
+
+    /// The same for a call from a signal's handler, whose thread drives another runtime already.
+    fn block_on_thread<F>(&mut self, py: Python<'_>, server: &Server, future: F) -> PyResult<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        let Self { pool, is_kept, has_panicked, .. } = *self;
+        let lent = Self { pool, runtime: self.runtime.take(), is_kept, has_panicked };
+        let mut outputs = lent.drive(|_| async { Some(future.await) })?;
+        match outputs.next(py, server, None)? {
+            Received::Item(output) => Ok(output),
+            Received::Nothing | Received::End => Err(errors::panicked()),
+        }
+    }
+
+    /// Drives a future on a thread of its own, from its beginning to its end. It sends items and returns the last one, which
+    /// comes when the runtime is free for the next call.
+    pub fn drive<T, F>(mut self, make: impl FnOnce(mpsc::Sender<T>) -> F) -> PyResult<Items<T>>
+    where
+        T: Send + 'static,
+        F: Future<Output = Option<T>> + Send + 'static,
+    {
+        let (process, (sender, received)) = (self.process(), mpsc::channel());
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut future = Box::pin(make(sender.clone()));
+        let run = move || {
+            let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return };
+            let drive = || {
+                runtime.block_on(async {
+                    match select(future.as_mut(), stopped).await {
+                        Either::Left((last, _)) => Some(last),
+                        Either::Right(_) => None,
+                    }
+                })
+            };
+            let driven = catch_unwind(AssertUnwindSafe(drive));
+            if driven.is_err() {
+                self.give_up();
+            }
+            self.dispose(future);
+            match driven {
+                Ok(Some(last)) => {
+                    drop(self);
+                    last.into_iter().for_each(|last| drop(sender.send(last)));
+                }
+                // What was under way is dropped with its connections.
+                Ok(None) | Err(_) => self.discard(),
+            }
+        };
+        let thread = std::thread::Builder::new().name("saymon-bulk-wait".to_owned());
+        thread.spawn(run).map_err(|error| PyOSError::new_err(format!("no thread can be started to wait: {error}")))?;
+        Ok(Items { inner: Some((received, stop)), process })
     }
 
     /// Runs a future on a thread that is not Python's, where no signal arrives.
     pub fn block_on_detached(&mut self, future: impl Future<Output = ()>) -> PyResult<()> {
         let BlockingRuntime { runtime, .. } = self.runtime()?;
-        let step = || runtime.block_on(yields::flush_wakeups(future.map(Some)));
-        catch_unwind(AssertUnwindSafe(step)).map(|_| ()).map_err(|_| self.panicked())
+        catch_unwind(AssertUnwindSafe(|| runtime.block_on(future))).map_err(|_| {
+            self.give_up();
+            errors::panicked()
+        })
     }
 
-    /// A panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks the
-    /// runtime and the idle ones: what they would close by number may be others' by now.
-    fn panicked(&mut self) -> PyErr {
+    /// After a panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks
+    /// the runtime and the idle ones: what they would close by number may be others' by now.
+    fn give_up(&mut self) {
         self.has_panicked = true;
         std::mem::forget(self.runtime.take());
         lock(&self.pool.idle).runtimes.drain(..).for_each(std::mem::forget);
-        errors::panicked()
     }
 
     /// Whether the descriptors of this runtime are its own.
@@ -225,7 +286,7 @@ impl RuntimeGuard {
 
     /// Drops what lives in this runtime. It is leaked where what it would close or wake is not its own: in a forked child, and
     /// where a handler has closed the descriptors. A panic in several destructors at once would end the process.
-    pub fn dispose(&mut self, value: Box<dyn Send + '_>) {
+    pub fn dispose<T>(&mut self, value: T) {
         if self.is_sound() && self.drives() {
             drop(value);
         } else {
@@ -238,7 +299,7 @@ impl RuntimeGuard {
         let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return true };
         let drives = catch_unwind(AssertUnwindSafe(|| runtime.block_on(yields::let_others_run()))).is_ok();
         if !drives {
-            self.panicked();
+            self.give_up();
         }
         drives
     }
@@ -256,11 +317,64 @@ impl RuntimeGuard {
 
 impl Drop for RuntimeGuard {
     fn drop(&mut self) {
-        if self.process().is_current()
+        if self.is_kept
+            && self.process().is_current()
             && let Some(runtime) = self.runtime.take()
         {
             self.runtime = self.pool.release(runtime);
         }
         self.discard();
+    }
+}
+
+/// What a future sends that a thread of its own drives. Dropped, it ends the future.
+pub struct Items<T> {
+    /// None once it is dropped.
+    inner: Option<(mpsc::Receiver<T>, oneshot::Sender<()>)>,
+    process: Process,
+}
+
+pub enum Received<T> {
+    Item(T),
+    /// Nothing came within the limit.
+    Nothing,
+    /// Nothing more will come.
+    End,
+}
+
+impl<T: Send> Items<T> {
+    /// The next item, if it comes until then. Signals are looked for meanwhile.
+    pub fn next(&mut self, py: Python<'_>, server: &Server, until: Option<Instant>) -> PyResult<Received<T>> {
+        look(py, self.process, server)?;
+        let Some((items, _)) = &mut self.inner else { return Ok(Received::End) };
+        loop {
+            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+            let pause = left.unwrap_or(SIGNAL_CHECK).min(SIGNAL_CHECK);
+            let received = match items.try_recv() {
+                Ok(item) => Ok(item),
+                Err(mpsc::TryRecvError::Disconnected) => return Ok(Received::End),
+                Err(mpsc::TryRecvError::Empty) => {
+                    let items = &mut *items;
+                    py.detach(move || items.recv_timeout(pause))
+                }
+            };
+            match received {
+                Ok(item) => return Ok(Received::Item(item)),
+                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
+                Err(mpsc::RecvTimeoutError::Timeout) => look(py, self.process, server)?,
+            }
+            if left.is_some_and(|left| left <= pause) {
+                return Ok(Received::Nothing);
+            }
+        }
+    }
+}
+
+impl<T> Drop for Items<T> {
+    fn drop(&mut self) {
+        // A forked child leaks them: what they would wake is its parent's.
+        if !self.process.is_current() {
+            std::mem::forget(self.inner.take());
+        }
     }
 }

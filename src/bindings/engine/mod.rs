@@ -18,6 +18,7 @@ use futures_util::future::{Either, select};
 use pyo3::prelude::*;
 use pyo3_async_runtimes::get_running_loop;
 use tokio::sync::Notify;
+use tokio::task::AbortHandle;
 
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
@@ -33,7 +34,7 @@ use completions::Queues;
 use process::{PerProcess, Process};
 
 pub use awaitable::Awaitable;
-pub use blocking::RuntimeGuard;
+pub use blocking::{Items, Received, RuntimeGuard};
 pub use completions::CompletionQueue;
 pub use process::check_interpreter;
 
@@ -87,9 +88,9 @@ impl Engine {
         Ok((origin, site))
     }
 
-    /// A runtime for one blocking call, and the transport in it.
-    pub fn acquire(&'static self, key: &Arc<Key>) -> PyResult<(RuntimeGuard, Transport)> {
-        let mut runtime = self.runtimes.acquire()?;
+    /// A runtime for one blocking call that asks for so much at once, and the transport in it.
+    pub fn acquire(&'static self, key: &Arc<Key>, at_once: usize) -> PyResult<(RuntimeGuard, Transport)> {
+        let mut runtime = self.runtimes.acquire(at_once)?;
         let transport = runtime.transport(key, &self.tls)?;
         Ok((runtime, transport))
     }
@@ -143,12 +144,10 @@ impl Engine {
         }
     }
 
-    /// Runs a core future in the background and tells nobody. After the exit has begun there is nothing to run for.
-    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) {
-        let handle = lock(&self.asyncio).running().map(BackgroundRuntime::handle);
-        if let Some(handle) = handle {
-            let _ = background::spawn(&self.asyncio, &handle, future);
-        }
+    /// Runs a core future in the background until it ends or is aborted.
+    pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> PyResult<AbortHandle> {
+        let handle = lock(&self.asyncio).handle()?;
+        Ok(background::spawn(&self.asyncio, &handle, future)?.abort_handle())
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::{Either, select};
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::watch;
 use tokio::time::{Instant, Interval, MissedTickBehavior, interval_at};
 
 use super::status::{self, Status};
@@ -64,9 +64,7 @@ pub struct Batch {
     next: AtomicUsize,
     stop_at_failure: bool,
     is_stopped: watch::Sender<bool>,
-    /// Lets one request ahead until the credentials are proved: many wrong ones at once lock an account.
-    ahead: Semaphore,
-    /// The 401 that ended the batch.
+    /// The refused password that ended the batch.
     refused: OnceLock<Failure>,
 }
 
@@ -81,7 +79,6 @@ impl Batch {
             next: AtomicUsize::new(0),
             stop_at_failure,
             is_stopped: watch::Sender::new(false),
-            ahead: Semaphore::new(1),
             refused: OnceLock::new(),
         }
     }
@@ -140,20 +137,22 @@ impl Batch {
         operation: &PathSegment,
         result: &'b OnceLock<Asked<Status>>,
     ) -> Option<&'b Asked<Status>> {
-        let ahead = if self.server.is_proved() { None } else { self.ahead.acquire().await.ok() };
+        let pass = transport.pass(&self.server).await;
         if self.is_stopped() {
             return None;
         }
-        // The one ahead has proved them meanwhile, so the next need not wait for this one.
-        let ahead = ahead.filter(|_| !self.server.is_proved());
-        let asked = transport.ask(&self.server, status::call(operation)).await;
+        let asked = match pass {
+            Ok(pass) => {
+                transport.ask_within(self.server.request_timeout, &self.server, status::call(operation), pass).await
+            }
+            Err(failure) => Asked { about: About::Operation(operation.clone()), outcome: Err(failure), took: None },
+        };
         if let Err(failure) = &asked.outcome
-            && failure.is_unauthorized()
+            && failure.refuses_all()
         {
             let _ = self.refused.set(failure.clone());
             self.stop();
         }
-        drop(ahead);
         Some(result.get_or_init(|| asked))
     }
 
@@ -166,7 +165,7 @@ impl Batch {
         *self.is_stopped.borrow()
     }
 
-    /// The results, in the order of the operations. A 401 of one operation is the result of all that have none.
+    /// The results, in the order of the operations. A refused password is the result of all that have none.
     pub fn results(self) -> impl Iterator<Item = Asked<Status>> {
         let Self { operations, results, refused, .. } = self;
         let refused = refused.into_inner();

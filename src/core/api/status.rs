@@ -1,6 +1,7 @@
 //! `GET /node/api/bulk/:id/status`, the vendor's "Get Bulk Operation Status" → whether the operation has finished.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Method;
 use serde_json::{Map, Value};
@@ -9,12 +10,29 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::answer;
 use crate::core::transport::call::{About, Call};
 
+/// Bytes of an answer that a wait keeps for its end; the documented answer has 18. Otherwise arbitrary.
+const MAX_KEPT: usize = 1024;
+
 /// The server's answer.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Status {
     pub finished: bool,
-    /// The whole object, if it holds more than `finished`: many answers may be held at once.
-    pub object: Option<Box<Map<String, Value>>>,
+    /// The body, if it holds more than `finished`. Many answers may be held at once, and a tree of values takes sixty times the
+    /// room.
+    body: Option<Arc<[u8]>>,
+}
+
+impl Status {
+    /// The whole object, if it holds more than `finished`.
+    pub fn object(&self) -> Option<Map<String, Value>> {
+        parsed(self.body.as_ref()?).ok()
+    }
+
+    /// The same without a long body.
+    pub fn shortened(&self) -> Self {
+        let body = self.body.clone().filter(|body| body.len() <= MAX_KEPT);
+        Self { finished: self.finished, body }
+    }
 }
 
 /// As log lines say it.
@@ -37,9 +55,13 @@ pub fn call(id: &PathSegment) -> Call<Status> {
 
 /// Reads the body of a 200.
 pub fn read(body: &[u8]) -> Result<Status, String> {
-    let object = answer::object(body, &["finished"])?;
+    let object = parsed(body)?;
     let finished = answer::boolean(&object, "finished")?;
-    Ok(Status { finished, object: (object.len() > 1).then(|| Box::new(object)) })
+    Ok(Status { finished, body: (object.len() > 1).then(|| body.into()) })
+}
+
+fn parsed(body: &[u8]) -> Result<Map<String, Value>, String> {
+    answer::object(body, &["finished"])
 }
 
 #[cfg(test)]
@@ -56,11 +78,21 @@ mod tests {
     fn keeps_fields_and_order() {
         let status = read(br#"{"z":1,"finished":true,"a":{"b":[null,1.5,36893488147419103232]},"z":2}"#).unwrap();
         assert_eq!(
-            Value::Object(*status.object.unwrap()).to_string(),
+            Value::Object(status.object().unwrap()).to_string(),
             r#"{"z":2,"finished":true,"a":{"b":[null,1.5,36893488147419103232]}}"#
         );
         let status = read(br#"{"finished":false,"a":1,"a":2}"#).unwrap();
-        assert_eq!(Value::Object(*status.object.unwrap()).to_string(), r#"{"finished":false,"a":2}"#);
+        assert_eq!(Value::Object(status.object().unwrap()).to_string(), r#"{"finished":false,"a":2}"#);
+    }
+
+    #[test]
+    fn a_wait_keeps_no_long_body() {
+        let long = format!(r#"{{"finished":false,"a":"{}"}}"#, "x".repeat(MAX_KEPT));
+        let status = read(long.as_bytes()).unwrap();
+        assert_eq!(status.object().unwrap().len(), 2);
+        assert!(status.shortened().object().is_none() && !status.shortened().finished);
+        let short = read(br#"{"finished":false,"a":1}"#).unwrap();
+        assert_eq!(short.shortened(), short);
     }
 
     #[test]

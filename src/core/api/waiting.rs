@@ -1,17 +1,19 @@
 //! Polling until operations have finished: the schedule, Retry-After, the deadline, what is tolerated and what is not.
+//!
+//! A wait has two ends. [`Waits`] polls, and is driven without a break from its first poll to its end. [`Listener`] is the
+//! caller's: it takes the events, and knows by its own clock when the wait should have ended.
 
 use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher, Hasher};
-use std::pin::Pin;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::error::Elapsed;
-use tokio::time::{Instant, timeout, timeout_at};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout_at};
 
 use super::status::{self, Status};
 use crate::core::failure::{Cause, Failure};
@@ -22,7 +24,7 @@ use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
 
-/// A pause is this part of the time waited so far, so that what is known late is late by this part of its length.
+/// Each pause is a tenth of the time waited so far: the end of an operation is noticed at most a tenth of its duration late.
 const PART: f64 = 0.1;
 
 /// After a failure, each pause is this many times the one before.
@@ -33,6 +35,9 @@ const JITTER: f64 = 0.1;
 
 /// How far the last poll may run past the deadline.
 const OVERRUN: Duration = Duration::from_secs(1);
+
+/// How far the caller's clock may run past the end of the last poll before the wait ends all the same; otherwise arbitrary.
+const GRACE: Duration = Duration::from_secs(2);
 
 /// How to wait.
 #[derive(Debug, Clone)]
@@ -47,6 +52,12 @@ pub struct Plan {
     pub retries: u32,
     /// Polls under way at the same time.
     pub concurrency: usize,
+}
+
+impl Plan {
+    fn asks_once(&self) -> bool {
+        self.timeout == Some(Duration::ZERO)
+    }
 }
 
 /// What happened in a wait.
@@ -69,11 +80,19 @@ pub enum Then {
     CutOff,
 }
 
+/// An event on its way to the caller.
+#[derive(Debug)]
+pub struct Sent {
+    event: Event,
+    /// Dropped when the caller has dealt with the event. Its operation is asked again after that, or at the deadline.
+    in_hand: oneshot::Sender<()>,
+}
+
 /// An operation that had not finished by the deadline.
 #[derive(Debug)]
 pub struct Pending {
     pub operation: PathSegment,
-    /// The last good answer.
+    /// The last good answer, without a long body.
     pub status: Option<Status>,
     /// The last failure since then.
     pub failure: Option<Failure>,
@@ -84,16 +103,9 @@ pub struct Waits {
     shared: Arc<Shared>,
     turns: FuturesUnordered<Turn>,
     late: Vec<Pending>,
-    /// The operations in order, and those whose wait is over.
-    operations: Vec<PathSegment>,
-    over: HashSet<PathSegment>,
-    /// After a 401: the operations that share it, the last one first.
-    refused: Option<(Failure, Vec<PathSegment>)>,
-    /// When the caller was given the last event.
-    left: Instant,
 }
 
-/// A pause and a poll. The result is None if the deadline passed before the poll.
+/// A pause and a poll. The result is None if the wait ended before the poll.
 type Turn = Pin<Box<dyn Future<Output = (Wait, Option<(Asked<Status>, Then)>)> + Send>>;
 
 struct Shared {
@@ -101,104 +113,181 @@ struct Shared {
     server: Arc<Server>,
     plan: Plan,
     started: Instant,
-    /// One permit until the credentials are proved, then as many as `concurrency`: many wrong ones at once lock an account.
     polls: Semaphore,
-    /// Where polls wait for the rate of the server. The first one alone has a turn, so that other waits get theirs.
+    /// Polls of this wait queue here. Only the first enters the server's line, so that a large wait does not push others back.
     queue: Semaphore,
-    is_open: AtomicBool,
     /// Good answers so far, of all operations.
     answers: AtomicU64,
     /// When the last polls must be done. Set by the first of them: a process that was stopped finds its deadline long past.
     end: Mutex<Option<Instant>>,
 }
 
+/// The two ends of a wait that begins now.
+pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> (Waits, Listener) {
+    let shared = Arc::new(Shared {
+        transport: transport.of_calls(plan.concurrency.min(operations.len())),
+        started: Instant::now(),
+        polls: Semaphore::new(plan.concurrency.min(Semaphore::MAX_PERMITS)),
+        queue: Semaphore::new(1),
+        answers: AtomicU64::new(0),
+        end: Mutex::default(),
+        server,
+        plan,
+    });
+    let turns = FuturesUnordered::new();
+    for operation in &operations {
+        turns.push(Wait::new(operation.clone(), &shared).turn(shared.clone()));
+    }
+    let listener = Listener::new(operations, &shared);
+    (Waits { shared, turns, late: Vec::new() }, listener)
+}
+
 impl Waits {
-    pub fn new(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> Self {
-        let shared = Arc::new(Shared {
-            transport: transport.of_calls(plan.concurrency.min(operations.len())),
-            server,
-            plan,
-            started: Instant::now(),
-            polls: Semaphore::new(1),
-            queue: Semaphore::new(1),
-            is_open: AtomicBool::new(false),
-            answers: AtomicU64::new(0),
-            end: Mutex::default(),
-        });
-        let turns = FuturesUnordered::new();
-        for operation in &operations {
-            turns.push(Wait::new(operation.clone(), &shared).turn(shared.clone()));
-        }
-        let (left, over) = (shared.started, HashSet::new());
-        Self { shared, turns, late: Vec::new(), operations, over, refused: None, left }
-    }
-
-    /// The next event; None when every wait is over. Safe to drop and call again.
-    pub async fn next(&mut self) -> Option<Event> {
-        self.shared.excuse(self.left.elapsed());
-        let event = self.event().await;
-        self.left = Instant::now();
-        event
-    }
-
-    /// The same, or an error if nothing happens within the limit.
-    pub async fn next_within(&mut self, limit: Duration) -> Result<Option<Event>, Elapsed> {
-        let event = timeout(limit, self.next()).await;
-        self.left = Instant::now();
-        event
-    }
-
-    async fn event(&mut self) -> Option<Event> {
-        loop {
-            if let Some((failure, left)) = &mut self.refused {
-                let Some(operation) = left.pop() else {
-                    // The polls that the 401 has cut off.
-                    yields::let_connections_settle().await;
-                    return None;
-                };
-                let about = About::Operation(operation);
-                let asked = Asked { about, outcome: Err(failure.clone()), took: None };
-                let elapsed = self.shared.started.elapsed();
-                return Some(Event::Polled { asked, elapsed, failures: 1, then: Then::Over });
-            }
-            let Some((wait, polled)) = self.turns.next().await else {
-                let pending = std::mem::take(&mut self.late);
-                let elapsed = self.shared.started.elapsed();
-                return (!pending.is_empty()).then_some(Event::TimedOut { pending, elapsed });
-            };
+    /// Polls until every wait is over; returns the last event. To be driven without a break, see `engine/blocking`.
+    pub async fn run(mut self, mut send: impl FnMut(Sent)) -> Option<Sent> {
+        while let Some((wait, polled)) = self.turns.next().await {
             let Some((asked, then)) = polled else {
                 self.late.push(wait.pending);
                 continue;
             };
-            let failures = wait.failures;
-            if then == Then::Over {
-                self.over.insert(wait.pending.operation);
-            } else {
-                self.turns.push(wait.turn(self.shared.clone()));
+            let is_refused = asked.outcome.as_ref().is_err_and(Failure::refuses_all);
+            let event = Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures: wait.failures, then };
+            let (in_hand, dealt_with) = oneshot::channel();
+            let sent = Sent { event, in_hand };
+            if is_refused {
+                // The listener gives the refusal to the others. Their polls are cut off.
+                self.turns.clear();
+                yields::let_connections_settle().await;
+                return Some(sent);
             }
-            if let Err(failure) = &asked.outcome
-                && failure.is_unauthorized()
-            {
-                self.refuse(failure.clone());
+            if then != Then::Over {
+                self.turns.push(Wait { dealt_with: Some(dealt_with), ..wait }.turn(self.shared.clone()));
+            } else if self.turns.is_empty() && self.late.is_empty() {
+                return Some(sent);
             }
-            return Some(Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures, then });
+            send(sent);
         }
-    }
-
-    /// Ends all waits with a 401 that one of them got.
-    fn refuse(&mut self, failure: Failure) {
-        self.turns.clear();
-        self.late.clear();
-        let mut left = std::mem::take(&mut self.operations);
-        left.retain(|operation| !self.over.contains(operation));
-        left.reverse();
-        self.refused = Some((failure, left));
+        if self.late.is_empty() {
+            return None;
+        }
+        let event = Event::TimedOut { pending: self.late, elapsed: self.shared.started.elapsed() };
+        Some(Sent { event, in_hand: oneshot::channel().0 })
     }
 }
 
 impl std::fmt::Debug for Waits {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Waits").field("running", &self.turns.len()).finish_non_exhaustive()
+    }
+}
+
+/// The caller's end of a wait.
+#[derive(Debug)]
+pub struct Listener {
+    operations: Vec<PathSegment>,
+    over: HashSet<PathSegment>,
+    started: Instant,
+    timeout: Option<Duration>,
+    /// When the wait ends by the caller's clock, whatever the other end does.
+    end: Option<Instant>,
+    /// After a refused password: the operations that share it, the last one first.
+    refused: Option<(Failure, Vec<PathSegment>)>,
+    /// Of the last event.
+    in_hand: Option<oneshot::Sender<()>>,
+}
+
+impl Listener {
+    fn new(operations: Vec<PathSegment>, shared: &Shared) -> Self {
+        let Shared { plan, started, server, .. } = shared;
+        let rounds = u32::try_from(operations.len().div_ceil(plan.concurrency)).unwrap_or(u32::MAX);
+        // Each operation is asked once, also if that takes long.
+        let longest = if plan.asks_once() {
+            Some(server.request_timeout.saturating_mul(rounds.saturating_add(1)))
+        } else {
+            plan.timeout.map(|timeout| timeout.saturating_add(OVERRUN))
+        };
+        let end = longest.and_then(|longest| started.checked_add(longest)?.checked_add(GRACE));
+        Self {
+            operations,
+            over: HashSet::new(),
+            started: *started,
+            timeout: plan.timeout,
+            end,
+            refused: None,
+            in_hand: None,
+        }
+    }
+
+    /// When the wait ends by the caller's clock.
+    pub fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
+    /// To be called when the caller asks for the next event: the last one is dealt with.
+    pub fn done(&mut self) {
+        self.in_hand = None;
+    }
+
+    /// The event. None for one that comes too late to be told: an answer of an operation that still runs, long after the deadline.
+    pub fn take(&mut self, sent: Sent) -> Option<Event> {
+        let Sent { event, in_hand } = sent;
+        self.in_hand = Some(in_hand);
+        match &event {
+            Event::Polled { asked: Asked { outcome: Ok(_), .. }, then: Then::PollAgain, elapsed, .. }
+                if self.is_stale(*elapsed) =>
+            {
+                return None;
+            }
+            Event::Polled { asked, then, .. } => {
+                if *then == Then::Over {
+                    self.over.extend(asked.about.operation().cloned());
+                }
+                if let Err(failure) = &asked.outcome
+                    && failure.refuses_all()
+                {
+                    let mut left = self.left();
+                    left.reverse();
+                    self.refused = Some((failure.clone(), left));
+                }
+            }
+            Event::TimedOut { pending, .. } => self.over.extend(pending.iter().map(|one| one.operation.clone())),
+        }
+        Some(event)
+    }
+
+    /// Whether an answer is old, after the deadline. What the caller does with answers must not stretch the wait.
+    fn is_stale(&self, answered: Duration) -> bool {
+        let now = self.started.elapsed();
+        self.timeout.is_some_and(|timeout| now > timeout + OVERRUN) && now > answered + OVERRUN
+    }
+
+    /// The next event of a wait that a refused password has ended; None if there is none.
+    pub fn refusal(&mut self) -> Option<Event> {
+        let (failure, left) = self.refused.as_mut()?;
+        let operation = left.pop()?;
+        let asked = Asked { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
+        self.over.insert(operation);
+        Some(Event::Polled { asked, elapsed: self.started.elapsed(), failures: 1, then: Then::Over })
+    }
+
+    /// Whether the wait for every operation is over.
+    pub fn is_over(&self) -> bool {
+        self.over.len() == self.operations.len()
+    }
+
+    /// The end by the caller's clock; None if every wait is over.
+    pub fn give_up(&mut self) -> Option<Event> {
+        let text =
+            "the wait was not driven in time; this is an error of saymon_bulk, or its file descriptors were closed";
+        let failure = Failure::Transport { cause: Cause::Cut, text: text.to_owned() };
+        let pend = |operation| Pending { operation, status: None, failure: Some(failure.clone()) };
+        let pending: Vec<_> = self.left().into_iter().map(pend).collect();
+        self.over.extend(pending.iter().map(|one| one.operation.clone()));
+        (!pending.is_empty()).then(|| Event::TimedOut { pending, elapsed: self.started.elapsed() })
+    }
+
+    fn left(&self) -> Vec<PathSegment> {
+        self.operations.iter().filter(|operation| !self.over.contains(*operation)).cloned().collect()
     }
 }
 
@@ -211,12 +300,15 @@ struct Wait {
     /// Good answers of all operations when this one failed last.
     answers: u64,
     was_last: bool,
+    /// Ready when the caller has dealt with the last event.
+    dealt_with: Option<oneshot::Receiver<()>>,
 }
 
 impl Wait {
     fn new(operation: PathSegment, shared: &Shared) -> Self {
         let pending = Pending { operation, status: None, failure: None };
-        Self { pending, pause: shared.plan.interval, due: shared.started, failures: 0, answers: 0, was_last: false }
+        let (pause, due) = (shared.plan.interval, shared.started);
+        Self { pending, pause, due, failures: 0, answers: 0, was_last: false, dealt_with: None }
     }
 
     fn turn(mut self, shared: Arc<Shared>) -> Turn {
@@ -231,18 +323,40 @@ impl Wait {
             return None;
         }
         tokio::time::sleep_until(self.due).await;
-        let permit = shared.permit().await?;
-        shared.turn().await;
+        if let Some(mut dealt_with) = self.dealt_with.take()
+            && dealt_with.try_recv() == Err(oneshot::error::TryRecvError::Empty)
+        {
+            // The caller is busy with the last answer. The deadline wants another one all the same.
+            match shared.deadline() {
+                Some(deadline) => drop(timeout_at(deadline, dealt_with).await),
+                None => drop(dealt_with.await),
+            }
+        }
+        // In a box: most operations are in a pause, which needs no room for an exchange.
+        Box::pin(self.ask(shared)).await
+    }
+
+    async fn ask(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
+        let leave = shared.in_time(async {
+            let permit = shared.polls.acquire().await;
+            (permit, shared.transport.pass(&shared.server).await)
+        });
+        let (_permit, pass) = leave.await?;
+        let pass = match pass {
+            Ok(pass) => pass,
+            Err(failure) => {
+                let about = About::Operation(self.pending.operation.clone());
+                return Some((Asked { about, outcome: Err(failure), took: None }, Then::Over));
+            }
+        };
+        if !shared.may_poll_at_this_rate().await {
+            return None;
+        }
         let now = Instant::now();
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
         let call = status::call(&self.pending.operation);
-        // In a box: most operations are in a pause, which needs no room for an exchange.
-        let asked = Box::pin(shared.transport.ask_within(limit, &shared.server, call)).await;
-        if shared.server.is_proved() {
-            shared.open();
-        }
-        drop(permit);
+        let asked = shared.transport.ask_within(limit, &shared.server, call, pass).await;
         let then = match &asked.outcome {
             Ok(status) => self.answered(shared, status),
             Err(failure) => self.failed(shared, failure, now.elapsed() > limit + OVERRUN),
@@ -258,7 +372,7 @@ impl Wait {
         if status.finished {
             return Then::Over;
         }
-        self.pending.status = Some(status.clone());
+        self.pending.status = Some(status.shortened());
         self.pause = pause_at(shared.started.elapsed(), &shared.plan);
         self.schedule(shared, None);
         Then::PollAgain
@@ -331,7 +445,7 @@ impl Shared {
     fn limit(&self, now: Instant) -> Option<Duration> {
         let request_timeout = self.server.request_timeout;
         match self.deadline() {
-            Some(deadline) if self.plan.timeout != Some(Duration::ZERO) => {
+            Some(deadline) if !self.plan.asks_once() => {
                 let end = if now < deadline { (now + OVERRUN).max(deadline) } else { self.end(now) };
                 (now < end).then(|| (end - now).min(request_timeout))
             }
@@ -344,23 +458,14 @@ impl Shared {
         *lock(&self.end).get_or_insert(now + OVERRUN)
     }
 
-    /// Does not count against the last polls the time in which the caller did something else.
-    fn excuse(&self, absence: Duration) {
-        if let Some(end) = &mut *lock(&self.end) {
-            *end += absence;
-        }
-    }
-
-    /// Waits for a permit to poll; None if there is none in time.
-    async fn permit(&self) -> Option<SemaphorePermit<'_>> {
-        if self.server.is_proved() {
-            self.open();
-        }
-        let deadline = self.deadline().filter(|_| self.plan.timeout != Some(Duration::ZERO));
-        let Some(mut end) = deadline else { return self.polls.acquire().await.ok() };
+    /// The outcome of a future, or None if it does not come before the wait is over.
+    async fn in_time<T>(&self, future: impl Future<Output = T>) -> Option<T> {
+        let deadline = self.deadline().filter(|_| !self.plan.asks_once());
+        let Some(mut end) = deadline else { return Some(future.await) };
+        let mut future = pin!(future);
         loop {
-            if let Ok(permit) = timeout_at(end, self.polls.acquire()).await {
-                return permit.ok();
+            if let Ok(output) = timeout_at(end, future.as_mut()).await {
+                return Some(output);
             }
             let now = Instant::now();
             end = self.end(now);
@@ -370,28 +475,17 @@ impl Shared {
         }
     }
 
-    /// Waits until the rate of the server allows a poll, or until the deadline.
-    async fn turn(&self) {
-        if self.server.site.is_free() {
-            return;
+    /// Waits until the rate of the server allows a poll. False if it does not do so before the wait is over.
+    async fn may_poll_at_this_rate(&self) -> bool {
+        // Who asks once is no wait, as a batch is none.
+        if self.server.site.is_free() || self.plan.asks_once() {
+            return true;
         }
-        // In a box, since few waits are throttled.
-        let turn = Box::pin(async {
+        let turn = async {
             let _first = self.queue.acquire().await;
             self.server.site.turn(longest(&self.plan)).await;
-        });
-        match self.deadline() {
-            Some(deadline) => drop(timeout_at(deadline, turn).await),
-            None => turn.await,
-        }
-    }
-
-    /// Lets as many polls as wanted go ahead, once the credentials are proved.
-    fn open(&self) {
-        if !self.is_open.swap(true, Ordering::AcqRel) {
-            let permits = self.plan.concurrency.min(Semaphore::MAX_PERMITS);
-            self.polls.add_permits(permits.saturating_sub(1));
-        }
+        };
+        self.in_time(turn).await.is_some()
     }
 }
 
@@ -408,9 +502,9 @@ pub fn is_tolerable(failure: &Failure, answered: bool) -> bool {
         // A server that restarts is the commonest trouble of a wait.
         Failure::Timeout { .. } | Failure::Transport { cause: Cause::Cut | Cause::Connect, .. } => true,
         Failure::Transport { cause: Cause::Resolve | Cause::Tls, .. } => answered,
-        Failure::Transport { cause: Cause::Certificate, .. } | Failure::BadAnswer { .. } | Failure::Uncertain(_) => {
-            false
-        }
+        Failure::Transport { cause: Cause::Certificate | Cause::Proxy, .. }
+        | Failure::BadAnswer { .. }
+        | Failure::Uncertain(_) => false,
     }
 }
 
@@ -494,7 +588,7 @@ mod tests {
         }
         assert!(is_tolerable(&transport(Cause::Cut), false) && is_tolerable(&transport(Cause::Connect), false));
         assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false }, false));
-        assert!(!is_tolerable(&transport(Cause::Certificate), true));
+        assert!(!is_tolerable(&transport(Cause::Certificate), true) && !is_tolerable(&transport(Cause::Proxy), true));
         assert!(!is_tolerable(&Failure::BadAnswer { text: String::new() }, true));
     }
 }

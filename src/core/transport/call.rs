@@ -20,12 +20,17 @@ pub enum About {
 }
 
 impl About {
-    /// The id of the bulk operation, if there is one.
-    pub fn id(&self) -> Option<&str> {
+    /// The bulk operation, if there is one.
+    pub fn operation(&self) -> Option<&PathSegment> {
         match self {
-            Self::Operation(id) => Some(id.as_str()),
+            Self::Operation(id) => Some(id),
             Self::Start { .. } | Self::Clone { .. } => None,
         }
+    }
+
+    /// The id of the bulk operation, if there is one.
+    pub fn id(&self) -> Option<&str> {
+        self.operation().map(PathSegment::as_str)
     }
 
     pub fn request_id(&self) -> Option<&HeaderValue> {

@@ -83,6 +83,8 @@ fn cause(error: &reqwest::Error) -> Cause {
     }
     if chain(error).any(|link| link.is::<Unresolved>()) {
         Cause::Resolve
+    } else if chain(error).any(|link| words::refuses_proxy_login(&link.to_string())) {
+        Cause::Proxy
     } else if error.is_connect() && !is_cut(error) {
         Cause::Connect
     } else {

@@ -13,7 +13,8 @@ use tower::layer::layer_fn;
 
 use super::call::{About, Call};
 use super::cause;
-use super::progress::{self, Connection};
+use super::gate::{Gates, Pass};
+use super::progress::{self, Connection, Openings};
 use super::proxy::{Proxies, Route, Variables};
 use super::resolver::Resolver;
 use super::response;
@@ -40,12 +41,20 @@ const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Calls at once that share the connections of all others: as many as a batch makes by default.
 pub const MAX_SHARED_CONNECTIONS: usize = 16;
 
+/// What the transports of a process have in common.
+#[derive(Debug, Clone, Default)]
+pub struct Shared {
+    gates: Arc<Gates>,
+    resolver: Arc<Resolver>,
+}
+
 /// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
 #[derive(Debug, Clone)]
 pub struct Transport {
     pooled: Arc<Mutex<Pooled>>,
     tls: Arc<ClientConfig>,
     proxies: Arc<Proxies>,
+    shared: Shared,
 }
 
 #[derive(Debug)]
@@ -54,17 +63,12 @@ struct Pooled {
     made: Instant,
 }
 
-impl Pooled {
-    fn new(tls: &ClientConfig, proxies: &Arc<Proxies>) -> Result<Self, reqwest::Error> {
-        Ok(Self { client: proxies.apply(builder(tls)).build()?, made: Instant::now() })
-    }
-}
-
 impl Transport {
-    pub fn new(tls: ClientConfig, variables: &Variables) -> Result<Self, reqwest::Error> {
-        let proxies = Arc::new(Proxies::new(variables));
-        let pooled = Pooled::new(&tls, &proxies)?;
-        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls: Arc::new(tls), proxies })
+    pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Result<Self, reqwest::Error> {
+        let (tls, proxies) = (Arc::new(tls), Arc::new(Proxies::new(variables)));
+        let client = proxies.apply(builder(&tls, shared, MAX_SHARED_CONNECTIONS)).build()?;
+        let pooled = Arc::new(Mutex::new(Pooled { client, made: Instant::now() }));
+        Ok(Self { pooled, tls, proxies, shared: shared.clone() })
     }
 
     /// The transport of so many calls at once. A burst has connections of its own, which end with it: more than a few would
@@ -73,36 +77,70 @@ impl Transport {
         if at_once <= MAX_SHARED_CONNECTIONS {
             return self.clone();
         }
-        let own = Pooled::new(&self.tls, &self.proxies).map(|pooled| Arc::new(Mutex::new(pooled)));
+        let own = self.pooled(at_once).map(|pooled| Arc::new(Mutex::new(pooled)));
         Self { pooled: own.unwrap_or_else(|_| self.pooled.clone()), ..self.clone() }
+    }
+
+    /// A client that begins at most so many connections at the same time.
+    fn pooled(&self, openings: usize) -> Result<Pooled, reqwest::Error> {
+        let client = self.proxies.apply(self.builder(openings)).build()?;
+        Ok(Pooled { client, made: Instant::now() })
+    }
+
+    fn builder(&self, openings: usize) -> ClientBuilder {
+        builder(&self.tls, &self.shared, openings)
     }
 
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
     /// its outcome uncertain, and hyper-util sends again on another (its `retry_canceled_requests`).
     fn client<T>(&self, server: &Server, call: &Call<T>) -> Result<Client, reqwest::Error> {
         if !call.is_repeatable() {
-            return self.proxies.apply(builder(&self.tls)).pool_max_idle_per_host(0).build();
+            return self.proxies.apply(self.builder(1)).pool_max_idle_per_host(0).build();
         }
         let mut pooled = lock(&self.pooled);
         if !server.site.trusts_connections_since(pooled.made) {
-            *pooled = Pooled::new(&self.tls, &self.proxies)?;
+            *pooled = self.pooled(MAX_SHARED_CONNECTIONS)?;
         }
         Ok(pooled.client.clone())
     }
 
-    /// Makes a call within the server's own limit.
+    /// Makes a call within the server's own limit, also if it waits at the gate.
     pub async fn ask<T>(&self, server: &Server, call: Call<T>) -> Asked<T> {
-        self.ask_within(server.request_timeout, server, call).await
+        if server.is_open() {
+            return self.ask_within(server.request_timeout, server, call, Pass::default()).await;
+        }
+        // In a box, since few calls wait there.
+        Box::pin(async {
+            let began = Instant::now();
+            let limit = server.request_timeout;
+            let pass = tokio::time::timeout(limit, self.pass(server)).await;
+            let left = limit.saturating_sub(began.elapsed());
+            let failure = match pass {
+                Ok(Ok(pass)) if !left.is_zero() => {
+                    let asked = self.ask_within(left, server, call, pass).await;
+                    return Asked { outcome: asked.outcome.map_err(|failure| failure.of_limit(limit)), ..asked };
+                }
+                Ok(Err(failure)) => failure,
+                Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false },
+            };
+            Asked { about: call.about, outcome: Err(failure), took: None }
+        })
+        .await
+    }
+
+    /// Waits for the leave to send one request.
+    pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
+        self.shared.gates.pass(server).await
     }
 
     /// Makes a call within another limit.
-    pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>) -> Asked<T> {
+    pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Asked<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
-        if proves_credentials(&outcome) {
-            server.prove();
-        }
-        Asked { about: call.about, outcome, took: Some(started.elapsed()) }
+        let took = started.elapsed();
+        self.shared.gates.judge(server, &outcome, took);
+        drop(pass);
+        Asked { about: call.about, outcome, took: Some(took) }
     }
 
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
@@ -169,10 +207,13 @@ impl Transport {
     async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
         if cause::is_refused_tunnel(error)
             // In a box, since each call would make room for what few of them do.
-            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, builder(&self.tls))).await
+            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, self.builder(1))).await
         {
             let text = format!("the proxy refused the tunnel: {refusal}");
-            return Failure::Transport { cause: Cause::Connect, text };
+            // Other statuses tell of a server that the proxy does not reach now, or of too many requests.
+            let is_final = matches!(refusal.http_status, 400..=499) && !matches!(refusal.http_status, 408 | 429);
+            let cause = if is_final { Cause::Proxy } else { Cause::Connect };
+            return Failure::Transport { cause, text };
         }
         cause::failure(error)
     }
@@ -196,7 +237,8 @@ async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
 }
 
 /// What all clients have in common.
-fn builder(tls: &ClientConfig) -> ClientBuilder {
+fn builder(tls: &ClientConfig, shared: &Shared, openings: usize) -> ClientBuilder {
+    let openings = Openings::new(openings);
     Client::builder()
         .tls_backend_preconfigured(tls.clone())
         .redirect(redirect::Policy::none())
@@ -204,24 +246,17 @@ fn builder(tls: &ClientConfig) -> ClientBuilder {
         // A line that begins with a blank continues the one above; a client replaces the fold (RFC 9112 section 5.2).
         .http1_allow_obsolete_multiline_headers_in_responses(true)
         .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(Arc::new(Resolver))
-        .connector_layer(layer_fn(progress::Watched::new))
-}
-
-/// Whether an answer shows that the server has accepted the credentials. A gateway gives some answers before it asks for them.
-fn proves_credentials<T>(outcome: &Result<T, Failure>) -> bool {
-    match outcome {
-        Ok(_) => true,
-        Err(Failure::Http(failure)) => !matches!(failure.http_status, 401 | 407 | 429 | 502..=504),
-        Err(_) => false,
-    }
+        .dns_resolver(shared.resolver.clone())
+        .connector_layer(layer_fn(move |connector| progress::Watched::new(connector, openings.clone())))
 }
 
 /// Whether a failure on an open connection proves that the server did not act on the request.
 fn is_refusal(failure: &Failure) -> bool {
     match failure {
         // 408 is about a request that came in part, as the server sees it (RFC 9110 section 15.5.9).
-        Failure::Http(failure) => matches!(failure.http_status, 300..=499) && failure.http_status != 408,
+        Failure::Http(failure) => {
+            matches!(failure.http_status, 300..=499) && failure.http_status != 408 && !failure.may_be_done
+        }
         Failure::Transport { cause, .. } => *cause == Cause::Tls,
         _ => false,
     }
@@ -274,7 +309,7 @@ mod tests {
     #[test]
     fn a_call_is_held_once() {
         let tls = TlsOptions { trust: Trust::Anyone, identity: None }.config().unwrap();
-        let transport = Transport::new(tls, &Variables::default()).unwrap();
+        let transport = Transport::new(tls, &Variables::default(), &Shared::default()).unwrap();
         let credentials = Credentials::new("login", "password").unwrap();
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
         let call = || status::call(&PathSegment::parse("id", "x").unwrap());

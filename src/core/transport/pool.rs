@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ClientConfig;
 
-use super::exchange::Transport;
+use super::exchange::{Shared, Transport};
 use super::identity::{Identity, Stamps};
 use super::proxy::Variables;
 use super::tls::TlsOptions;
@@ -30,7 +30,10 @@ pub struct Key {
 
 /// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.
 #[derive(Default)]
-pub struct TlsConfigs(Mutex<Vec<(Arc<Key>, ClientConfig)>>);
+pub struct TlsConfigs {
+    known: Mutex<Vec<(Arc<Key>, ClientConfig)>>,
+    shared: Shared,
+}
 
 impl TlsConfigs {
     /// The key that `verify`, `cert` and the environment give now for calls to an origin.
@@ -42,12 +45,12 @@ impl TlsConfigs {
         };
         let identity = cert.map(|cert| self.identity(Stamps::of(cert)?)).transpose()?;
         let key = Key { tls: TlsOptions { trust, identity }, proxies: Variables::read(origin) };
-        let known = lock(&self.0).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
+        let known = lock(&self.known).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
 
     fn ca_file(&self, stamp: Stamp) -> Result<Arc<CaFile>, InvalidInput> {
-        let known = lock(&self.0).iter().find_map(|(key, _)| match &key.tls.trust {
+        let known = lock(&self.known).iter().find_map(|(key, _)| match &key.tls.trust {
             Trust::File(file) if *file.stamp() == stamp => Some(file.clone()),
             _ => None,
         });
@@ -55,7 +58,7 @@ impl TlsConfigs {
     }
 
     fn identity(&self, stamps: Stamps) -> Result<Arc<Identity>, InvalidInput> {
-        let known = lock(&self.0).iter().find_map(|(key, _)| {
+        let known = lock(&self.known).iter().find_map(|(key, _)| {
             let identity = key.tls.identity.as_ref()?;
             (*identity.stamps() == stamps).then(|| identity.clone())
         });
@@ -63,7 +66,7 @@ impl TlsConfigs {
     }
 
     fn config(&self, key: &Arc<Key>) -> Result<ClientConfig, SetupFailure> {
-        get_or_make(&mut lock(&self.0), key, || key.tls.config())
+        get_or_make(&mut lock(&self.known), key, || key.tls.config())
     }
 }
 
@@ -74,7 +77,7 @@ pub struct Clients(Vec<(Arc<Key>, Transport)>);
 impl Clients {
     pub fn get_or_make(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> Result<Transport, SetupFailure> {
         get_or_make(&mut self.0, key, || {
-            Transport::new(configs.config(key)?, &key.proxies)
+            Transport::new(configs.config(key)?, &key.proxies, &configs.shared)
                 .map_err(|error| SetupFailure(format!("no HTTP client can be made: {error}")))
         })
     }

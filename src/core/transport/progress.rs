@@ -2,11 +2,13 @@
 
 use std::cell::Cell;
 use std::future::poll_fn;
+use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
 /// The connection of an exchange.
@@ -66,20 +68,47 @@ pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll
     exchange.poll(context)
 }
 
+/// How many connections of a client may be in the making at the same time. hyper-util begins one for each request that finds no
+/// idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept would get hundreds.
+#[derive(Debug, Clone)]
+pub struct Openings(Arc<Semaphore>);
+
+impl Openings {
+    pub fn new(at_once: usize) -> Self {
+        Self(Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))))
+    }
+
+    /// The leave to begin a connection; none if the request has taken another one meanwhile. Then hyper-util goes on outside of
+    /// [`watch`].
+    async fn next(&self) -> Option<OwnedSemaphorePermit> {
+        let mut opening = pin!(self.0.clone().acquire_owned());
+        poll_fn(|context| {
+            if PROGRESS.try_with(|progress| progress.connection.set(Connection::Opening)).is_err() {
+                return Poll::Ready(None);
+            }
+            opening.as_mut().poll(context).map(Result::ok)
+        })
+        .await
+    }
+}
+
 /// A connector whose connections are watched in the making, with proxy and TLS. The HTTP library clones the connector several
 /// times for each request and rarely calls it, so the clones share the service within.
 #[derive(Clone)]
-pub struct Watched<S>(Arc<S>);
+pub struct Watched<S> {
+    connector: Arc<S>,
+    openings: Openings,
+}
 
 impl<S> Watched<S> {
-    pub fn new(connector: S) -> Self {
-        Self(Arc::new(connector))
+    pub fn new(connector: S, openings: Openings) -> Self {
+        Self { connector: Arc::new(connector), openings }
     }
 }
 
 impl<S, T> Service<T> for Watched<S>
 where
-    S: Service<T, Future: Send, Response: Send, Error: Send> + Clone + Send + Sync + 'static,
+    S: Service<T, Future: Send, Response: Send, Error: From<io::Error> + Send> + Clone + Send + Sync + 'static,
     T: Send + 'static,
 {
     type Response = S::Response;
@@ -92,8 +121,11 @@ where
     }
 
     fn call(&mut self, target: T) -> Self::Future {
-        let connector = S::clone(&self.0);
+        let (connector, openings) = (S::clone(&self.connector), self.openings.clone());
         Box::pin(async move {
+            let Some(_opening) = openings.next().await else {
+                return Err(io::Error::other("no request waits for this connection any more").into());
+            };
             // The name is looked up for each connection.
             let _ = PROGRESS.try_with(|progress| progress.addresses.set(0));
             let mut making = pin!(connector.oneshot(target));

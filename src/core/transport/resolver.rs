@@ -1,20 +1,37 @@
 //! name → addresses, with another one first at each attempt.
 
+use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::{Arc, Mutex};
 use std::{fmt, io, thread};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use tokio::sync::oneshot;
+use tokio::sync::watch;
 
 use super::progress;
+use crate::lock::lock;
 
-/// Asks the system in a thread for each look-up. tokio's pool, which reqwest uses, panics where no thread can be started.
-pub struct Resolver;
+/// Asks the system in a thread for each name. tokio's pool, which reqwest uses, panics where no thread can be started. Whoever
+/// asks for a name that is being looked up waits for that answer.
+#[derive(Default)]
+pub struct Resolver(Arc<UnderWay>);
+
+/// The look-ups that have no answer yet.
+type UnderWay = Mutex<HashMap<String, LookUp>>;
+
+type Found = Result<Vec<SocketAddr>, Unresolved>;
+type LookUp = watch::Receiver<Option<Found>>;
 
 /// A name without an address.
-#[derive(Debug)]
-pub struct Unresolved(io::Error);
+#[derive(Debug, Clone)]
+pub struct Unresolved(Arc<io::Error>);
+
+impl Unresolved {
+    fn new(error: io::Error) -> Self {
+        Self(Arc::new(error))
+    }
+}
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -24,10 +41,31 @@ impl fmt::Display for Unresolved {
 
 impl StdError for Unresolved {}
 
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").field("under_way", &lock(&self.0).len()).finish()
+    }
+}
+
+impl Resolver {
+    /// The look-up of a name that is under way, or a new one.
+    fn look_up(&self, name: &str) -> io::Result<LookUp> {
+        let mut under_way = lock(&self.0);
+        if let Some(known) = under_way.get(name) {
+            return Ok(known.clone());
+        }
+        let begun = begin(name.to_owned(), self.0.clone())?;
+        Ok(under_way.entry(name.to_owned()).or_insert(begun).clone())
+    }
+}
+
 impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
+        let look_up = self.look_up(name.as_str());
         Box::pin(async move {
-            let mut addresses = look_up(name.as_str().to_owned()).await.map_err(Unresolved)?;
+            let mut look_up = look_up.map_err(Unresolved::new)?;
+            let found = look_up.wait_for(Option::is_some).await.map(|found| found.clone());
+            let mut addresses = found.ok().flatten().unwrap_or_else(lost)?;
             let first = progress::attempt_of(addresses.len());
             addresses.rotate_left(first);
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -35,14 +73,22 @@ impl Resolve for Resolver {
     }
 }
 
-async fn look_up(name: String) -> io::Result<Vec<SocketAddr>> {
-    let (answer, found) = oneshot::channel();
-    let look_up = move || {
+/// Asks in a thread of its own, which takes the look-up out of those under way.
+fn begin(name: String, under_way: Arc<UnderWay>) -> io::Result<LookUp> {
+    let (answer, found) = watch::channel(None);
+    let ask = move || {
         // The port is set by whoever connects.
         let addresses = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect);
-        let _ = answer.send(addresses);
+        lock(&under_way).remove(&name);
+        let _ = answer.send(Some(addresses.map_err(Unresolved::new)));
     };
-    let started = thread::Builder::new().name("saymon-bulk-dns".to_owned()).spawn(look_up);
-    started.map_err(|error| io::Error::other(format!("no thread can be started to resolve the name: {error}")))?;
-    found.await.unwrap_or_else(|_| Err(io::Error::other("the look-up was lost")))
+    let thread = thread::Builder::new().name("saymon-bulk-dns".to_owned());
+    thread
+        .spawn(ask)
+        .map(|_| found)
+        .map_err(|error| io::Error::other(format!("no thread can be started to resolve the name: {error}")))
+}
+
+fn lost() -> Found {
+    Err(Unresolved::new(io::Error::other("the look-up was lost")))
 }

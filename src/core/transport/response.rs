@@ -60,9 +60,10 @@ async fn read_failure(mut response: Response, server: &Server, route: &Route) ->
         failure.advice = answer::unmet_challenge(values.iter().map(String::as_str));
     }
     if status.is_redirection() {
-        failure.advice = header(&response, LOCATION)
-            .and_then(|target| redirect_advice(&target, &server.origin))
-            .map(|advice| masks.mask(&advice));
+        let location = header(&response, LOCATION);
+        failure.may_be_done = may_be_done(status, location.as_deref(), &server.origin);
+        failure.advice =
+            location.and_then(|target| redirect_advice(&target, &server.origin)).map(|advice| masks.mask(&advice));
     }
     failure
 }
@@ -73,6 +74,20 @@ fn challenge(status: StatusCode) -> Option<HeaderName> {
         StatusCode::UNAUTHORIZED => Some(WWW_AUTHENTICATE),
         StatusCode::PROXY_AUTHENTICATION_REQUIRED => Some(PROXY_AUTHENTICATE),
         _ => None,
+    }
+}
+
+/// Whether a redirect may stand for a request that was done: 303 says so, and many frameworks write 302 for it. A 302 to another
+/// origin leads to a login page.
+fn may_be_done(status: StatusCode, location: Option<&str>, origin: &Origin) -> bool {
+    let leads_elsewhere = |location: &str| {
+        let target = origin.join("/").join(location);
+        target.is_ok_and(|target| target.origin().ascii_serialization() != origin.as_str())
+    };
+    match status {
+        StatusCode::SEE_OTHER => true,
+        StatusCode::FOUND => !location.is_some_and(leads_elsewhere),
+        _ => false,
     }
 }
 
@@ -152,6 +167,18 @@ pub async fn body(response: &mut Response) -> Body {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn tells_a_redirect_after_the_deed_from_one_before() {
+        let origin = Origin::parse("https://h").unwrap();
+        let may_be_done =
+            |status: u16, location| super::may_be_done(StatusCode::from_u16(status).unwrap(), location, &origin);
+        assert!(may_be_done(303, None) && may_be_done(303, Some("https://other/login")));
+        assert!(may_be_done(302, None) && may_be_done(302, Some("/done")) && may_be_done(302, Some("https://h:443/x")));
+        assert!(may_be_done(302, Some("http://[")));
+        assert!(!may_be_done(302, Some("https://other/login")) && !may_be_done(302, Some("http://h/")));
+        assert!(!may_be_done(301, Some("/x")) && !may_be_done(307, Some("/x")) && !may_be_done(308, Some("/x")));
+    }
 
     #[test]
     fn names_where_a_redirect_leads() {

@@ -17,13 +17,15 @@ pub struct Server {
     pub request_timeout: Duration,
     pub site: Arc<Site>,
     is_proved: AtomicBool,
+    /// Whether the last request got no answer.
+    is_silent: AtomicBool,
     is_closed: AtomicBool,
 }
 
 impl Server {
     pub fn new(origin: Origin, credentials: Credentials, request_timeout: Duration, site: Arc<Site>) -> Self {
-        let (is_proved, is_closed) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { origin, credentials, request_timeout, site, is_proved, is_closed }
+        let [is_proved, is_silent, is_closed] = [const { AtomicBool::new(false) }; 3];
+        Self { origin, credentials, request_timeout, site, is_proved, is_silent, is_closed }
     }
 
     /// Whether the server has accepted the credentials of this client once.
@@ -31,8 +33,28 @@ impl Server {
         self.is_proved.load(Ordering::Relaxed)
     }
 
+    /// Whether many requests of this client may go at the same time.
+    pub fn is_open(&self) -> bool {
+        self.is_proved() || self.is_silent.load(Ordering::Relaxed)
+    }
+
     pub fn prove(&self) {
         self.is_proved.store(true, Ordering::Relaxed);
+    }
+
+    /// The credentials were refused.
+    pub fn doubt(&self) {
+        self.is_proved.store(false, Ordering::Relaxed);
+        self.is_silent.store(false, Ordering::Relaxed);
+    }
+
+    pub fn note_silence(&self) {
+        self.is_silent.store(true, Ordering::Relaxed);
+    }
+
+    /// Somebody answers again, and may refuse the credentials next.
+    pub fn note_answer(&self) {
+        self.is_silent.store(false, Ordering::Relaxed);
     }
 
     /// Whether the client is closed; its calls and waits end then.

@@ -48,18 +48,6 @@ pub async fn poll_idle_connections(connections: usize) {
     }
 }
 
-/// Runs one step of a future, which gives None if the future is not done.
-pub async fn flush_wakeups<T>(step: impl Future<Output = Option<T>>) -> Option<T> {
-    // Idle connections read what arrived since the last step: an EOF or an unsolicited response.
-    tokio::task::yield_now().await;
-    let output = step.await;
-    if output.is_none() {
-        // `block_on` loses deferred wake-ups when it returns; one yield delivers them. A future that is done has none.
-        tokio::task::yield_now().await;
-    }
-    output
-}
-
 /// Yields once. `block_on` loses the deferred wake-up of tokio's own `yield_now` if the step ends before.
 async fn yield_and_wake() {
     let mut yielded = false;
