@@ -100,9 +100,8 @@ pub fn answer(data: &[u8]) {
             let strict = ["twice", "reserved", "4300", "too large"].iter().any(|word| reason.contains(word));
             assert!(!good || strict, "refused for no reason: {reason}");
             let body = with_secrets(data);
-            let content_type = String::from_utf8_lossy(body.get(..body.len().min(40)).unwrap_or_default());
-            let failure =
-                answer::undocumented(&reason, Some(&content_type), &body, body.len().is_multiple_of(2), &someone());
+            let content_type = body.get(..body.len().min(40));
+            let failure = answer::undocumented(&reason, content_type, &body, body.len().is_multiple_of(2), &someone());
             let Failure::BadAnswer { text } = failure else { unreachable!() };
             assert_one_line(&text, 9000);
             assert_clean(&text);

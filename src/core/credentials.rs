@@ -1,6 +1,5 @@
 //! login, password → Basic credentials in UTF-8 (RFC 7617).
 
-use std::cmp::Reverse;
 use std::fmt;
 
 use base64::Engine;
@@ -8,7 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::HeaderValue;
 
 use super::failure::InvalidInput;
-use super::text;
+use super::mask::{self, SHORTEST_MASKED};
 
 const SCHEME: &str = "Basic ";
 
@@ -29,7 +28,7 @@ pub struct Credentials {
     login: String,
     password: String,
     authorization: HeaderValue,
-    /// Spellings of secrets that are masked too.
+    /// Other secrets that are masked too.
     also_masked: Vec<String>,
 }
 
@@ -67,35 +66,46 @@ impl Credentials {
     }
 
     /// Removes the secrets from foreign text, which may echo them.
-    pub fn mask(&self, text: &str) -> String {
-        text::mask(text, &self.secrets())
+    pub fn mask(&self, text: impl AsRef<[u8]>) -> String {
+        mask::mask(text.as_ref(), &self.secrets(), false)
     }
 
     /// Does the same for text that was cut anywhere and may end in the beginning of a secret.
-    pub fn mask_cut(&self, text: &str) -> String {
-        text::mask_cut(text, &self.secrets())
+    pub fn mask_cut(&self, text: impl AsRef<[u8]>) -> String {
+        mask::mask(text.as_ref(), &self.secrets(), true)
     }
 
-    /// The longest first, because one may contain another.
     fn secrets(&self) -> Vec<String> {
         let mut all = secrets(&self.login, &self.password);
         all.extend(self.also_masked.iter().cloned());
-        all.sort_unstable_by_key(|secret| Reverse(secret.len()));
-        all.dedup();
         all
     }
 }
 
-/// Every spelling of what proves a login.
+/// What proves a login, and what servers make of it.
 pub fn secrets(login: &str, password: &str) -> Vec<String> {
     let pair = format!("{login}:{password}");
-    let token = STANDARD.encode(&pair);
-    let is_documented = DOCUMENTED.iter().any(|sentence| sentence.contains(password));
-    let password = if is_documented { "" } else { password };
-    // Base64 without its padding and in its URL alphabet too (RFC 4648).
-    let unpadded = token.trim_end_matches('=');
+    let is_documented = DOCUMENTED.iter().any(|sentence| mask::holds(sentence, password));
+    let mut all = tokens(&pair);
+    if password.len() >= SHORTEST_MASKED {
+        all.extend(tokens(password));
+    }
+    for secret in [pair.as_str(), if is_documented { "" } else { password }] {
+        all.push(secret.to_owned());
+        // Servers may take the bytes of a login for Latin-1 (RFC 7617 section 2.1 fixes no charset).
+        all.push(secret.bytes().map(char::from).collect());
+    }
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+/// Base64, also without its padding and in its URL alphabet (RFC 4648).
+fn tokens(text: &str) -> Vec<String> {
+    let token = STANDARD.encode(text);
+    let unpadded = token.trim_end_matches('=').to_owned();
     let url_safe = unpadded.replace('+', "-").replace('/', "_");
-    text::spellings(&[&token, unpadded, &url_safe, &pair, password])
+    vec![token, unpadded, url_safe]
 }
 
 impl fmt::Debug for Credentials {
@@ -143,9 +153,15 @@ mod tests {
         let odd = Credentials::new("login", "S\"ё&/@").unwrap();
         let echo = "S\\\"ё&/@ S\\\"\\u0451&/@ S&quot;ё&amp;/@ S%22%D1%91%26%2F%40 s\"ё&/@";
         assert_eq!(odd.mask(echo), "*** *** *** *** ***");
+        assert_eq!(
+            odd.mask("S\\\\\\\"ё&/@ S%2522%25D1%2591%2526%252f%2540 UyLRkSYvQA== UyLRkSYvQA S\"Ñ\u{91}&/@"),
+            "*** *** *** *** ***"
+        );
         let plain = Credentials::new("login", "password").unwrap();
         assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(plain.mask("login:password"), "***");
+        let capital = Credentials::new("login", "Password").unwrap();
+        assert_eq!(capital.mask("Invalid login or password: login:Password"), "Invalid login or password: ***");
         assert_eq!(
             plain.masking(secrets("login", "hunter22")).mask("hunter22 login:password hunter2"),
             "*** *** hunter2"

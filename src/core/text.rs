@@ -1,4 +1,4 @@
-//! Foreign text made fit for a message: masked, escaped, cut; and text made fit for a path.
+//! Foreign text made fit for a message: escaped and cut; and text made fit for a path.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -7,11 +7,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_e
 
 /// All but RFC 3986 "unreserved" (section 2.3).
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
-/// Bytes of UTF-8. Shorter secrets occur in any text by chance; to mask them would tell more than it hides.
-const SHORTEST_MASKED: usize = 4;
-
-const MASK: &str = "***";
 
 /// Characters of a server's text that one of our messages may quote.
 const LIMIT: usize = 300;
@@ -60,48 +55,6 @@ pub fn head(body: &[u8], limit: usize) -> String {
 
 pub fn percent_encode(text: &str) -> PercentEncode<'_> {
     utf8_percent_encode(text, RESERVED)
-}
-
-/// Replaces secrets; the longest must come first.
-pub fn mask(text: &str, secrets: &[String]) -> String {
-    secrets.iter().fold(text.to_owned(), |text, secret| text.replace(secret, MASK))
-}
-
-/// Replaces secrets in text that was cut anywhere, and the beginning of a secret at its end.
-pub fn mask_cut(text: &str, secrets: &[String]) -> String {
-    let mut text = mask(text, secrets);
-    let begun = |secret: &String| {
-        (1..secret.len()).rev().find(|length| secret.get(..*length).is_some_and(|head| text.ends_with(head)))
-    };
-    if let Some(length) = secrets.iter().filter_map(begun).max() {
-        text.truncate(text.len() - length);
-        text.push_str(MASK);
-    }
-    text
-}
-
-/// Every spelling of these secrets.
-pub fn spellings(secrets: &[&str]) -> Vec<String> {
-    let all = secrets.iter().flat_map(|secret| spelled(secret));
-    all.filter(|secret| secret.len() >= SHORTEST_MASKED).collect()
-}
-
-/// A secret as it stands in JSON, in a URL and in HTML; a host name turns it into lower case.
-fn spelled(secret: &str) -> [String; 6] {
-    let json = serde_json::Value::from(secret).to_string();
-    let json = json.trim_start_matches('"').strip_suffix('"').unwrap_or_default().to_owned();
-    let ascii = json.chars().fold(String::new(), |mut text, c| {
-        if c.is_ascii() {
-            text.push(c);
-        } else {
-            c.encode_utf16(&mut [0; 2]).iter().for_each(|unit| text.push_str(&format!("\\u{unit:04x}")));
-        }
-        text
-    });
-    let html = [("&", "&amp;"), ("<", "&lt;"), (">", "&gt;"), ("\"", "&quot;"), ("'", "&#39;")];
-    let html = html.iter().fold(secret.to_owned(), |text, (plain, entity)| text.replace(plain, entity));
-    let url = percent_encode(secret).to_string();
-    [secret.to_owned(), json, ascii, html, url, secret.to_lowercase()]
 }
 
 #[cfg(test)]

@@ -99,13 +99,13 @@ impl<'de> Visitor<'de> for Fields {
 /// A 200 that is not the documented answer, with its content type and an excerpt.
 pub fn undocumented(
     reason: &str,
-    content_type: Option<&str>,
+    content_type: Option<&[u8]>,
     body: &[u8],
     is_cut: bool,
     credentials: &Credentials,
 ) -> Failure {
-    let quote = |text: &str| text::escape(&credentials.mask(text));
-    let mut told = format!("HTTP 200 with {}", quote(reason));
+    let quote = |text: &[u8]| text::escape(&credentials.mask(text));
+    let mut told = format!("HTTP 200 with {}", quote(reason.as_bytes()));
     told.push_str(&match content_type {
         Some(content_type) => format!("; Content-Type {}", quote(content_type)),
         None => "; no Content-Type".to_owned(),
@@ -142,8 +142,7 @@ pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, credentials: &Cre
 
 /// A body as text without secrets. The mask comes before any further cut, which could leave half a secret.
 fn masked(body: &[u8], is_cut: bool, credentials: &Credentials) -> String {
-    let text = String::from_utf8_lossy(body);
-    if is_cut { credentials.mask_cut(&text) } else { credentials.mask(&text) }
+    if is_cut { credentials.mask_cut(body) } else { credentials.mask(body) }
 }
 
 /// What an answer in another shape says first: a page's title, which is where nginx puts its reason; a page's heading and the
@@ -196,7 +195,7 @@ mod tests {
     #[test]
     fn quotes_what_came() {
         let page = b"<html>\n\x1b[0m hunter22";
-        let Failure::BadAnswer { text } = undocumented("x", Some("text/html"), page, false, &someone()) else {
+        let Failure::BadAnswer { text } = undocumented("x", Some(b"text/html"), page, false, &someone()) else {
             panic!()
         };
         assert_eq!(text, "HTTP 200 with x; Content-Type text/html; it begins: <html>\\n\\u{1b}[0m ***");

@@ -85,7 +85,7 @@ impl Hop {
         builder.no_proxy().proxy(Proxy::custom(move |_| Some(url.clone())))
     }
 
-    /// Every spelling of what proves the login to the proxy, whose page may echo it.
+    /// What proves the login to the proxy, whose page may echo it.
     fn secrets(&self) -> Vec<String> {
         let decoded = |part| percent_decode_str(part).decode_utf8_lossy();
         let (login, password) = (decoded(self.url.username()), decoded(self.url.password().unwrap_or_default()));
@@ -282,6 +282,7 @@ mod tests {
         };
         assert_eq!(masked("", "Og== hunter22 foo"), "Og== *** foo");
         assert_eq!(masked("svc:Winter%40@", "svc Winter@ Winter%40 c3ZjOldpbnRlckA="), "svc *** *** ***");
+        assert_eq!(masked("svc:Winter%40@", "Winter&#64; Winter%2540 V2ludGVyQA=="), "*** *** ***");
         assert_eq!(masked("svc%3AWinter@", "svc Winter svc:Winter c3ZjOldpbnRlcjo="), "svc *** *** ***");
         assert_eq!(masked("a-long-key@", "a-long-key YS1sb25nLWtleTo="), "*** ***");
     }

@@ -23,8 +23,11 @@ pub async fn read<T>(mut response: Response, server: &Server, route: &Route, cal
     if response.status() != StatusCode::OK {
         return Err(Failure::Http(Box::new(read_failure(response, server, route).await)));
     }
-    if let Some(encoding) = header(&response, CONTENT_ENCODING).filter(|encoding| is_compressed(encoding)) {
-        let reason = format!("Content-Encoding {encoding}, which was not asked for");
+    if header(&response, CONTENT_ENCODING).is_some_and(|encoding| is_compressed(&encoding)) {
+        // Masked before its bytes become text, which loses those that are no UTF-8.
+        let encoding =
+            response.headers().get(CONTENT_ENCODING).map(|value| route.masks(&server.credentials).mask(value));
+        let reason = format!("Content-Encoding {}, which was not asked for", encoding.unwrap_or_default());
         return Err(undocumented(&response, server, route, &reason, &Body::default()));
     }
     let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
@@ -42,8 +45,8 @@ pub async fn read<T>(mut response: Response, server: &Server, route: &Route, cal
 }
 
 fn undocumented(response: &Response, server: &Server, route: &Route, reason: &str, body: &Body) -> Failure {
-    let content_type = header(response, CONTENT_TYPE);
-    answer::undocumented(reason, content_type.as_deref(), &body.bytes, body.is_cut(), &route.masks(&server.credentials))
+    let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
+    answer::undocumented(reason, content_type, &body.bytes, body.is_cut(), &route.masks(&server.credentials))
 }
 
 async fn read_failure(mut response: Response, server: &Server, route: &Route) -> HttpFailure {
@@ -55,7 +58,7 @@ async fn read_failure(mut response: Response, server: &Server, route: &Route) ->
         header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
     if let Some(name) = challenge(status) {
         let values = response.headers().get_all(name).iter();
-        let mask = |value: &HeaderValue| masks.mask(&String::from_utf8_lossy(value.as_bytes()));
+        let mask = |value: &HeaderValue| masks.mask(value);
         let values: Vec<_> = values.map(mask).collect();
         failure.advice = answer::unmet_challenge(values.iter().map(String::as_str));
     }

@@ -1,0 +1,527 @@
+//! Secrets masked in foreign text by what the text means: as it stands, and decoded from JSON, from a URL and from HTML, up to
+//! three times.
+
+use std::ops::Range;
+
+/// Bytes of UTF-8. Shorter secrets occur in any text by chance; to mask them would tell more than it hides.
+pub const SHORTEST_MASKED: usize = 4;
+
+const MASK: &[u8] = b"***";
+
+/// Decodings that follow each other: the documented error is JSON in JSON, and a page within it may be HTML. One more would
+/// double the time of a hostile text.
+const DEPTH: usize = 3;
+
+/// Replaces secrets. A text that was cut anywhere may end in the beginning of a secret, which is replaced too.
+pub fn mask(text: &[u8], secrets: &[String], is_cut: bool) -> String {
+    let secrets = secrets.iter().filter(|secret| secret.len() >= SHORTEST_MASKED);
+    let patterns = secrets.map(|secret| Pattern::new(secret)).collect();
+    let view = View::of(text, is_cut);
+    let mut search = Search { patterns, is_cut, length: text.len(), whole: view.end, hits: Vec::new() };
+    search.look(&view, DEPTH);
+    search.hits.sort_unstable_by_key(|hit| hit.start);
+    let mut out = Vec::with_capacity(text.len());
+    let mut done = 0;
+    for hit in search.hits {
+        // One secret may contain another, and each decoding finds a secret again that needs none.
+        if hit.start >= done {
+            out.extend_from_slice(text.get(done..hit.start).unwrap_or_default());
+            out.extend_from_slice(MASK);
+        }
+        done = done.max(hit.end);
+    }
+    out.extend_from_slice(text.get(done..).unwrap_or_default());
+    String::from_utf8_lossy(&out).into_owned()
+}
+
+/// Whether a text holds a word, compared as secrets are.
+pub fn holds(text: &str, word: &str) -> bool {
+    let folded = |text: &str| text.chars().map(fold).collect::<String>();
+    folded(text).contains(&folded(word))
+}
+
+/// One form of what counts as the same: a host name turns a secret into lower case, a form turns a blank into a plus.
+fn fold(c: char) -> char {
+    if c.is_ascii() {
+        return if c == ' ' { '+' } else { c.to_ascii_lowercase() };
+    }
+    let mut lower = c.to_lowercase();
+    match (lower.next(), lower.next()) {
+        (Some('\u{a0}'), None) => '+',
+        (Some(one), None) => one,
+        _ => c,
+    }
+}
+
+struct Search {
+    patterns: Vec<Pattern>,
+    is_cut: bool,
+    /// Bytes of the text.
+    length: usize,
+    /// The same without a character that the cut has left half.
+    whole: usize,
+    /// Bytes of the text that stand for secrets.
+    hits: Vec<Range<usize>>,
+}
+
+impl Search {
+    /// Looks for the secrets in this reading of the text, and in what its decodings make of it.
+    fn look(&mut self, view: &View, depth: usize) {
+        let folded: Vec<char> = view.chars.iter().copied().map(fold).collect();
+        for pattern in &self.patterns {
+            pattern.find(view, &folded, self.is_cut.then_some(self.length), &mut self.hits);
+        }
+        // Half an escape may tell the first letter of a secret. Its sign alone tells nothing.
+        if self.is_cut && view.end + 1 < self.whole {
+            self.hits.push(view.end..self.length);
+        }
+        let Some(depth) = depth.checked_sub(1) else { return };
+        for code in &CODES {
+            if let Some(view) = view.decoded(code, self.is_cut) {
+                self.look(&view, depth);
+            }
+        }
+    }
+}
+
+/// A secret, for the search by Knuth, Morris and Pratt: its time is linear, also for one repeated letter.
+struct Pattern {
+    chars: Vec<char>,
+    /// For each beginning of the secret, the length of the longest other beginning that it ends in.
+    borders: Vec<usize>,
+}
+
+impl Pattern {
+    fn new(secret: &str) -> Self {
+        let chars: Vec<char> = secret.chars().map(fold).collect();
+        let mut pattern = Self { borders: Vec::with_capacity(chars.len()), chars };
+        pattern.borders.push(0);
+        let mut matched = 0;
+        for at in 1..pattern.chars.len() {
+            matched = pattern.chars.get(at).map_or(0, |c| pattern.step(matched, *c));
+            pattern.borders.push(matched);
+        }
+        pattern
+    }
+
+    /// How much of the secret a text ends in, if it ended in so much before this character.
+    fn step(&self, mut matched: usize, c: char) -> usize {
+        while self.chars.get(matched) != Some(&c) {
+            let Some(last) = matched.checked_sub(1) else { return 0 };
+            matched = self.borders.get(last).copied().unwrap_or(0);
+        }
+        matched + 1
+    }
+
+    /// Adds where the secret stands, and where it begins at the end of a text that was cut at this length.
+    fn find(&self, view: &View, folded: &[char], cut: Option<usize>, hits: &mut Vec<Range<usize>>) {
+        let mut matched = 0;
+        for (at, c) in folded.iter().enumerate() {
+            matched = self.step(matched, *c);
+            if matched == self.chars.len() {
+                let hit = view.start(at + 1 - matched)..view.start(at + 1);
+                match hits.last_mut() {
+                    // A secret of one repeated letter would be a hit at each of its letters.
+                    Some(last) if (last.start..last.end).contains(&hit.start) => last.end = last.end.max(hit.end),
+                    _ => hits.push(hit),
+                }
+            }
+        }
+        if let Some(length) = cut
+            && matched > 0
+            && matched < self.chars.len()
+        {
+            hits.push(view.start(folded.len() - matched)..length);
+        }
+    }
+}
+
+/// One reading of a text: its characters, each with the byte of the text at which it begins.
+#[derive(Default)]
+struct View {
+    chars: Vec<char>,
+    starts: Vec<usize>,
+    /// The byte of the text at which the last character ends.
+    end: usize,
+}
+
+impl View {
+    /// The text as it stands.
+    fn of(text: &[u8], is_cut: bool) -> Self {
+        let mut builder = Builder::default();
+        for (at, byte) in text.iter().enumerate() {
+            builder.push(Unit::Byte(*byte), at);
+        }
+        builder.finish(text.len(), is_cut)
+    }
+
+    fn start(&self, at: usize) -> usize {
+        self.starts.get(at).copied().unwrap_or(self.end)
+    }
+
+    /// This reading without escapes of one kind; None if there are none. An escape that the cut has left half is no part of it.
+    fn decoded(&self, code: &Code, is_cut: bool) -> Option<Self> {
+        let first = self.chars.iter().position(|c| *c == code.sign)?;
+        let mut builder = Builder::default();
+        let (mut at, mut end, mut is_other) = (0, self.end, false);
+        while let Some(c) = self.chars.get(at) {
+            let rest = self.chars.get(at..).filter(|_| at >= first && *c == code.sign);
+            match rest.map_or(Found::Nothing, code.read) {
+                Found::Escape(unit, length) => {
+                    builder.push(unit, self.start(at));
+                    (at, is_other) = (at + length, true);
+                }
+                Found::Begun if is_cut => {
+                    (end, is_other) = (self.start(at), true);
+                    break;
+                }
+                Found::Begun | Found::Nothing => {
+                    builder.push(Unit::Char(*c), self.start(at));
+                    at += 1;
+                }
+            }
+        }
+        is_other.then(|| builder.finish(end, is_cut))
+    }
+}
+
+/// What an escape stands for.
+enum Unit {
+    Char(char),
+    Byte(u8),
+    Utf16(u16),
+}
+
+/// Makes a reading of units, which may be parts of a character.
+#[derive(Default)]
+struct Builder {
+    view: View,
+    bytes: Vec<u8>,
+    utf16: Vec<u16>,
+    /// The starts of these bytes, or of this UTF-16.
+    starts: Vec<usize>,
+}
+
+impl Builder {
+    fn push(&mut self, unit: Unit, start: usize) {
+        match unit {
+            Unit::Char(c) => {
+                self.flush();
+                self.view.chars.push(c);
+                self.view.starts.push(start);
+                return;
+            }
+            Unit::Byte(byte) => {
+                if !self.utf16.is_empty() {
+                    self.flush();
+                }
+                self.bytes.push(byte);
+            }
+            Unit::Utf16(unit) => {
+                if !self.bytes.is_empty() {
+                    self.flush();
+                }
+                self.utf16.push(unit);
+            }
+        }
+        self.starts.push(start);
+    }
+
+    /// Reads the bytes as UTF-8, and as Latin-1 where they are none.
+    fn flush(&mut self) {
+        let mut starts = self.starts.drain(..);
+        let view = &mut self.view;
+        let mut add = |c: char, units: usize| {
+            view.chars.push(c);
+            view.starts.extend(starts.next());
+            starts.by_ref().take(units - 1).for_each(drop);
+        };
+        for chunk in self.bytes.utf8_chunks() {
+            chunk.valid().chars().for_each(|c| add(c, c.len_utf8()));
+            chunk.invalid().iter().for_each(|byte| add(char::from(*byte), 1));
+        }
+        for c in char::decode_utf16(self.utf16.iter().copied()) {
+            let c = c.unwrap_or(char::REPLACEMENT_CHARACTER);
+            add(c, c.len_utf16());
+        }
+        self.bytes.clear();
+        self.utf16.clear();
+    }
+
+    fn finish(mut self, end: usize, is_cut: bool) -> View {
+        self.view.end = end;
+        if is_cut {
+            let half = match self.utf16.last() {
+                Some(0xd800..=0xdbff) => 1,
+                _ => half_character(&self.bytes),
+            };
+            let whole = self.starts.len() - half;
+            self.view.end = self.starts.get(whole).copied().unwrap_or(end);
+            self.starts.truncate(whole);
+            self.bytes.truncate(whole);
+            self.utf16.truncate(whole);
+        }
+        self.flush();
+        self.view
+    }
+}
+
+/// Bytes at the end that are the beginning of a character in UTF-8.
+fn half_character(bytes: &[u8]) -> usize {
+    let last = bytes.utf8_chunks().last().map_or(&[][..], |chunk| chunk.invalid());
+    let is_half = std::str::from_utf8(last).is_err_and(|error| error.error_len().is_none());
+    if is_half { last.len() } else { 0 }
+}
+
+/// One kind of escapes: the character that each begins with, and how an escape is read.
+struct Code {
+    sign: char,
+    read: fn(&[char]) -> Found,
+}
+
+const CODES: [Code; 3] =
+    [Code { sign: '\\', read: of_string }, Code { sign: '%', read: of_url }, Code { sign: '&', read: of_html }];
+
+/// What stands at the beginning of a text.
+enum Found {
+    Nothing,
+    /// An escape of so many characters.
+    Escape(Unit, usize),
+    /// The text ends within an escape.
+    Begun,
+}
+
+/// Escapes of JSON (RFC 8259 section 7), and those of JavaScript, Python and Rust. Those of controls mean nothing here: no
+/// secret holds a control.
+fn of_string(text: &[char]) -> Found {
+    match text.get(1) {
+        None => Found::Begun,
+        Some('u') if text.get(2) == Some(&'{') => delimited(text, 3, '}', |digits| scalar(number(digits, 16)?)),
+        Some('u') => digits(text, 2, 4),
+        Some('U') => digits(text, 2, 8),
+        Some('x') => digits(text, 2, 2),
+        Some(mark) if mark.is_ascii_punctuation() => Found::Escape(Unit::Char(*mark), 2),
+        Some(_) => Found::Nothing,
+    }
+}
+
+/// Escapes of a URL (RFC 3986 section 2.1), and those of JavaScript's `escape`.
+fn of_url(text: &[char]) -> Found {
+    if text.get(1) == Some(&'u') { digits(text, 2, 4) } else { digits(text, 1, 2) }
+}
+
+/// Character references of HTML and XML.
+fn of_html(text: &[char]) -> Found {
+    delimited(text, 1, ';', |name| match name {
+        ['#', 'x' | 'X', digits @ ..] => scalar(number(digits, 16)?),
+        ['#', digits @ ..] => scalar(number(digits, 10)?),
+        name => named(name).map(Unit::Char),
+    })
+}
+
+/// An escape of this many hexadecimal digits: two are a byte, four are UTF-16, eight are a character.
+fn digits(text: &[char], from: usize, count: usize) -> Found {
+    let there: Vec<char> = text.iter().skip(from).take(count).copied().collect();
+    if !there.iter().all(char::is_ascii_hexdigit) {
+        return Found::Nothing;
+    }
+    if there.len() < count {
+        return Found::Begun;
+    }
+    let unit = number(&there, 16).and_then(|number| match count {
+        2 => u8::try_from(number).ok().map(Unit::Byte),
+        4 => u16::try_from(number).ok().map(Unit::Utf16),
+        _ => scalar(number),
+    });
+    unit.map_or(Found::Nothing, |unit| Found::Escape(unit, from + count))
+}
+
+/// The longest name or number of a character, with zeros before it.
+const LONGEST: usize = 12;
+
+/// An escape of letters and digits that a mark ends.
+fn delimited(text: &[char], from: usize, end: char, read: fn(&[char]) -> Option<Unit>) -> Found {
+    let rest = text.get(from..).unwrap_or_default();
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '#';
+    let length = rest.iter().take(LONGEST).take_while(|c| is_part(c)).count();
+    let (inner, behind) = rest.split_at(length);
+    match behind.first() {
+        None => Found::Begun,
+        Some(c) if *c == end => read(inner).map_or(Found::Nothing, |unit| Found::Escape(unit, from + length + 1)),
+        Some(_) => Found::Nothing,
+    }
+}
+
+fn number(digits: &[char], radix: u32) -> Option<u32> {
+    let add = |number: u32, c: &char| number.checked_mul(radix)?.checked_add(c.to_digit(radix)?);
+    digits.iter().try_fold(0, add)
+}
+
+/// A character by its number, or one half of a surrogate pair.
+fn scalar(number: u32) -> Option<Unit> {
+    match u16::try_from(number) {
+        Ok(half @ 0xd800..=0xdfff) => Some(Unit::Utf16(half)),
+        _ => char::from_u32(number).map(Unit::Char),
+    }
+}
+
+/// The names of HTML 4 for Latin-1, from U+00A0 on: PHP's `htmlentities` and Java's `escapeHtml` write them.
+const LATIN: [&str; 96] = [
+    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo", "not", "shy",
+    "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot", "cedil", "sup1", "ordm",
+    "raquo", "frac14", "frac12", "frac34", "iquest", "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig",
+    "Ccedil", "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve",
+    "Oacute", "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN",
+    "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil", "egrave", "eacute", "ecirc",
+    "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml",
+    "divide", "oslash", "ugrave", "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
+];
+
+fn named(name: &[char]) -> Option<char> {
+    let is = |known: &str| known.chars().eq(name.iter().copied());
+    let marks = [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\'')];
+    let mark = marks.iter().find(|(known, _)| is(known)).map(|(_, mark)| *mark);
+    mark.or_else(|| ('\u{a0}'..='\u{ff}').zip(LATIN).find(|(_, known)| is(known)).map(|(letter, _)| letter))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    const SECRET: &str = "Gr\u{fc}\u{df}e/\"2 n!&<\u{43b}\u{1f511}";
+
+    fn masked(text: impl AsRef<[u8]>, secret: &str) -> String {
+        mask(text.as_ref(), &[secret.to_owned()], false)
+    }
+
+    fn cut(text: impl AsRef<[u8]>, secret: &str) -> String {
+        mask(text.as_ref(), &[secret.to_owned()], true)
+    }
+
+    #[test]
+    fn decodes_what_others_write() {
+        let each = |form: &dyn Fn(u32) -> String| SECRET.chars().map(|c| form(c.into())).collect::<String>();
+        for spelled in [
+            SECRET.to_owned(),
+            SECRET.to_lowercase(),
+            SECRET.to_uppercase().replace("SS", "\u{df}"),
+            SECRET.replace('"', "\\\""),
+            r#"Gr\u00fc\u00DFe\/\"2 n!\u0026\u003c\u043B\ud83d\uDD11"#.to_owned(),
+            r#"Gr\xc3\xbc\xc3\x9fe/\"2\x20n!&<\xd0\xbb\xf0\x9f\x94\x91"#.to_owned(),
+            r#"Gr\xfc\xdfe/"2 n!&<\u043b\U0001f511"#.to_owned(),
+            each(&|c| format!("\\u{{{c:x}}}")),
+            "Gr%C3%BC%c3%9fe%2f%222+n!%26%3C%D0%BB%F0%9F%94%91".to_owned(),
+            "Gr%FC%DFe%2F%222%20n!%26%3C%u043b%ud83d%udd11".to_owned(),
+            "Gr&uuml;&szlig;e/&quot;2&nbsp;n!&amp;&lt;\u{43b}&#55357;&#56593;".to_owned(),
+            each(&|c| format!("&#{c};")),
+            each(&|c| format!("&#X{c:05x};")),
+        ] {
+            assert_eq!(masked(format!("a {spelled} b"), SECRET), "a *** b", "{spelled}");
+            for (sign, twice) in
+                [("%", "%25"), ("&", "&amp;"), ("&", r"\u0026"), (r"\", r"\\"), (r"\", "%5c"), (r"\", "&#92;")]
+            {
+                let spelled = spelled.replace(sign, twice);
+                assert_eq!(masked(format!("a {spelled} b"), SECRET), "a *** b", "{spelled}");
+            }
+        }
+        assert_eq!(masked(b"a Gr\xfc\xdfe b", "Gr\u{fc}\u{df}e"), "a *** b");
+        assert_eq!(masked("it&apos;s", "it's"), "***");
+        assert_eq!(masked("a%2541bcd", "a%41bcd"), "***");
+    }
+
+    #[test]
+    fn leaves_the_rest_as_it_is() {
+        for odd in [
+            "",
+            "a",
+            r"\",
+            "%",
+            "&",
+            "&;",
+            "&#;",
+            "&#x;",
+            "&#xd800;",
+            "&#99999999999;",
+            r"\u{}",
+            r"\u{110000}",
+            "%zz",
+            r"\ud83d",
+            r"\uD83D\u0041",
+            "%F0%9F",
+            "&unknown;",
+            "\u{130}",
+        ] {
+            let text = format!("{odd} 100%, a&b; \\\\server {odd}");
+            assert_eq!(masked(&text, SECRET), text);
+            assert_eq!(masked(format!("{text} {SECRET} {text}"), SECRET), format!("{text} *** {text}"));
+        }
+        assert_eq!(masked(b"\xff\xc3", SECRET), "\u{fffd}\u{fffd}");
+        assert_eq!(masked("abc ab", "abc"), "abc ab");
+    }
+
+    #[test]
+    fn hits_that_overlap_are_one() {
+        assert_eq!(masked("aaaaaaa-aaaa-aaa", "aaaa"), "***-***-aaa");
+        assert_eq!(masked("abcdabcd", "abcd"), "******");
+        let secrets = ["cdef", "abcdefgh", "efgh"].map(str::to_owned);
+        assert_eq!(mask(b"x abcdefgh cdefgh", &secrets, false), "x *** ***");
+    }
+
+    #[test]
+    fn a_cut_leaves_no_beginning() {
+        let secret = "\u{43b}/\"\u{fc}&secret";
+        for spelled in [
+            secret,
+            r#"\u043b\/\"\u00fc\u0026secret"#,
+            "%D0%BB%2F%22%C3%BC%26secret",
+            "%u043b%2F%22%FC%26secret",
+            "&#1083;/&quot;&uuml;&amp;secret",
+            "%5Cu043b%5C/%5C%22%C3%BC%5cu0026secret",
+            "&amp;#1083;/&amp;quot;&amp;uuml;&amp;amp;secret",
+            r#"\\u043b\\/\\"\\u00fc\\u0026secret"#,
+        ] {
+            for length in 1..=spelled.len() {
+                let told = cut([b"abc ", &spelled.as_bytes()[..length]].concat(), secret);
+                let is_sign = length == 1 && !told.contains('*');
+                assert!(told == "abc ***" || is_sign, "{length} of {spelled}: {told}");
+            }
+        }
+        assert_eq!(cut("abc", "secret"), "abc");
+        assert_eq!(cut("100%", "secret"), "100%");
+        assert_eq!(cut(b"abc\xd0", "secret"), "abc\u{fffd}");
+    }
+
+    #[test]
+    fn a_hostile_text_costs_no_more_than_its_length() {
+        let repeated = "a".repeat(1000);
+        let secrets = [repeated.clone(), repeated + "b", SECRET.to_owned(), "%25%25%25\\\\&&".to_owned()];
+        for piece in [
+            "%25",
+            "%",
+            "\\",
+            "&",
+            "a",
+            "&#",
+            "&#0",
+            "&amp;",
+            "\\u0041",
+            "%61",
+            "%5c%5c&amp;#37;",
+            "\\ud83d",
+            "%F0%9F",
+            "\u{fc}",
+        ] {
+            let text = piece.repeat(64 * 1024 / piece.len());
+            for is_cut in [false, true] {
+                let begin = Instant::now();
+                mask(text.as_bytes(), &secrets, is_cut);
+                let time = begin.elapsed();
+                println!("{piece}: {time:?}");
+                // A search that is quadratic would take minutes.
+                assert!(time < Duration::from_secs(5), "{piece}: {time:?}");
+            }
+        }
+    }
+}
