@@ -3,22 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import html
 import inspect
+import itertools
 import json
+import logging
 import re
 import sys
 import threading
+import time
 import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Callable
-from urllib.parse import quote
+from urllib.parse import quote, quote_plus
 
 import pytest
 import saymon_bulk
 from peer import LOGIN, PASSWORD, Peer, Wire, ask, authorization, closing, credentials, failure, response, token
-from saymon_bulk import HTTPStatusError, ResponseError, SaymonError
+from saymon_bulk import Client, HTTPStatusError, ResponseError, SaymonError, StartUncertainError
 
 PACKAGE = str(Path(saymon_bulk.__file__).parent)
 CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"
@@ -226,6 +231,166 @@ def test_a_password_that_json_escapes(peer: Peer, password: str, ascii_only: boo
     assert password not in str(error)
 
 
+# Each has what JSON, a URL and HTML escape, and an end that none of them does.
+END = "Zq9v"
+GERMAN = f"Gr\u00fc\u00df'e/\"2 n!&<>+@%{END}"
+RUSSIAN = f"\u0417\u0438\u043c\u0430/'2 \u043b&\"\\<\u044f{END}"
+
+Spelling = Callable[[str], str]
+
+
+def in_quotes(text: str) -> str:
+    """As Python's json writes it."""
+    return json.dumps(text)[1:-1]
+
+
+def in_base64(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+def entities(form: str) -> Spelling:
+    """All but letters and digits as HTML entities of this form."""
+    return lambda text: "".join(c if c.isascii() and c.isalnum() else form.format(ord(c)) for c in text)
+
+
+def capitals(text: str) -> str:
+    """JSON of .NET: capital digits."""
+    return "".join(f"\\u{ord(c):04X}" if not c.isascii() or c in "\"'\\&<>+" else c for c in text)
+
+
+def nested(outer: Spelling, inner: Spelling) -> Spelling:
+    return lambda text: outer(inner(text))
+
+
+# What servers and gateways make of a text: who writes so, and how.
+ONCE: dict[str, Spelling] = {
+    "as it stands": str,
+    "JSON": in_quotes,
+    "JSON of JavaScript": lambda text: json.dumps(text, ensure_ascii=False)[1:-1],
+    "JSON of PHP": lambda text: in_quotes(text).replace("/", "\\/"),
+    "JSON of Go": lambda text: re.sub("[&<>]", lambda found: f"\\u{ord(found[0]):04x}", in_quotes(text)),
+    "JSON of .NET": capitals,
+    "Python": lambda text: text.encode("unicode_escape").decode().replace("'", "\\'"),
+    "JavaScript, bytes": lambda text: "".join(f"\\x{byte:02X}" for byte in text.encode()),
+    "PHP, JavaScript, Rust": lambda text: "".join(f"\\u{{{ord(c):x}}}" for c in text),
+    "URL": lambda text: quote(text, safe=""),
+    "URL with small digits": lambda text: re.sub("%..", lambda found: found[0].lower(), quote(text, safe="")),
+    "URL with every byte escaped": lambda text: "".join(f"%{byte:02x}" for byte in text.encode()),
+    "encodeURIComponent": lambda text: quote(text, safe="!'()*~"),
+    "encodeURI": lambda text: quote(text, safe="!'()*~;/?:@&=+$,#"),
+    "escape": lambda text: "".join(c if c.isascii() and c.isalnum() else f"%u{ord(c):04X}" for c in text),
+    "form": quote_plus,
+    "HTML of Python and Django": html.escape,
+    "HTML of Go and Jinja": lambda text: html.escape(text).replace("&quot;", "&#34;").replace("&#x27;", "&#39;"),
+    "XML": lambda text: html.escape(text).replace("&#x27;", "&apos;"),
+    "HTML of PHP": lambda text: html.escape(text).replace("\u00fc", "&uuml;").replace("\u00df", "&szlig;"),
+    "HTML, decimal": entities("&#{};"),
+    "HTML, hexadecimal": entities("&#x{:04X};"),
+    "small letters": str.lower,
+    "base64": in_base64,
+    "base64 without padding": lambda text: in_base64(text).rstrip("="),
+    "base64 of URLs": lambda text: in_base64(text).replace("+", "-").replace("/", "_"),
+    "UTF-8 read as Latin-1": lambda text: text.encode().decode("latin-1"),
+}
+TWICE: dict[str, Spelling] = {
+    f"{outer} of {inner}": nested(ONCE[outer], ONCE[inner])
+    for outer in ("JSON", "JSON of PHP", "JSON of Go", "URL", "form", "HTML of Python and Django", "HTML, decimal")
+    for inner in ("JSON", "JSON of PHP", "JSON of Go", "URL", "form", "HTML of Python and Django", "base64")
+}
+LATIN: dict[str, Spelling] = {
+    "URL of Latin-1": lambda text: quote(text, safe="", encoding="latin-1"),
+    "form of Latin-1": lambda text: quote_plus(text, encoding="latin-1"),
+    "Python, Latin-1": lambda text: repr(text.encode("latin-1"))[2:-1],
+}
+SPELLINGS = [
+    *(pytest.param(how, GERMAN, id=f"{who}, German") for who, how in {**ONCE, **TWICE, **LATIN}.items()),
+    *(pytest.param(how, RUSSIAN, id=f"{who}, Russian") for who, how in {**ONCE, **TWICE}.items()),
+]
+
+
+def assert_hidden(error: SaymonError, said: str, records: pytest.LogCaptureFixture) -> None:
+    shown = [*texts(error), *(("a record", f"{record.getMessage()} {vars(record)}") for record in records.records)]
+    for where, text in shown:
+        assert said not in text, where
+        assert END.lower() not in text.lower(), f"{where}: {text}"
+
+
+@pytest.mark.parametrize(("how", "password"), SPELLINGS)
+def test_an_echo_is_masked_in_any_spelling(
+    peer: Peer, caplog: pytest.LogCaptureFixture, how: Spelling, password: str
+) -> None:
+    caplog.set_level(logging.DEBUG, "saymon_bulk")
+    client, said = Client(peer.host, LOGIN, password), how(password)
+    for status in (401, 500, 200):
+        peer.answer(response(f"<html><title>Bad login {said} here</title></html>", status, content_type="text/html"))
+        for call in (client.get_bulk_status, client.start_clone):
+            with pytest.raises(SaymonError) as caught:
+                call("x")
+            error = caught.value
+            assert_hidden(error, said, caplog)
+            assert re.search(r"Bad login \*\*\*=* here", str(error)), str(error)
+            if status == 200:
+                assert type(error) is (ResponseError if call == client.get_bulk_status else StartUncertainError)
+            else:
+                assert isinstance(error, (HTTPStatusError, StartUncertainError))
+                assert re.search(r"Bad login \*\*\*=* here", error.body)
+
+
+@pytest.mark.parametrize(("how", "password"), SPELLINGS)
+def test_a_message_is_masked_in_any_spelling(
+    peer: Peer, caplog: pytest.LogCaptureFixture, how: Spelling, password: str
+) -> None:
+    said = how(password)
+    caplog.set_level(logging.DEBUG, "saymon_bulk")
+    peer.answer(response(json.dumps({"code": "x", "message": f"wrong: {said}"}), 401))
+    error = failure(peer.host, password=password)
+    assert isinstance(error, HTTPStatusError)
+    assert_hidden(error, said, caplog)
+    assert error.message is not None
+    assert re.fullmatch(r"wrong: \*\*\*=*", error.message)
+    assert re.search(r"wrong: \*\*\*=*\"}$", error.body)
+
+
+@pytest.mark.parametrize("password", [GERMAN, RUSSIAN])
+def test_the_documented_shape_keeps_no_password(peer: Peer, caplog: pytest.LogCaptureFixture, password: str) -> None:
+    """The server packs its own error into the message: JSON in JSON, and perhaps HTML within."""
+    caplog.set_level(logging.DEBUG, "saymon_bulk")
+    for status, how in itertools.product((401, 500, 200), ONCE.values()):
+        inner = json.dumps({"errorCode": 3, "message": f"wrong: {how(password)}"})
+        peer.answer(response(json.dumps({"code": "InvalidCredentials", "message": inner}), status))
+        assert_hidden(failure(peer.host, password=password), how(password), caplog)
+        with pytest.raises(SaymonError) as caught:
+            Client(peer.host, LOGIN, password).start_clone("x")
+        assert_hidden(caught.value, how(password), caplog)
+
+
+@pytest.mark.parametrize("field", ["Content-Type", "Content-Encoding", "WWW-Authenticate"])
+@pytest.mark.parametrize("status", [200, 401])
+def test_an_echo_in_latin_1_is_masked(peer: Peer, caplog: pytest.LogCaptureFixture, status: int, field: str) -> None:
+    password = f"Gr\u00fc\u00dfe-{END}"
+    page = f"<title>{password}</title>".encode("latin-1")
+    peer.answer(response(page, status, f"{field}: gzip, {password}", content_type=None))
+    assert_hidden(failure(peer.host, password=password), password, caplog)
+
+
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("password", [GERMAN, RUSSIAN])
+def test_no_limit_falls_inside_a_spelling(peer: Peer, status: int, password: str) -> None:
+    """Nor inside an escape of it, nor inside a letter. Masks bring what was cut into sight."""
+    ways = ["as it stands", "JSON of Go", "URL with small digits", "HTML, decimal", "UTF-8 read as Latin-1"]
+    for said in (spelled(password) for spelled in [*(ONCE[way] for way in ways), TWICE["URL of JSON"]]):
+        spoken = said.encode()
+        filler = spoken * (64 * 1024 // len(spoken) - 1)
+        for more in range(0, len(spoken), 5):
+            body = b"." * (64 * 1024 - len(filler) - more) + filler + spoken + b"." * 1000
+            peer.answer(closing(response(body, status)))
+            error = failure(peer.host, password=password)
+            for where, text in texts(error):
+                assert said[: len(said) * 2 // 3] not in text, f"{where}, {more} bytes"
+                assert not text.endswith(said[:6]), f"{where}, {more} bytes"
+            assert isinstance(error, ResponseError) or not re.search(r"\*[^*.].", getattr(error, "body", "")), more
+
+
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("secret", ["password", "token"])
 @pytest.mark.parametrize("edge", [0, 64, 80, 100, 120, 128, 160, 200, 240, 256, 300, 400, 500, 512, 1000])
@@ -272,6 +437,16 @@ def test_a_body_of_nothing_but_secrets(peer: Peer, status: int, secret: str, pas
         peer.answer(closing(response("." * more + value * times, status)))
         for where, text in texts(failure(peer.host, password=password)):
             assert value[:6] not in text, f"{where}, {more} bytes before"
+
+
+@pytest.mark.parametrize("password", [PASSWORD, "a" * 2000 + "b", "%25" * 500 + "&\\"], ids=["usual", "repeated", "escapes"])
+@pytest.mark.parametrize("piece", ["%25", "\\", "&", "&#", "a", "\\u0061", "x\\%&", "\\\\%2525&amp;amp;", "%5c%5c&amp;#37;"])
+def test_a_body_made_to_be_slow_to_mask(peer: Peer, password: str, piece: str) -> None:
+    for status, end in ((500, b""), (200, b"."), (500, b".")):
+        peer.answer(closing(response((piece * 65536).encode()[: 64 * 1024] + end, status)))
+        begin = time.monotonic()
+        failure(peer.host, password=password)
+        assert time.monotonic() - begin < 5  # a search that is quadratic takes minutes
 
 
 def test_a_whole_body_keeps_its_last_letters(peer: Peer) -> None:
