@@ -45,7 +45,8 @@ fn changed(seeds: &[Vec<u8>], chance: &mut Chance) -> Vec<u8> {
                 data.splice(at..until, other[from..].iter().copied());
             }
             _ => {
-                let signs = [b'"', b'\\', b'{', b'[', b':', b'.', b'%', b'/', b'0', b' ', 0xc3, 0xfe];
+                let signs =
+                    [b'"', b'\\', b'{', b'[', b':', b'.', b'%', b'/', b'0', b' ', b'&', b';', 0xc3, 0xf5, 0xf8, 0xfe];
                 data.insert(at, signs[chance.below(signs.len())]);
             }
         }
