@@ -170,7 +170,7 @@ def test_json(peer: Peer, command: list[str]) -> None:
         (403, 4, "AuthError"),
         (404, 1, "NotFoundError"),
         (400, 1, "HTTPStatusError"),
-        (302, 1, "HTTPStatusError"),
+        (301, 1, "HTTPStatusError"),
     ],
 )
 def test_not_started(peer: Peer, command: list[str], status: int, code: int, name: str) -> None:

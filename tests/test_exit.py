@@ -91,6 +91,8 @@ def test_so_many_ends_are_enough() -> None:
 UNDER_WAY = {
     "tasks that nobody awaits": (
         """
+client.get_bulk_status("op")  # the password is proved, so that many go at the same time
+
 async def main():
     tasks = [asyncio.create_task(client.get_bulk_status_async(id)) for id in ("hung", "op", "hung", "op")]
     tasks += [asyncio.create_task(client.wait_for_bulk_async("running", interval=0.01)) for _ in range(4)]
@@ -109,6 +111,7 @@ async def main():
     await tasks[1]
 
 tasks = []
+client.get_bulk_status("op")  # the password is proved, so that many go at the same time
 loop = asyncio.new_event_loop()
 loop.run_until_complete(main())
 loop.set_exception_handler(lambda loop, context: None)

@@ -73,7 +73,12 @@ def test_a_handler_that_forks(peer: Peer, call: str, in_child: str, outcome: str
     with Script(code, peer.host) as script:
         asked(peer, 1 + at_once)
         script.signal(signal.SIGUSR1)
-        assert outcome in script.line()
+        line = script.line()
+        if "start_clone" in call and "forked" in outcome:
+            # The parent has the answer; for the child the start may have happened.
+            assert "interrupted by RuntimeError; the server may have started" in line
+        else:
+            assert outcome in line
         told.set()
         assert script.line() == "the child ended with 0"
         assert script.line() in ("True", str(at_once))

@@ -159,6 +159,7 @@ main(turn, 6, 20)
 """,
     "five hundred cancelled tasks": """
 shared = client()
+shared.get_bulk_status("op")  # the password is proved, so that many go at the same time
 
 async def some():
     uses = shared.get_bulk_status_async, shared.wait_for_bulk_async

@@ -66,10 +66,12 @@ class SecureDesk(HoldingDesk):
 
     def _converse(self, wire: Wire) -> None:
         self._stopping.wait(self.handshake)
-        with self._context.wrap_socket(wire.socket, server_side=True) as wire.socket:
+        secure = self._context.wrap_socket(wire.socket, server_side=True, do_handshake_on_connect=False)
+        with secure as wire.socket:
             with self._changed:
                 self._open.add(wire.socket)
             try:
+                wire.socket.do_handshake()
                 super()._converse(wire)
             finally:
                 with self._changed:
@@ -304,3 +306,26 @@ def test_each_request_has_its_own_time(desk: HoldingDesk, ask: Ask) -> None:
     ids = names(6)
     desk.of = dict.fromkeys(ids, slowly)
     assert ask(desk, ids, concurrency=1, request_timeout=0.9) == dict.fromkeys(ids, FINISHED)
+
+
+@pytest.mark.parametrize("how", ["batch", "batch, awaited", "waits", "tasks"])
+def test_a_server_that_is_slow_to_accept_gets_no_more_connections(certificates: Certificates, how: str) -> None:
+    """Each request that finds no idle connection would begin one, take another that is free first, and leave it behind."""
+    ids = [str(number) for number in range(400)]
+
+    async def tasks(client: Client) -> None:
+        await asyncio.gather(*(client.get_bulk_status_async(id) for id in ids))
+
+    with SecureDesk(certificates) as desk:
+        client = Client(desk.host, LOGIN, PASSWORD, verify=certificates.ca)
+        client.get_bulk_status("first")
+        desk.handshake = 1.0
+        if how == "batch":
+            client.get_bulk_statuses(ids)
+        elif how == "batch, awaited":
+            asyncio.run(client.get_bulk_statuses_async(ids))
+        elif how == "waits":
+            dict(client.wait_for_bulks(ids))
+        else:
+            asyncio.run(tasks(client))
+        assert desk.connections <= 1 + 3 * 16

@@ -3,12 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
-from peer import END, QUICK, RUN, Answer, Desk, Peer, Wire, at, collected, id_of, no_hanging, proved, response, saying
-from saymon_bulk import AuthError, NotFoundError, SaymonError, TransportError
+from peer import (
+    END,
+    LOGIN,
+    PASSWORD,
+    QUICK,
+    RUN,
+    Answer,
+    Desk,
+    Peer,
+    Wire,
+    at,
+    closing,
+    collected,
+    id_of,
+    no_hanging,
+    proved,
+    response,
+    saying,
+)
+from saymon_bulk import AuthError, Client, NotFoundError, RequestTimeoutError, SaymonError, TransportError
 
 UNAUTHORIZED = response('{"code": "InvalidCredentials", "message": "No."}', 401)
 IDS = [f"op-{number}" for number in range(200)]
@@ -129,6 +149,163 @@ def test_a_password_that_becomes_wrong_ends_all(desk: Desk, ask: Ask) -> None:
     assert all((error.id, error.status_code) == (id, 401) for id, error in refused.items())
     assert len(refused) > 100
     assert len(desk.requests) < 100
+
+
+# Many calls of one client
+
+
+async def in_tasks(client: Any, of: Callable[[Any, str], Any]) -> dict[str, Any]:
+    return dict(zip(IDS, await asyncio.gather(*(of(client, id) for id in IDS), return_exceptions=True)))
+
+
+def in_threads(client: Any, of: Callable[[Any, str], Any]) -> dict[str, Any]:
+    def call(id: str) -> Any:
+        try:
+            return of(client, id)
+        except SaymonError as error:
+            return error
+
+    # All at once: one that comes after the refusal may be right, if somebody has mended the account.
+    with ThreadPoolExecutor(len(IDS)) as pool:
+        return dict(zip(IDS, pool.map(call, IDS)))
+
+
+CALLS: dict[str, Callable[[Any], dict[str, Any]]] = {
+    "tasks, statuses": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.get_bulk_status_async(id))),
+    "tasks, waits": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id))),
+    "tasks, starts": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.start_clone_async(id))),
+    "threads, statuses": lambda client: in_threads(client, lambda one, id: one.get_bulk_status(id)),
+    "threads, waits": lambda client: in_threads(client, lambda one, id: one.wait_for_bulk(id)),
+    "threads, starts": lambda client: in_threads(client, lambda one, id: one.start_clone(id)),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_tasks_and_threads_share_one_failed_login(peer: Peer, call: Callable[[Any], dict[str, Any]]) -> None:
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(2)  # until all wait behind the first
+        wire.send(UNAUTHORIZED)
+
+    peer.answer(late)
+    found = call(at(peer))
+    assert {(type(error), error.status_code) for error in found.values()} == {(AuthError, 401)}
+    # A thread may have started after the refusal.
+    assert len(peer.requests) <= 2
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_tasks_and_threads_go_on_after_the_first(desk: Desk, call: Callable[[Any], dict[str, Any]]) -> None:
+    desk.answer(response('{"bulkId": "x", "finished": true}'))
+    found = call(at(desk))
+    assert all(outcome["finished"] is True for outcome in found.values())
+    assert len(desk.requests) == len(IDS)
+
+
+def test_a_start_that_waits_for_a_refused_password_is_not_sent(peer: Peer) -> None:
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(0.5)
+        wire.send(UNAUTHORIZED)
+
+    peer.answer(late)
+    client = at(peer)
+    with ThreadPoolExecutor(2) as pool:
+        status = pool.submit(client.get_bulk_status, "x")
+        peer.wait_for(lambda: len(peer.requests) == 1)
+        start = pool.submit(client.start_clone, "y")
+        assert isinstance(status.exception(), AuthError)
+        error = start.exception()
+    assert isinstance(error, AuthError)
+    assert "not started" in str(error)
+    assert len(peer.requests) == 1
+
+
+def test_a_call_that_waits_for_another_ends_in_its_own_time(peer: Peer) -> None:
+    peer.answer(Wire.hold)
+    client = at(peer, request_timeout=0.6)
+    began = time.monotonic()
+    with ThreadPoolExecutor(8) as pool:
+        calls = [pool.submit(client.get_bulk_status, f"op-{n}") for n in range(8)]
+        errors = [call.exception() for call in calls]
+    assert time.monotonic() - began < 2
+    assert {type(error) for error in errors} == {RequestTimeoutError}
+    assert {str(error).rpartition("within ")[2] for error in errors} == {"0.6 s"}
+
+
+# Nobody answers
+
+
+@every_way
+@pytest.mark.parametrize("slow", ["silent", "504"])
+def test_silence_holds_nobody_up(peer: Peer, ask: Ask, slow: str) -> None:
+    def late(wire: Wire) -> None:
+        if slow == "silent":
+            wire.hold()
+        wire.stopping.wait(0.1)
+        wire.send(response("", 504))
+
+    peer.answer(late)
+    client = at(peer, request_timeout=0.2)
+    more: dict[str, Any] = {"timeout": 3, "retries": 0} if ask in (waits, waits_async) else {}
+    began = time.monotonic()
+    found = ask(client, return_exceptions=True, concurrency=50, **more)
+    # One after the other they would take 20 seconds and more.
+    assert time.monotonic() - began < 5
+    assert all(isinstance(error, SaymonError) for error in found.values())
+    # A machine that is busy may read some of them too late.
+    assert len(peer.requests) >= len(IDS) * 0.7
+
+
+# A proxy
+
+
+def tunnel(status: int) -> Callable[[Peer, Any], str]:
+    def prepare(peer: Peer, monkeypatch: Any) -> str:
+        monkeypatch.setenv("https_proxy", f"http://user:wrong@{peer.authority}")
+        peer.answer(closing(response("", status, "Proxy-Authenticate: Basic realm=x")))
+        return "https://monitor.invalid"
+
+    return prepare
+
+
+def plain(peer: Peer, monkeypatch: Any) -> str:
+    monkeypatch.setenv("http_proxy", f"http://user:wrong@{peer.authority}")
+    peer.answer(closing(response("", 407, "Proxy-Authenticate: Basic realm=x")))
+    return "http://monitor.invalid"
+
+
+def socks(peer: Peer, monkeypatch: Any) -> str:
+    """SOCKS 5 takes a name and a password, and refuses them (RFC 1929)."""
+
+    def greet(wire: Wire) -> None:
+        wire.socket.recv(64)
+        wire.send(b"\x05\x02")
+        login = wire.socket.recv(64)
+        with peer._changed:
+            peer.requests.append(login)
+        wire.send(b"\x01\x01")
+
+    peer.greeting = greet
+    monkeypatch.setenv("https_proxy", f"socks5h://user:wrong@{peer.authority}")
+    return "https://monitor.invalid"
+
+
+PROXIES = {"tunnel": tunnel(407), "not for this server": tunnel(403), "plain http": plain, "socks": socks}
+
+
+@every_way
+@pytest.mark.parametrize("prepare", PROXIES.values(), ids=PROXIES)
+def test_a_proxy_is_asked_once(peer: Peer, ask: Ask, prepare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    host = prepare(peer, monkeypatch)
+    found = ask(Client(host, LOGIN, PASSWORD), return_exceptions=True)
+    assert sorted(found) == sorted(IDS)
+    for error in found.values():
+        assert not error.transient
+        if prepare is plain:
+            assert error.status_code == 407
+        else:
+            assert (type(error), error.kind) == (TransportError, "proxy")
+    # Of a 403 the proxy is asked for the reason.
+    assert len(peer.requests) <= (2 if prepare is PROXIES["not for this server"] else 1)
 
 
 @pytest.mark.parametrize("wait", [waits, waits_async])

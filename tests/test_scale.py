@@ -14,7 +14,8 @@ from typing import Any, Callable
 
 import pytest
 from crowd import RATE, Crowd
-from peer import FINISHED, LOGIN, PASSWORD, RUNNING, collected, no_hanging
+from peer import FINISHED, LOGIN, PASSWORD, RUNNING, Desk, collected, no_hanging, response
+from processes import run_script
 from saymon_bulk import Client, HTTPStatusError, NotFoundError, SaymonError, WaitTimeoutError
 
 # What a busy machine may take longer for thousands of polls and objects; a hang takes for ever.
@@ -212,6 +213,40 @@ def test_batches_keep_their_connections(count: int) -> None:
             client.get_bulk_status("x")
         # The helpers of a large batch may each find another connection closed than they left.
         assert crowd.told()["connections"] - before <= 4
+
+
+LONG = """
+import sys
+import saymon_bulk
+
+def used():
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith("VmRSS"))
+
+client = saymon_bulk.Client(sys.argv[1], "login", "password")
+before, most = used(), 0
+def on_poll(id, status, elapsed):
+    global most
+    assert len(status) == 2
+    most = max(most, used())
+try:
+    list(client.wait_for_bulks([f"op-{n}" for n in range(200)], timeout=4.0, interval=1.0, on_poll=on_poll))
+except saymon_bulk.WaitTimeoutError as error:
+    statuses = list(error.pending.values())
+    assert len(statuses) == 200
+    # A build for tests reads slowly, and may not come to all in time.
+    assert all(status in ({"finished": False}, None) for status in statuses), error.pending
+    assert statuses.count(None) < 100
+print(most - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory is read from /proc")
+def test_long_answers_take_little_memory(desk: Desk) -> None:
+    """A tree of values of 64 KiB takes some 4 MiB; as bytes, 200 of them take 13 MB."""
+    desk.answer(response('{"finished": false, "x": [' + ", ".join(['{"a": 0}'] * 6400) + "]}"))
+    done = run_script(LONG, desk.host)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 120 * 1024
 
 
 def test_many_waits_in_many_threads() -> None:

@@ -345,7 +345,8 @@ class Client(_core.Client):
             id: The id of the operation.
             timeout: Seconds for the whole wait; 3600 by default. None waits
                 for ever, 0 asks once. When the time is over, the wait makes
-                a last poll, which may take another second.
+                a last poll, which may take another second. `on_poll` does
+                not lengthen it.
             interval: Seconds of the shortest pause; 1 by default.
             max_interval: Seconds of the longest pause; 10 by default, and
                 never less than `interval`. A larger value means fewer polls
@@ -407,7 +408,7 @@ class Client(_core.Client):
         The twin of `wait_for_bulk`: arguments, result and errors are the
         same. A cancelled task drops its request. The event loop calls
         `on_poll`, which may be a coroutine function: the next poll comes
-        after the coroutine has ended.
+        after the coroutine has ended, or at the timeout.
         """
         waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         from . import _waiting

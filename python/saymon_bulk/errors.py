@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from ._types import BulkStatus
 
-    _Kind = Literal["dns", "connect", "tls", "certificate", "cut", "timeout"]
+    _Kind = Literal["dns", "connect", "proxy", "tls", "certificate", "cut", "timeout"]
 
 
 class SaymonError(Exception):
@@ -89,8 +89,8 @@ class SaymonError(Exception):
         True
 
         True of HTTP 408, 429, 500, 502, 503 and 504, and of a
-        TransportError, unless its `kind` is "certificate". False of all
-        others, also of StartUncertainError and WaitTimeoutError.
+        TransportError, unless its `kind` is "certificate" or "proxy". False
+        of all others, also of StartUncertainError and WaitTimeoutError.
 
         A name that does not resolve ("dns") and a failed handshake ("tls")
         are transient too. They end a wait only before its first good
@@ -215,6 +215,7 @@ class TransportError(SaymonError, ConnectionError):
             kind.
             "dns": the name does not resolve.
             "connect": refused or unreachable, or a proxy makes no tunnel.
+            "proxy": a proxy refuses the login, or refuses this server.
             "tls": the handshake failed.
             "certificate": the certificate is not trusted.
             "cut": the connection ended, or the peer does not speak HTTP.
@@ -262,7 +263,7 @@ class ResponseError(SaymonError, ValueError):
 
 
 class StartUncertainError(SaymonError):
-    """A start was sent, and no answer says what became of it.
+    """A start was sent, and no answer says what came of it.
 
     >>> try:
     ...     started = client.start_clone("62d7e58056d203149a08001b")
@@ -274,14 +275,17 @@ class StartUncertainError(SaymonError):
     objects twice. The access log of the server, or of a proxy before it,
     tells whether a request with this X-Request-Id arrived.
 
-    `__cause__` is the plain error. This class is no ConnectionError and no
-    TimeoutError. So code that tries again after these errors does not
-    repeat a start.
+    `__cause__` is the plain error, or what has interrupted the start:
+    `close()`, an exception of a signal's handler or of a log handler. This
+    class is no ConnectionError and no TimeoutError. So code that tries
+    again after these errors does not repeat a start.
 
     Attributes:
+        id: None, or the id of the operation if the answer had come when
+            the start was interrupted.
         request_id: The X-Request-Id of the start.
-        status_code: The HTTP status, or None: 408, 5xx, or a 2xx that is
-            not the documented answer.
+        status_code: The HTTP status, or None: 303, 302 within the server,
+            408, 5xx, or a 2xx that is not the documented answer.
         code: As for HTTPStatusError.
         message: As for HTTPStatusError.
         body: As for HTTPStatusError.

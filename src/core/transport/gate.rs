@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
 
 use super::server::Server;
 use crate::core::failure::Failure;
@@ -15,6 +16,10 @@ use crate::lock::lock;
 
 /// A connection that fails later than this has failed in silence; otherwise arbitrary.
 const SILENCE: Duration = Duration::from_secs(1);
+
+/// How long the one ahead may wait for its answer before the others go. Longer than servers delay the refusal of a password on
+/// purpose; otherwise arbitrary.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// So many gates may be known before those that nobody uses are forgotten; bounds memory, otherwise arbitrary.
 const MAX_UNUSED: usize = 64;
@@ -32,8 +37,8 @@ struct Gate {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether a request is ahead.
-    is_taken: bool,
+    /// When the one ahead has begun, if there is one.
+    ahead: Option<Instant>,
     /// How often the password was refused, and the last refusal.
     refusals: u64,
     refusal: Option<Failure>,
@@ -65,7 +70,7 @@ impl Gates {
         loop {
             let mut changed = pin!(gate.changed.notified());
             changed.as_mut().enable();
-            {
+            let ahead = {
                 let mut state = lock(&gate.state);
                 if state.refusals != came
                     && let Some(refusal) = &state.refusal
@@ -75,13 +80,16 @@ impl Gates {
                 if server.is_open() {
                     return Ok(Pass::default());
                 }
-                if !state.is_taken {
-                    state.is_taken = true;
-                    drop(state);
+                let Some(ahead) = state.ahead else {
+                    state.ahead = Some(Instant::now());
                     return Ok(Pass(Some(gate.clone())));
-                }
+                };
+                ahead
+            };
+            if timeout_at(ahead + PATIENCE, changed).await.is_err() {
+                server.note_silence();
+                gate.changed.notify_waiters();
             }
-            changed.await;
         }
     }
 
@@ -133,7 +141,7 @@ impl Gates {
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(gate) = self.0.take() {
-            lock(&gate.state).is_taken = false;
+            lock(&gate.state).ahead = None;
             gate.changed.notify_one();
         }
     }
@@ -160,9 +168,6 @@ fn verdict<T>(outcome: &Result<T, Failure>, took: Duration) -> Verdict {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-    use std::time::Instant;
-
     use futures_util::FutureExt;
 
     use super::*;
@@ -181,6 +186,11 @@ mod tests {
     }
 
     const QUICK: Duration = Duration::ZERO;
+
+    /// Where timers work.
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap()
+    }
 
     #[test]
     fn only_the_server_s_own_answers_tell_of_the_password() {
@@ -208,6 +218,8 @@ mod tests {
 
     #[test]
     fn one_goes_ahead_and_each_end_lets_one_go() {
+        let runtime = runtime();
+        let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
         let first = gates.pass(&server).now_or_never().unwrap().unwrap();
         let mut second = Box::pin(gates.pass(&server));
@@ -226,6 +238,8 @@ mod tests {
 
     #[test]
     fn a_refusal_is_for_those_that_wait_and_not_for_those_that_come() {
+        let runtime = runtime();
+        let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
         let first = gates.pass(&server).now_or_never().unwrap().unwrap();
         let mut second = Box::pin(gates.pass(&server));
@@ -238,6 +252,8 @@ mod tests {
 
     #[test]
     fn silence_holds_nobody_up_until_somebody_answers() {
+        let runtime = runtime();
+        let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
         gates.judge(&server, &http(504, None), QUICK);
         let passes: Vec<_> = (0..3).map(|_| gates.pass(&server).now_or_never().unwrap().unwrap()).collect();
@@ -259,9 +275,8 @@ mod tests {
 
     #[test]
     fn one_that_is_given_up_lets_the_next_go() {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let (gates, server) = (Gates::default(), server());
-        runtime.block_on(async {
+        runtime().block_on(async {
             let began = Instant::now();
             let first = gates.pass(&server).await.unwrap();
             let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(gates.pass(&server))).collect();
@@ -272,6 +287,17 @@ mod tests {
                 drop(one.await.unwrap());
             }
             assert!(began.elapsed() < Duration::from_secs(1));
+        });
+    }
+
+    #[test]
+    fn one_that_takes_long_holds_nobody_up() {
+        let (gates, server) = (Gates::default(), server());
+        runtime().block_on(async {
+            let _first = gates.pass(&server).await.unwrap();
+            assert!(gates.pass(&server).now_or_never().is_none());
+            lock(&gates.of(&server).state).ahead = Some(Instant::now() - PATIENCE);
+            assert!(gates.pass(&server).await.is_ok() && gates.pass(&server).await.is_ok());
         });
     }
 }

@@ -92,3 +92,32 @@ fn begin(name: String, under_way: Arc<UnderWay>) -> io::Result<LookUp> {
 fn lost() -> Found {
     Err(Unresolved::new(io::Error::other("the look-up was lost")))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_asks_meanwhile_waits_for_the_same_answer() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let resolver = Resolver::default();
+        let (answer, found) = watch::channel(None);
+        lock(&resolver.0).insert("monitor.invalid".to_owned(), found);
+        let names: Vec<_> = (0..5).map(|_| resolver.resolve("monitor.invalid".parse().unwrap())).collect();
+        let address: SocketAddr = "192.0.2.7:0".parse().unwrap();
+        answer.send(Some(Ok(vec![address]))).unwrap();
+        for name in names {
+            assert_eq!(runtime.block_on(name).unwrap().collect::<Vec<_>>(), [address]);
+        }
+    }
+
+    #[test]
+    fn a_look_up_that_is_over_is_not_used_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let resolver = Resolver::default();
+        for _ in 0..2 {
+            assert!(runtime.block_on(resolver.resolve("localhost".parse().unwrap())).is_ok());
+            assert!(lock(&resolver.0).is_empty());
+        }
+    }
+}
