@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
-from typing import Any
+import sys
+from collections.abc import Iterator
+from typing import Any, Callable
 
 import pytest
 import saymon_bulk
@@ -188,6 +191,114 @@ def test_at_the_edge_of_json(peer: Peer, inner: str) -> None:
 def test_a_number_that_json_cannot_hold(peer: Peer, number: str) -> None:
     peer.answer(response(beside(number)))
     assert "a number that is too large" in str(failure(peer.host))
+
+
+# Integers longer than the program lets Python read
+
+
+@pytest.fixture
+def few_digits() -> Iterator[int]:
+    """Python reads and writes no longer integer: the least that a program can choose (`PYTHONINTMAXSTRDIGITS`)."""
+    if sys.version_info < (3, 11):
+        pytest.skip("this Python may have no limit")
+    else:
+        before = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(640)
+        yield 640
+        sys.set_int_max_str_digits(before)
+
+
+def of_digits(value: int, count: int) -> bool:
+    """Whether an int is so many ones in a row, by arithmetic alone."""
+    return bool(value == (10**count - 1) // 9)
+
+
+CALLS: dict[str, Callable[[saymon_bulk.Client], Any]] = {
+    "a status": lambda client: client.get_bulk_status(ID),
+    "an awaited status": lambda client: asyncio.run(client.get_bulk_status_async(ID)),
+    "a batch": lambda client: client.get_bulk_statuses([ID])[ID],
+    "a wait": lambda client: client.wait_for_bulk(ID),
+    "many waits": lambda client: dict(client.wait_for_bulks([ID]))[ID],
+    "a start": lambda client: client.start_clone(ID),
+    "an awaited start": lambda client: asyncio.run(client.start_clone_async(ID)),
+}
+
+
+@pytest.mark.parametrize("count", [18, 19, 20, 640, 641, 4300])
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_an_integer_longer_than_python_reads(
+    peer: Peer, few_digits: int, call: Callable[[saymon_bulk.Client], Any], count: int
+) -> None:
+    ones = "1" * count
+    peer.answer(response(f'{{"bulkId": "{ID}", "finished": true, "n": [{ones}, -{ones}, {{"n": {ones}}}]}}'))
+    found, negative, inner = call(saymon_bulk.Client(peer.host, LOGIN, PASSWORD))["n"]
+    assert of_digits(found, count)
+    assert of_digits(-negative, count)
+    assert of_digits(inner["n"], count)
+
+
+@pytest.mark.parametrize("sign", ["", "-"])
+def test_the_longest_integer(peer: Peer, sign: str) -> None:
+    peer.answer(response(beside(sign + "9" * 4300)))
+    assert abs(ask(peer.host)["x"]) == 10**4300 - 1
+    peer.answer(response(beside(sign + "9" * 4301)))
+    assert "an integer of more than 4300 digits" in str(failure(peer.host))
+
+
+@pytest.mark.parametrize(
+    "digits",
+    [
+        "1" + "0" * 36,
+        "1" + "0" * 35 + "1",
+        "9" * 54,
+        "123456789012345678" * 3 + "7",
+        "9223372036854775808",
+        "-9223372036854775809",
+    ],
+    ids=short,
+)
+def test_each_digit_of_an_integer_counts(peer: Peer, digits: str) -> None:
+    peer.answer(response(beside(digits)))
+    assert ask(peer.host)["x"] == int(digits)
+
+
+# Names that serde_json keeps for itself
+
+NUMBER = "$serde_json::private::Number"
+SPELLINGS = [
+    NUMBER,
+    NUMBER.replace("$", "\\u0024"),
+    NUMBER.replace("N", "\\u004e"),
+    NUMBER.replace("_", "\\u005F"),
+    "".join(f"\\u{ord(letter):04x}" for letter in NUMBER),
+]
+
+
+@pytest.mark.parametrize("name", SPELLINGS, ids=short)
+@pytest.mark.parametrize(
+    "form",
+    ["%s", '{"a": %s}', "[1, %s]", '[{"a": [%s]}]', '{"a": "\\\\", "b": %s}', '{"\\"": %s}', '["\\\\\\"", %s]'],
+    ids=short,
+)
+@pytest.mark.parametrize("blank", ["", " \n"])
+def test_no_object_turns_into_a_number(peer: Peer, name: str, form: str, blank: str) -> None:
+    peer.answer(response(beside(form % f'{{{blank}"{name}"{blank}:{blank}"5"}}')))
+    assert "a field name that is reserved" in str(failure(peer.host))
+    start = failure_of_a_start(peer)
+    assert "a field name that is reserved" in str(start)
+
+
+def failure_of_a_start(peer: Peer) -> saymon_bulk.SaymonError:
+    with pytest.raises(saymon_bulk.StartUncertainError) as caught:
+        saymon_bulk.Client(peer.host, LOGIN, PASSWORD).start_clone(ID)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", SPELLINGS, ids=short)
+def test_a_value_may_be_such_a_name(peer: Peer, name: str) -> None:
+    body = beside(f'["{name}", {{"a": "{name}"}}, "{name}:", "\\"{name}\\":"]')
+    peer.answer(response(body))
+    assert shape(ask(peer.host)) == shape(json.loads(body))
 
 
 @pytest.mark.parametrize(

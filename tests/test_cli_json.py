@@ -141,3 +141,12 @@ def test_transient_is_that_of_the_error(peer: Peer, status: int, transient: bool
     found = json.loads(done.stdout)
     assert (found["status_code"], found["transient"]) == (status, transient)
     assert list(found) == list(KEYS)
+
+
+@pytest.mark.parametrize("words", [["status"], ["wait"], ["clone"], ["clone", "--wait"]], ids=" ".join)
+def test_an_integer_longer_than_python_writes(peer: Peer, words: list[str]) -> None:
+    digits = "1" * 4300
+    peer.answer(response(f'{{"bulkId": "x", "finished": true, "n": {digits}}}'))
+    result = run(peer, *words, "x", "--json", PYTHONINTMAXSTRDIGITS="640")
+    assert result.returncode == 0, result.stderr
+    assert f'"n": {digits}' in result.stdout

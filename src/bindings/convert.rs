@@ -1,7 +1,7 @@
 //! The server's JSON object → a Python dict, in the server's order.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyInt, PyList, PyString};
+use pyo3::types::{PyDict, PyFloat, PyList, PyString};
 use serde_json::{Map, Number, Value};
 
 use crate::core::api::status::Status;
@@ -51,10 +51,28 @@ fn number<'py>(py: Python<'py>, number: &Number) -> PyResult<Bound<'py, PyAny>> 
     if let Some(small) = number.as_i64() {
         return Ok(small.into_pyobject(py)?.into_any());
     }
-    let digits = number.as_str();
-    if digits.contains(['.', 'e', 'E']) {
-        Ok(PyFloat::new(py, digits.parse().unwrap_or(f64::NAN)).into_any())
-    } else {
-        py.get_type::<PyInt>().call1((digits,))
+    let text = number.as_str();
+    if text.contains(['.', 'e', 'E']) {
+        return Ok(PyFloat::new(py, text.parse().unwrap_or(f64::NAN)).into_any());
     }
+    match text.strip_prefix('-') {
+        Some(digits) => integer(py, digits)?.neg(),
+        None => integer(py, text),
+    }
+}
+
+/// Decimal digits that an i64 holds, whatever they are.
+const DIGITS: usize = 18;
+
+/// An int by arithmetic. Python's own reading of digits has a limit that the program chooses, and an answer must not fail by it.
+fn integer<'py>(py: Python<'py>, digits: &str) -> PyResult<Bound<'py, PyAny>> {
+    let scale = 10_i64.pow(DIGITS as u32).into_pyobject(py)?;
+    let mut value = 0_i64.into_pyobject(py)?.into_any();
+    // All parts but the first are whole.
+    let (first, others) = digits.as_bytes().split_at(digits.len() % DIGITS);
+    for part in std::iter::once(first).chain(others.chunks(DIGITS)) {
+        let part = part.iter().fold(0_i64, |sum, digit| sum * 10 + i64::from(digit & 0x0f));
+        value = value.mul(&scale)?.add(part)?;
+    }
+    Ok(value)
 }

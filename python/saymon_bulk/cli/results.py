@@ -45,14 +45,30 @@ def fatal(error: Exception, options: Options) -> int:
 
 
 def print_json(id: str | None, outcome: Mapping[str, object] | Exception, options: Options) -> None:
-    import json
-
     from .objects import of_error, of_status
 
     if isinstance(outcome, Exception):
-        emit(json.dumps(of_error(id, outcome, _text(outcome, options))))
+        emit(_json(of_error(id, outcome, _text(outcome, options))))
     else:
-        emit(json.dumps(of_status(id, outcome)))
+        emit(_json(of_status(id, outcome)))
+
+
+def _json(value: object) -> str:
+    import json
+    import sys
+
+    try:
+        return json.dumps(value)
+    except ValueError:
+        if sys.version_info < (3, 11):
+            raise
+        # An integer of the server's is longer than PYTHONINTMAXSTRDIGITS lets Python write.
+        limit = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(0)
+        try:
+            return json.dumps(value)
+        finally:
+            sys.set_int_max_str_digits(limit)
 
 
 def _text(error: Exception, options: Options) -> str:

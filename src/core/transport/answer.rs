@@ -16,12 +16,12 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 /// Bytes of an error's body that are kept for the caller.
 const BODY_EXCERPT: usize = 4096;
 
-/// Python reads integers of up to 4300 digits (`sys.get_int_max_str_digits`).
+/// Python reads and writes integers of up to 4300 digits, unless the program has another limit (`sys.set_int_max_str_digits`).
 const DIGITS: usize = 4300;
 
-/// serde_json carries long integers under names of this kind (its feature `arbitrary_precision`), so a field of that name
-/// would be taken for a number.
-const SERDE_PRIVATE: &[u8] = b"$serde_json::private::";
+/// serde_json carries long integers under names of this kind (its feature `arbitrary_precision`), so an object with a field of
+/// that name would be taken for a number.
+const SERDE_PRIVATE: &str = "$serde_json::private::";
 
 /// Reads a body that must be one JSON object. The fields named in `once` may come once; of other repeated names the last
 /// counts, as in Python's `json`. The error says in words what the body is instead.
@@ -32,7 +32,7 @@ pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, 
     if body.starts_with(b"\xef\xbb\xbf") {
         return Err("a byte order mark before the JSON (RFC 8259 section 8.1)".to_owned());
     }
-    if body.windows(SERDE_PRIVATE.len()).any(|window| window == SERDE_PRIVATE) {
+    if has_reserved_name(body) {
         return Err("a field name that is reserved".to_owned());
     }
     let mut json = serde_json::Deserializer::from_slice(body);
@@ -44,6 +44,33 @@ pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, 
         Some(absurd) => Err(absurd.to_owned()),
         None => Ok(object),
     }
+}
+
+/// Whether any object of a body has a field of serde_json's own. It looks before serde_json does, which decodes a name and
+/// then takes its object for a number.
+fn has_reserved_name(body: &[u8]) -> bool {
+    let mut rest = body;
+    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
+        let (string, behind) = split_string(rest.get(start..).unwrap_or_default());
+        // Names that are too short are most of them.
+        let is_name = string.len() > SERDE_PRIVATE.len() && behind.trim_ascii_start().starts_with(b":");
+        if is_name && serde_json::from_slice(string).is_ok_and(|name: String| name.starts_with(SERDE_PRIVATE)) {
+            return true;
+        }
+        rest = behind;
+    }
+    false
+}
+
+/// A JSON string with its quotes, and what stands behind it. The text begins with the string.
+fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
+    let mut is_escaped = false;
+    let end = text.iter().skip(1).position(|byte| {
+        let ends = *byte == b'"' && !is_escaped;
+        is_escaped = *byte == b'\\' && !is_escaped;
+        ends
+    });
+    end.and_then(|end| text.split_at_checked(end + 2)).unwrap_or((text, &[]))
 }
 
 /// Reads a documented boolean of an object.
@@ -64,6 +91,7 @@ fn absurd_number(value: &Value) -> Option<&'static str> {
                 let is_finite = digits.parse().is_ok_and(f64::is_finite);
                 return (!is_finite).then_some("a number that is too large");
             }
+            let digits = digits.strip_prefix('-').unwrap_or(digits);
             (digits.len() > DIGITS).then_some("an integer of more than 4300 digits")
         }
         Value::Array(items) => items.iter().find_map(absurd_number),
