@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import html
 import inspect
 import itertools
@@ -17,13 +18,17 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, Callable
 from urllib.parse import quote, quote_plus
 
 import pytest
 import saymon_bulk
 from peer import LOGIN, PASSWORD, Peer, Wire, ask, authorization, closing, credentials, failure, response, token
+from processes import POSIX
 from saymon_bulk import Client, HTTPStatusError, ResponseError, SaymonError, StartUncertainError
+from saymon_bulk.cli.login import client_of
+from saymon_bulk.cli.parser import parse
 
 PACKAGE = str(Path(saymon_bulk.__file__).parent)
 CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"
@@ -558,6 +563,144 @@ def test_the_arguments_of_a_frame_can_be_shown(name: str) -> None:
     ]
     assert shown
     assert all("password='***'" in text for text in shown)
+
+
+# Frames while a warning is given
+
+
+def within(value: object, depth: int = 4) -> Iterator[str]:
+    """What a collector of variables sees of a value: its repr, and that of all below it."""
+    yield repr(value)
+    if depth and not isinstance(value, (str, bytes, type)):
+        below = list(value.values()) if isinstance(value, dict) else list(value) if isinstance(value, (list, tuple)) else []
+        for one in [*below, *getattr(value, "__dict__", {}).values()]:
+            yield from within(one, depth - 1)
+
+
+def seen_in(frame: FrameType | None) -> list[str]:
+    """The package's frames from here outwards that hold the password."""
+    found = []
+    while frame is not None:
+        if frame.f_code.co_filename.startswith(PACKAGE):
+            texts = (text for value in frame.f_locals.values() for text in within(value))
+            if any(secret in text for text in texts for secret in spellings(LOGIN, PASSWORD)):
+                found.append(frame.f_code.co_name)
+        frame = frame.f_back
+    return found
+
+
+EXPOSED = "http://monitor.invalid"
+
+
+def in_netrc(folder: Path, monkeypatch: pytest.MonkeyPatch, mode: int) -> None:
+    path = folder / "netrc"
+    path.write_text(f"machine monitor.invalid login {LOGIN} password {PASSWORD}\n", encoding="utf-8")
+    path.chmod(mode)
+    monkeypatch.setenv("NETRC", str(path))
+
+
+def in_a_file(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (folder / "password").write_text(PASSWORD, encoding="utf-8")
+    monkeypatch.setenv("SAYMON_LOGIN", LOGIN)
+    monkeypatch.setenv("SAYMON_PASSWORD_FILE", str(folder / "password"))
+
+
+def in_a_variable(_: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SAYMON_LOGIN", LOGIN)
+    monkeypatch.setenv("SAYMON_PASSWORD", PASSWORD)
+
+
+class Derived(saymon_bulk.Client):
+    """A class of a program's own."""
+
+
+OTHERS_READ = "a netrc that others read"
+
+SOURCES: dict[str, Callable[[Path, pytest.MonkeyPatch], None]] = {
+    "a variable": in_a_variable,
+    "a file": in_a_file,
+    "netrc": lambda folder, monkeypatch: in_netrc(folder, monkeypatch, 0o600),
+    OTHERS_READ: lambda folder, monkeypatch: in_netrc(folder, monkeypatch, 0o644),
+}
+
+WAYS_IN: dict[str, Callable[..., Any]] = {
+    "Client": lambda host, **more: saymon_bulk.Client(host, LOGIN, PASSWORD, **more),
+    "a derived class": lambda host, **more: Derived(host, LOGIN, PASSWORD, **more),
+    "from_env": lambda _, **more: saymon_bulk.Client.from_env(**more),
+    "from_env of a derived class": lambda _, **more: Derived.from_env(**more),
+    "get_bulk_status": lambda host, **more: saymon_bulk.get_bulk_status(host, "x", LOGIN, PASSWORD, **more),
+    "wait_for_bulk": lambda host, **more: saymon_bulk.wait_for_bulk(host, "x", LOGIN, PASSWORD, retries=0, **more),
+    "get_bulk_status_async": lambda host, **more: asyncio.run(
+        saymon_bulk.get_bulk_status_async(host, "x", LOGIN, PASSWORD, **more)
+    ),
+    "wait_for_bulk_async": lambda host, **more: asyncio.run(
+        saymon_bulk.wait_for_bulk_async(host, "x", LOGIN, PASSWORD, retries=0, **more)
+    ),
+    "the command line": lambda host, **more: client_of(
+        parse(["status", "x", "--host", host, *([] if more.get("verify", True) else ["--insecure"])])
+    ),
+}
+
+
+# Some ways in have the password from such a source, the others from their arguments.
+READING = ("from_env", "from_env of a derived class", "the command line")
+CASES = [(way, source) for way in WAYS_IN for source in SOURCES if way in READING or source == "a variable"]
+
+
+@pytest.mark.parametrize(("way", "source"), CASES)
+@pytest.mark.parametrize("more", [{}, {"verify": False}], ids=["http", "unverified"])
+def test_no_frame_of_ours_holds_the_password_while_a_warning_is_given(
+    peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, source: str, more: dict[str, Any]
+) -> None:
+    SOURCES[source](tmp_path, monkeypatch)
+    # A proxy that refuses: the name leads nowhere else.
+    monkeypatch.setenv("all_proxy", peer.host)
+    peer.answer(response(b"", 403))
+    host = EXPOSED.replace("http:", "https:") if more else EXPOSED
+    monkeypatch.setenv("SAYMON_HOST", host)
+    found: list[str] = []
+    given = []
+
+    def look(message: Warning | str, *_: object, **__: object) -> None:
+        given.append(type(message))
+        found.extend(seen_in(sys._getframe(1)))
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        monkeypatch.setattr(warnings, "showwarning", look)
+        with contextlib.suppress(SaymonError):
+            WAYS_IN[way](host, **more)
+    assert given[-1] is saymon_bulk.InsecureConnectionWarning
+    assert len(given) == (2 if source == OTHERS_READ and POSIX else 1), given
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("way", "source", "category"),
+    [
+        *((way, source, "InsecureConnectionWarning") for way, source in CASES),
+        *((way, OTHERS_READ, "InsecureFileWarning") for way in READING if POSIX),
+    ],
+)
+def test_a_warning_as_an_error_leaves_no_password_in_a_frame(
+    peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, way: str, source: str, category: str
+) -> None:
+    SOURCES[source](tmp_path, monkeypatch)
+    monkeypatch.setenv("SAYMON_HOST", EXPOSED)
+    monkeypatch.setenv("all_proxy", peer.host)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        warnings.simplefilter("error", getattr(saymon_bulk, category))
+        with pytest.raises(getattr(saymon_bulk, category)) as caught:
+            WAYS_IN[way](EXPOSED)
+    assert_clean(caught.value, LOGIN, PASSWORD)
+    frames = [frame for frame, _ in traceback.walk_tb(caught.value.__traceback__)]
+    ours = [frame for frame in frames if frame.f_code.co_filename.startswith(PACKAGE)]
+    assert ours or way == "get_bulk_status"
+    for frame in ours:
+        held = [text for value in frame.f_locals.values() for text in within(value)]
+        assert not [text for text in held for secret in spellings(LOGIN, PASSWORD) if secret in text], frame.f_code.co_name
+    assert peer.connections == 0
 
 
 def test_warnings_tell_nothing(peer: Peer) -> None:

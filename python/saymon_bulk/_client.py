@@ -73,9 +73,11 @@ class Client(_core.Client):
         cert: Cert | None = None,
     ) -> Self:
         try:
-            return super().__new__(cls, host, login, password, request_timeout, verify, cert)
+            client = super().__new__(cls, host, login, password, request_timeout, verify, cert)
         finally:
-            password = "***"  # a traceback shows the variables of a frame
+            password = "***"  # a traceback shows the variables of a frame, and so may who is told of a warning
+        client._warn()
+        return client
 
     @classmethod
     def from_env(
@@ -614,9 +616,10 @@ async def get_bulk_status_async(
     same. A cancelled task drops its request.
     """
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
+        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
+    client._warn()
     return await client.get_bulk_status_async(id)
 
 
@@ -672,9 +675,10 @@ def wait_for_bulk(
             not tolerate, or the last of too many in a row.
     """
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
+        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
+    client._warn()
     return client.wait_for_bulk(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )
@@ -708,9 +712,10 @@ async def wait_for_bulk_async(
     coroutine has ended.
     """
     try:
-        client = Client(host, login, password, request_timeout=request_timeout, verify=verify, cert=cert)
+        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
+    client._warn()
     return await client.wait_for_bulk_async(
         id, timeout=timeout, interval=interval, max_interval=max_interval, retries=retries, on_poll=on_poll
     )

@@ -113,6 +113,7 @@ class Client:
         verify: bool | str | PathLike[str],
         cert: Cert | None,
     ) -> Self: ...
+    def _warn(self) -> None: ...
     @property
     def host(self) -> str:
         """The server, as the client understood the argument `host`.

@@ -10,7 +10,7 @@ from ._core import _host_name
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from ._netrc import Netrc
+    from ._netrc import Entry, Netrc
     from ._types import Cert
 
 PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
@@ -85,20 +85,26 @@ def absence(host: str, login: str | None) -> str:
 def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
     """netrc's login and password for a host, as curl finds them: by name, without scheme and port."""
     path, name = _netrc_path(), _host_name(host)
-    netrc = _netrc(path)
-    if netrc is None:
-        return None
-    entry = netrc.find(lambda machine: _is_name(machine, name), login)
-    if entry is None:
-        return None
-    if entry.problem is not None:
-        raise ValueError(f"netrc cannot be read: {path}, line {entry.problem}")
-    if netrc.others_can_read:
+    entry, others_can_read = _entry(path, name, login)
+    if entry is not None and others_can_read:
         from ._warnings import InsecureFileWarning, warn
 
+        del entry  # who is told of a warning may look at the variables of a frame
         text = f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that"
         warn(text, InsecureFileWarning)
-    return entry.login or "", entry.password or ""
+        entry, _ = _entry(path, name, login)
+    return (entry.login or "", entry.password or "") if entry is not None else None
+
+
+def _entry(path: str, name: str, login: str | None) -> tuple[Entry | None, bool]:
+    """netrc's entry for a name, and whether other users of this machine can read the file."""
+    netrc = _netrc(path)
+    if netrc is None:
+        return None, False
+    entry = netrc.find(lambda machine: _is_name(machine, name), login)
+    if entry is not None and entry.problem is not None:
+        raise ValueError(f"netrc cannot be read: {path}, line {entry.problem}")
+    return entry, netrc.others_can_read
 
 
 def _netrc_path() -> str:

@@ -53,6 +53,7 @@ impl<'py, T: IntoPyObjectExt<'py>> Argument<'py, T> {
 pub struct Target {
     pub server: Arc<Server>,
     pub key: Arc<Key>,
+    is_verified: bool,
 }
 
 impl Target {
@@ -64,21 +65,28 @@ impl Target {
         verify: &Bound<'py, PyAny>,
         cert: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
-        let py = host.py();
         let engine = Engine::current();
         let (origin, site) = engine.origin(&text("host", host)?)?;
         let credentials = Credentials::new(text("login", login)?, text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
         let key = engine.key(&origin, &verify, cert.map(cert_from).transpose()?.as_ref())?;
+        let server = Arc::new(Server::new(origin, credentials, request_timeout, site));
+        Ok(Self { server, key, is_verified: verify != Verify::Off })
+    }
+
+    /// Warns of an insecure connection. A step of its own: who is told of a warning may look at the frames of Python, which
+    /// have forgotten the password by then.
+    pub fn warn(&self, py: Python<'_>) -> PyResult<()> {
+        let origin = &self.server.origin;
         // Plain http has no certificate to check.
-        if verify == Verify::Off && origin.is_tls() {
-            warn(py, &origin, "the certificate is not checked, whoever answers there gets the password")?;
+        if !self.is_verified && origin.is_tls() {
+            warn(py, origin, "the certificate is not checked, whoever answers there gets the password")?;
         }
         if origin.is_exposed() {
-            warn(py, &origin, "plain http, whoever is on the way can read the password")?;
+            warn(py, origin, "plain http, whoever is on the way can read the password")?;
         }
-        Ok(Self { server: Arc::new(Server::new(origin, credentials, request_timeout, site)), key })
+        Ok(())
     }
 }
 

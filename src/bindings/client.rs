@@ -37,6 +37,11 @@ impl Client {
         Ok(Self { target: Target::new(host, login, password, request_timeout, verify, cert)? })
     }
 
+    /// Warns of an insecure connection. Who makes a client warns once the password stands in no frame.
+    fn _warn(&self, py: Python<'_>) -> PyResult<()> {
+        self.target.warn(py)
+    }
+
     /// The server, as the client understood the argument `host`.
     ///
     /// >>> saymon_bulk.Client("Monitor:8443", "login", "password").host

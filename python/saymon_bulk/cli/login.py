@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from codecs import BOM_UTF8
 
+from .. import _core
 from .._client import Client
 from .streams import is_terminal, show
 
@@ -15,19 +16,20 @@ if TYPE_CHECKING:
 
 
 def client_of(options: Options) -> Client:
-    # The password stands in this frame, which is gone when requests are made.
     if not options.host:
         raise ValueError("no host: give --host or set SAYMON_HOST")
     if options.insecure and options.cacert is not None:
         raise ValueError("--insecure and --cacert exclude each other")
-    login, password = credentials_of(options)
-    return _client(options, login, password)
+    client = _client(options, *credentials_of(options))
+    client._warn()  # now that the password stands in no frame
+    return client
 
 
 def _client(options: Options, login: str, password: str) -> Client:
+    """The client, without its warnings."""
     verify = options.cacert if options.cacert is not None else not options.insecure
     timeout, cert = options.request_timeout, _certificate(options)
-    return Client(options.host, login, password, request_timeout=timeout, verify=verify, cert=cert)
+    return _core.Client.__new__(Client, options.host, login, password, timeout, verify, cert)
 
 
 def _certificate(options: Options) -> Cert | None:
@@ -85,11 +87,7 @@ def _can_ask() -> bool:
 
 def _origin(options: Options, login: str) -> str:
     """The server as the prompt names it. Nobody is asked for a password that other options make useless."""
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # they come with the real client
-        return _client(options, login, "").host
+    return _client(options, login, "").host
 
 
 def _prompt(login: str, origin: str) -> str:
