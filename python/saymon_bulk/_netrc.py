@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from ._environment import LIMIT
+
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -37,7 +39,10 @@ class Netrc:
     def __init__(self, path: str) -> None:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            content = file.read()
+            content = file.read(LIMIT + 1)
+        if len(content) > LIMIT:
+            del content  # a traceback shows the variables of a frame
+            raise ValueError(f"netrc cannot be read: {path}: larger than 1 MiB")
         self.others_can_read = os.name == "posix" and bool(status.st_mode & 0o044)
         # Not UTF-8 is a problem of the entry in which it stands, and a BOM is none.
         self._entries = _entries(content.decode("utf-8-sig", "surrogateescape"))

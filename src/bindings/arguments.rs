@@ -20,7 +20,7 @@ use crate::core::transport::pool::{Cert, Key, Verify};
 use crate::core::transport::server::Server;
 
 use super::engine::Engine;
-use super::errors;
+use super::{errors, reading};
 
 /// A hundred years of seconds.
 const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
@@ -70,9 +70,10 @@ impl Target {
         let credentials = Credentials::new(text("login", login)?, text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
-        let key = engine.key(&origin, &verify, cert.map(cert_from).transpose()?.as_ref())?;
+        let is_verified = verify != Verify::Off;
+        let key = reading::key(host.py(), engine, &origin, verify, cert.map(cert_from).transpose()?)?;
         let server = Arc::new(Server::new(origin, credentials, request_timeout, site));
-        Ok(Self { server, key, is_verified: verify != Verify::Off })
+        Ok(Self { server, key, is_verified })
     }
 
     /// Warns of an insecure connection. A step of its own: who is told of a warning may look at the frames of Python, which

@@ -9,6 +9,7 @@ mod engine;
 mod errors;
 mod log;
 mod outcome;
+mod reading;
 mod start;
 mod status;
 mod turn;

@@ -1,8 +1,15 @@
-//! Detects that a file has changed since it was read.
+//! Reads a file of certificates or keys, and detects that it has changed since.
 
-use std::fs::Metadata;
+use std::fs::{self, File, Metadata};
+use std::io::{self, ErrorKind, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::SystemTime;
+
+use crate::core::text;
+
+/// No larger file is read: certificates have 2 KiB, the bundles of systems 300 KiB, and a device may have no end.
+pub const LIMIT: u64 = 8 * 1024 * 1024;
 
 /// Two equal stamps are of the same content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -11,7 +18,11 @@ pub struct FileStamp {
     length: u64,
     modified: Option<SystemTime>,
     identity: Identity,
+    /// The number of this stamp, if it is of no regular file: what such a file gives next is not known.
+    number: Option<u64>,
 }
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
 
 /// A copy that keeps length and modification time (`cp -p`) cannot keep these: device, inode, time of the last change.
 #[cfg(unix)]
@@ -29,12 +40,38 @@ impl FileStamp {
             path,
             length: meta.len(),
             modified: meta.modified().ok(),
+            number: (!meta.is_file()).then(|| NUMBER.fetch_add(1, Ordering::Relaxed)),
             #[cfg(unix)]
             identity: (meta.dev(), meta.ino(), meta.ctime(), meta.ctime_nsec()),
             #[cfg(not(unix))]
             identity: meta.created().ok(),
         }
     }
+}
+
+/// Whether the reading of a path may wait for somebody: it is a FIFO, a terminal or another device.
+pub fn may_block(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|meta| !meta.is_file() && !meta.is_dir())
+}
+
+/// The content of a file.
+pub fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path)?;
+    let length = file.metadata().map_or(0, |meta| meta.len().min(LIMIT));
+    let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
+    let read = file.take(LIMIT + 1).read_to_end(&mut content)?;
+    if u64::try_from(read).is_ok_and(|read| read <= LIMIT) {
+        return Ok(content);
+    }
+    Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"))
+}
+
+/// The content of a file, unless the reading may wait for somebody.
+pub fn read_at_once(path: &Path) -> io::Result<Vec<u8>> {
+    if may_block(path) {
+        return Err(io::Error::other(format!("{} is no regular file", text::of_path(path))));
+    }
+    read(path)
 }
 
 /// The path that the working directory of this moment gives to a relative one. An absolute one stays as it is spelt.

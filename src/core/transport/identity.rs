@@ -108,7 +108,7 @@ fn stamp(path: &Path) -> Result<FileStamp, InvalidInput> {
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, InvalidInput> {
-    fs::read(path).map_err(|error| unreadable(path, &error))
+    file_stamp::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {

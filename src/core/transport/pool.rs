@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use rustls::ClientConfig;
 
 use super::exchange::{Shared, Transport};
+use super::file_stamp;
 use super::identity::{Identity, Stamps};
 use super::proxy::Variables;
 use super::tls::TlsOptions;
@@ -26,6 +27,13 @@ const MAX_KEYS: usize = 16;
 pub struct Key {
     tls: TlsOptions,
     proxies: Variables,
+}
+
+/// Whether `verify` or `cert` names what may keep its reader waiting.
+pub fn may_block(verify: &Verify, cert: Option<&Cert>) -> bool {
+    let trusted = if let Verify::File(path) = verify { Some(path) } else { None };
+    let own = cert.into_iter().flat_map(|cert| std::iter::once(&cert.certificate).chain(&cert.key));
+    trusted.into_iter().chain(own).any(|path| file_stamp::may_block(path))
 }
 
 /// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.

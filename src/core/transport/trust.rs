@@ -12,9 +12,6 @@ use super::pem;
 use crate::core::failure::InvalidInput;
 use crate::core::text;
 
-/// No larger file of a directory is read: certificates have 2 KiB, the bundles of systems 300 KiB.
-const FILE_LIMIT: u64 = 8 * 1024 * 1024;
-
 /// The `verify` argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verify {
@@ -110,7 +107,7 @@ fn files(directory: &Path) -> io::Result<Vec<FileStamp>> {
     let paths = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
     // Not all can be looked at: a link may lead nowhere.
     let stamps = paths.filter_map(|path| {
-        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= FILE_LIMIT)?;
+        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= file_stamp::LIMIT)?;
         Some(FileStamp::of(path, &meta))
     });
     let mut files: Vec<_> = stamps.collect();
@@ -123,9 +120,12 @@ impl CaFile {
         let mut certificates = Vec::new();
         let mut is_der = false;
         for file in &stamp.files {
-            let bytes = fs::read(&file.path);
-            // Such as a private key beside the certificates.
-            let bytes = if stamp.is_directory { or_nothing(bytes) } else { bytes };
+            // Not for this user may be a private key beside the certificates.
+            let bytes = if stamp.is_directory {
+                or_nothing(file_stamp::read_at_once(&file.path))
+            } else {
+                file_stamp::read(&file.path)
+            };
             let bytes = bytes.map_err(|error| unreadable(&file.path, &error))?;
             let found: Result<Vec<_>, _> = pem::certificates(&bytes).into_iter().collect();
             certificates.extend(found.map_err(|fault| unreadable(&file.path, &fault))?);
@@ -206,9 +206,10 @@ fn installed() -> io::Result<Vec<CertificateDer<'static>>> {
     Ok(Vec::new())
 }
 
-/// What can be read of a file. One certificate that is broken must not cost the others of a system.
+/// What can be read of a file. One certificate that is broken must not cost the others of a system. A store is read in the
+/// middle of a handshake, where no signal's handler runs.
 fn readable(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let bytes = or_nothing(fs::read(file))?;
+    let bytes = or_nothing(file_stamp::read_at_once(file))?;
     Ok(pem::certificates(&bytes).into_iter().flatten().collect())
 }
 

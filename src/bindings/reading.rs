@@ -1,0 +1,69 @@
+//! Reads the files that arguments name. Other threads of Python run on meanwhile, and a signal's handler ends what blocks.
+
+use std::sync::Arc;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::Duration;
+
+use pyo3::prelude::*;
+
+use crate::core::origin::Origin;
+use crate::core::transport::pool::{self, Cert, Key, Verify};
+
+use super::engine::Engine;
+use super::errors;
+
+/// How often the reading looks for signals: Ctrl-C must end it within 0.1 s.
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+
+/// The key that these arguments and the environment give now, with the content of the files.
+pub fn key(
+    py: Python<'_>,
+    engine: &'static Engine,
+    origin: &Origin,
+    verify: Verify,
+    cert: Option<Cert>,
+) -> PyResult<Arc<Key>> {
+    if cert.is_none() && !matches!(verify, Verify::File(_)) {
+        return Ok(engine.key(origin, &verify, None)?);
+    }
+    let at_once = py.detach(|| {
+        let may_block = pool::may_block(&verify, cert.as_ref());
+        (!may_block).then(|| engine.key(origin, &verify, cert.as_ref()))
+    });
+    match at_once {
+        Some(key) => Ok(key?),
+        None => blocking(py, engine, origin.clone(), verify, cert),
+    }
+}
+
+/// The same on a thread of its own, which no signal interrupts. An interrupted caller leaves it behind: it holds no lock while
+/// it waits, and knows no Python.
+fn blocking(
+    py: Python<'_>,
+    engine: &'static Engine,
+    origin: Origin,
+    verify: Verify,
+    cert: Option<Cert>,
+) -> PyResult<Arc<Key>> {
+    let (sender, mut receiver) = channel();
+    let read = move || {
+        let _ = sender.send(engine.key(&origin, &verify, cert.as_ref()));
+    };
+    thread::Builder::new().name("saymon-bulk-file".to_owned()).spawn(read).map_err(|_| errors::panicked())?;
+    loop {
+        // Moved there and back, as a receiver is not shared between threads.
+        let (back, received) = py.detach(move || {
+            let received = receiver.recv_timeout(SIGNAL_CHECK);
+            (receiver, received)
+        });
+        receiver = back;
+        match received {
+            Ok(key) => return Ok(key?),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return Err(errors::panicked()),
+        }
+        // A handler may have forked, and the thread is the parent's.
+        py.check_signals().and_then(|()| engine.process.check())?;
+    }
+}
