@@ -29,7 +29,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from peer import ID, LOGIN, PASSWORD
+from peer import ID, LOGIN, NOT_LOOPBACK, PASSWORD
 from processes import POSIX
 from saymon_bulk.testing import PracticeServer
 
@@ -73,7 +73,7 @@ class Certificates:
         self.ca = folder / "ca.pem"
         ca.cert_pem.write_to_path(self.ca)
         now = datetime.datetime.now(datetime.timezone.utc)
-        self._add("good", ca.issue_cert("localhost", "127.0.0.1", "::1"))
+        self._add("good", ca.issue_cert("localhost", "127.0.0.1", "::1", NOT_LOOPBACK))
         self._add("name-only", ca.issue_cert("localhost"))
         self._add("wrong-name", ca.issue_cert("elsewhere.example"))
         self._add("unknown-ca", unknown_ca.issue_cert("localhost", "127.0.0.1"))

@@ -12,9 +12,16 @@ from typing import Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, LOGIN, PASSWORD, Peer, ask
+from peer import ID, LOGIN, NOT_LOOPBACK, PASSWORD, Peer, ask
+from processes import POSIX
 from saymon_bulk import Client
 from servers import Certificates, Nginx
+
+pytestmark = [
+    pytest.mark.skipif(not POSIX, reason=f"{NOT_LOOPBACK} leads nowhere on this system"),
+    # Plain http to a host that is not loopback warns.
+    pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning"),
+]
 
 VARIABLES = ("HTTP_PROXY", "http_proxy")
 PLACES = ("directly", "by A", "by B")
@@ -56,7 +63,7 @@ class Site:
 
     @property
     def host(self) -> str:
-        return self.peers["directly"].host
+        return f"http://{NOT_LOOPBACK}:{self.peers['directly'].port}"
 
     def choose(self, place: str) -> None:
         if place == "directly":
@@ -111,7 +118,7 @@ def test_each_way_of_asking_makes_its_connections_from_that_reading(
 @pytest.mark.parametrize("way", WAYS)
 def test_no_proxy_is_part_of_the_reading(site: Site, monkeypatch: pytest.MonkeyPatch, way: Callable[[Client], None]) -> None:
     proxied = site.client("by A")
-    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setenv("NO_PROXY", NOT_LOOPBACK)
     exempt = site.client("by A")
     assert site.goes(lambda: way(proxied)) == ["by A"]
     monkeypatch.delenv("NO_PROXY")
@@ -130,7 +137,7 @@ def test_each_scheme_has_its_own_proxy(schemes: tuple[str, ...], monkeypatch: py
         def through(scheme: str) -> list[str]:
             def action() -> None:
                 with contextlib.suppress(saymon_bulk.TransportError):  # no TLS within the tunnel
-                    ask(f"{scheme}://127.0.0.1:1")
+                    ask(f"{scheme}://monitor.invalid")
 
             return site.goes(action)
 
@@ -165,8 +172,9 @@ def test_the_store_of_the_moment_stays(
     (tmp_path / "ca.pem").write_bytes(certificates.ca.read_bytes())
     store = str(tmp_path / "ca.pem" if variable == "SSL_CERT_FILE" else tmp_path)
     # A proxy that nobody uses, so that no other test has made these connections.
-    monkeypatch.setenv("http_proxy", f"http://{way.__name__}.{variable}.invalid")
-    host = front.url("good")
+    monkeypatch.setenv("https_proxy", f"http://{way.__name__}.{variable}.invalid")
+    monkeypatch.setenv("no_proxy", NOT_LOOPBACK)
+    host = front.url("good", NOT_LOOPBACK)
     without = Client(host, LOGIN, PASSWORD)
     monkeypatch.setenv(variable, store)
     having = Client(host, LOGIN, PASSWORD)

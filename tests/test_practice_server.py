@@ -843,6 +843,16 @@ def test_demo_with_a_password_from_the_environment(
     assert "demo-password" not in text
 
 
+@needs_curl
+def test_demo_needs_no_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
+    with demo("--finishes-after", "0") as process:
+        text = instructions(process)
+        assert paste(text) == {"finished": True}
+        assert started(paste_starts(text))
+        assert len(run_curl(text)) == 2
+
+
 def test_demo_on_a_chosen_port(server: PracticeServer) -> None:
     taken = str(urlsplit(server.host).port)
     with demo("--port", taken) as process:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import os
@@ -9,10 +10,27 @@ import re
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, ID, PASSWORD, Act, Peer, Wire, ask, failure, headers, response
+from peer import (
+    FINISHED,
+    ID,
+    LOGIN,
+    NOT_LOOPBACK,
+    PASSWORD,
+    Act,
+    Peer,
+    Wire,
+    ask,
+    failure,
+    headers,
+    response,
+    token,
+)
+from processes import POSIX, run_script
+from saymon_bulk.testing import PracticeServer
 from servers import (
     PROXY_LOGIN,
     PROXY_PASSWORD,
@@ -23,6 +41,9 @@ from servers import (
 )
 
 WRONG_PASSWORD = "proxy-Mistake-7"
+
+# Plain http to a host that is not loopback warns.
+pytestmark = pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning")
 
 
 def through(proxy: ForwardProxy, credentials: str = "") -> str:
@@ -52,7 +73,9 @@ def assert_keeps_secrets(error: BaseException) -> None:
 @pytest.fixture(params=["plain", "good"], ids=["http", "https"])
 def host(request: pytest.FixtureRequest, front: Nginx) -> str:
     """nginx, once by plain http and once by TLS, which the proxy must tunnel."""
-    return front.url(str(request.param))
+    if not POSIX:
+        pytest.skip(f"{NOT_LOOPBACK} leads nowhere on this system")
+    return front.url(str(request.param), NOT_LOOPBACK)
 
 
 @pytest.fixture
@@ -121,7 +144,7 @@ def test_an_empty_variable_is_none(
     assert ask(host, verify=certificates.ca) == FINISHED
 
 
-@pytest.mark.parametrize("exempt", ["127.0.0.1", "*", "example.com,127.0.0.1", "127.0.0.0/8"])
+@pytest.mark.parametrize("exempt", [NOT_LOOPBACK, "*", f"example.com,{NOT_LOOPBACK}", "0.0.0.0/8"])
 @pytest.mark.parametrize("name", ["no_proxy", "NO_PROXY"])
 def test_those_exempt(
     host: str,
@@ -145,7 +168,7 @@ def test_those_not_exempt(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv(variable, f"http://{nobody}")
-    monkeypatch.setenv("no_proxy", "localhost,.example.com,127.0.0.2")
+    monkeypatch.setenv("no_proxy", "localhost,.example.com,127.0.0.0/8,0.0.0.1")
     assert isinstance(failure(host, verify=certificates.ca), saymon_bulk.TransportError)
 
 
@@ -179,21 +202,130 @@ def test_the_settings_of_windows_and_macos_are_not_read() -> None:
 def test_lower_case_goes_before_upper_case(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", other.host)
     monkeypatch.setenv("http_proxy", peer.host)
-    assert ask("http://127.0.0.1:1") == FINISHED
+    assert ask("http://monitor.invalid") == FINISHED
     assert (len(peer.requests), len(other.requests)) == (1, 0)
     monkeypatch.setenv("http_proxy", "")
-    assert ask("http://127.0.0.1:1") == FINISHED
+    assert ask("http://monitor.invalid") == FINISHED
     assert (len(peer.requests), len(other.requests)) == (1, 1)
 
 
 def test_under_cgi_a_visitor_chooses_no_proxy(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REQUEST_METHOD", "GET")
     monkeypatch.setenv("HTTP_PROXY", other.host)
-    assert ask(peer.host) == FINISHED
+    if POSIX:
+        assert ask(f"http://{NOT_LOOPBACK}:{peer.port}") == FINISHED
     if os.name != "nt":  # where both are one variable
         monkeypatch.setenv("http_proxy", peer.host)
-        assert ask("http://127.0.0.1:1") == FINISHED
+        assert ask("http://monitor.invalid") == FINISHED
     assert len(other.requests) == 0
+
+
+# A loopback host, which no proxy can reach and whose login is not for the network
+
+LOOPBACK = ["127.0.0.1", "localhost", "LocalHost", "[::ffff:127.0.0.1]"]
+VARIABLES = ["http_proxy", "HTTP_PROXY", "https_proxy", "HTTPS_PROXY", "all_proxy", "ALL_PROXY"]
+PLACES: dict[str, Callable[[Peer, str], str]] = {
+    "on this machine": lambda proxy, _: proxy.host,
+    "elsewhere": lambda *_: "http://proxy.invalid:3128",
+    "dead": lambda _, nobody: f"http://{nobody}",
+    "unusable": lambda *_: f"ftp://{PROXY_LOGIN}:{PROXY_PASSWORD}@proxy.invalid",
+    "SOCKS": lambda proxy, _: f"socks5h://{proxy.authority}",
+}
+WAYS: dict[str, Callable[[saymon_bulk.Client], Any]] = {
+    "a status": lambda client: client.get_bulk_status(ID),
+    "an awaited status": lambda client: asyncio.run(client.get_bulk_status_async(ID)),
+    "a batch": lambda client: client.get_bulk_statuses([ID])[ID],
+    "a wait": lambda client: client.wait_for_bulk(ID),
+    "an awaited wait": lambda client: asyncio.run(client.wait_for_bulk_async(ID)),
+}
+
+
+def set_all(monkeypatch: pytest.MonkeyPatch, proxy: str) -> None:
+    for name in VARIABLES:
+        monkeypatch.setenv(name, proxy)
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("name", LOOPBACK)
+def test_a_loopback_host_uses_no_proxy(
+    peer: Peer, other: Peer, nobody: str, monkeypatch: pytest.MonkeyPatch, name: str, place: str
+) -> None:
+    set_all(monkeypatch, PLACES[place](other, nobody))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert ask(f"http://{name}:{peer.port}") == FINISHED
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nor_does_a_loopback_host_over_tls(
+    front: Nginx, certificates: Certificates, other: Peer, nobody: str, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    set_all(monkeypatch, PLACES[place](other, nobody))
+    for name in ("127.0.0.1", "localhost"):
+        assert ask(front.url("good", name), verify=certificates.ca) == FINISHED
+    assert other.connections == 0
+
+
+def test_nor_does_the_loopback_address_of_ipv6(peer6: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, other.host)
+    assert ask(peer6.host) == FINISHED
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize("name", ["localhost.", "saymon.localhost", "saymon.LOCALHOST.", "127.255.255.254", "[::1]"])
+@pytest.mark.parametrize("scheme", ["http", "https"])
+def test_nor_do_the_other_names_of_loopback(
+    other: Peer, nobody: str, monkeypatch: pytest.MonkeyPatch, scheme: str, name: str
+) -> None:
+    # Not every system knows them, and nobody listens there.
+    set_all(monkeypatch, other.host)
+    error = failure(f"{scheme}://{name}:{nobody.rpartition(':')[2]}")
+    assert type(error) is saymon_bulk.TransportError
+    assert "proxy" not in str(error)
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize("way", WAYS.values(), ids=WAYS)
+def test_no_way_to_a_loopback_host_uses_a_proxy(
+    peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch, way: Callable[[saymon_bulk.Client], Any]
+) -> None:
+    set_all(monkeypatch, other.host)
+    assert way(saymon_bulk.Client(peer.host, LOGIN, PASSWORD)) == FINISHED
+    assert other.connections == 0
+
+
+@pytest.mark.parametrize("name", ["127.0.0.1.invalid", "localhost.invalid", "notlocalhost", "localhost-1", "192.0.2.1"])
+def test_what_only_looks_like_loopback_uses_one(peer: Peer, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    set_all(monkeypatch, peer.host)
+    assert ask(f"http://{name}") == FINISHED
+    assert len(peer.requests) == 1
+
+
+def test_a_client_for_each_has_its_own_way(peer: Peer, other: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients share connections; a proxy of one is none of the other's."""
+    set_all(monkeypatch, other.host)
+    near = saymon_bulk.Client(peer.host, LOGIN, PASSWORD)
+    far = saymon_bulk.Client("http://monitor.invalid", LOGIN, PASSWORD)
+    for _ in range(2):
+        assert near.get_bulk_status(ID) == far.get_bulk_status(ID) == FINISHED
+    assert (len(peer.requests), len(other.requests)) == (2, 2)
+
+
+def test_the_practice_server_is_reached(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    set_all(monkeypatch, peer.host)
+    with PracticeServer(LOGIN, PASSWORD) as server:
+        client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
+        assert client.wait_for_bulk(client.start_clone("an object")["bulkId"]) == FINISHED
+    assert peer.connections == 0
+
+
+def test_the_login_of_a_loopback_host_stays_here(peer: Peer, other: Peer) -> None:
+    code = "import sys, saymon_bulk; print(saymon_bulk.get_bulk_status(*sys.argv[1:]))"
+    done = run_script(code, peer.host, ID, LOGIN, PASSWORD, http_proxy=other.host, flags=["-W", "error"])
+    assert done.stdout.strip() == str(FINISHED), done.stderr
+    assert token(LOGIN, PASSWORD).encode() in peer.requests[0]
+    assert other.connections == 0
 
 
 # Credentials for the proxy
@@ -363,7 +495,7 @@ def test_a_password_that_others_would_split_is_shown_in_no_part(
     mark: str, name: str, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     caplog.set_level("DEBUG")
-    for host in ("http://127.0.0.1:1", "https://127.0.0.1:1"):
+    for host in ("http://monitor.invalid", "https://monitor.invalid"):
         scheme = host.partition(":")[0]
         variable = name.format(scheme=scheme, SCHEME=scheme.upper())
         with monkeypatch.context() as patched:

@@ -45,6 +45,19 @@ def test_the_fixture(pytester: pytest.Pytester) -> None:
     assert passed(pytester, code) == 3
 
 
+def test_the_fixture_needs_no_no_proxy(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://proxy.invalid:3128")
+    code = """
+        import saymon_bulk
+
+        def test_wait(saymon_practice_server):
+            client = saymon_bulk.Client(saymon_practice_server.host, "login", "password")
+            assert client.wait_for_bulk(client.start_clone("an object")["bulkId"]) == {"finished": True}
+    """
+    assert passed(pytester, code) == 1
+
+
 def test_the_example_of_its_docstring(pytester: pytest.Pytester) -> None:
     text = inspect.getdoc(saymon_bulk_pytest.saymon_practice_server.__wrapped__) or ""  # type: ignore[attr-defined]
     example = re.search(r"^def test_.*?(?=^\S|^$)", text, re.MULTILINE | re.DOTALL)

@@ -326,19 +326,24 @@ def test_a_socks_proxy_that_fails(
 
     peer.greeting = act
     monkeypatch.setenv("https_proxy", f"{scheme}://{peer.authority}")
-    says(failure("https://127.0.0.1:1"), f"through the proxy {peer.authority}: {words}")
+    says(failure("https://192.0.2.1"), f"through the proxy {peer.authority}: {words}")
 
 
+@pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning")
 def test_a_407_names_the_proxy(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", peer.host)
     peer.answer(
         response("<title>Cache Access Denied</title>", 407, "Proxy-Authenticate: Basic realm=x", content_type="text/html")
     )
-    error = failure("http://127.0.0.1:1")
+    error = failure("http://monitor.invalid")
     assert isinstance(error, saymon_bulk.HTTPStatusError)
     says(error, f"HTTP 407: Cache Access Denied: the proxy {peer.authority} wants a login, or another one")
     peer.answer(response(b"", 407, "Proxy-Authenticate: Negotiate", "Proxy-Authenticate: NTLM"))
-    says(failure("http://127.0.0.1:1"), peer.authority, "Negotiate or NTLM is asked for, and this package gives Basic alone")
+    says(
+        failure("http://monitor.invalid"),
+        peer.authority,
+        "Negotiate or NTLM is asked for, and this package gives Basic alone",
+    )
 
 
 # Logins and pages

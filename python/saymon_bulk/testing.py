@@ -628,8 +628,8 @@ Start another one:
     client.start_clone("{_OBJECT}")
 
 Start another one with curl:
-    curl -X POST -u {user} {server.host}/node/api/objects/{_OBJECT}/clone-bulk
-    curl -X POST -u {user} {server.host}/node/api/bulk/objects \
+    curl --noproxy 127.0.0.1 -X POST -u {user} {server.host}/node/api/objects/{_OBJECT}/clone-bulk
+    curl --noproxy 127.0.0.1 -X POST -u {user} {server.host}/node/api/bulk/objects \
 -H 'Content-Type: application/json' -d {order}"""
 
 

@@ -94,7 +94,8 @@ impl Origin {
         !self.is_tls() && !self.is_loopback()
     }
 
-    fn is_loopback(&self) -> bool {
+    /// This machine itself: no request to it goes over a network (RFC 1122 section 3.2.1.3, RFC 6761 section 6.3).
+    pub fn is_loopback(&self) -> bool {
         let name = self.name().trim_end_matches('.');
         match name.parse::<IpAddr>() {
             Ok(address) => address.to_canonical().is_loopback(),

@@ -28,8 +28,12 @@ const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "soc
 pub struct Variables(Vec<(&'static str, OsString)>);
 
 impl Variables {
-    /// Those of the origin's scheme. Each look-up costs each call, so the others are left alone.
+    /// Those of the origin's scheme. Each look-up costs each call, so the others are left alone. None count for loopback, as in
+    /// Go: a proxy elsewhere has another loopback, and would read the login of plain http.
     pub fn read(origin: &Origin) -> Self {
+        if origin.is_loopback() {
+            return Self::default();
+        }
         let read = |name: &&'static str| Some((*name, std::env::var_os(name)?));
         let names = if origin.is_tls() { &HTTPS } else { &HTTP };
         let mut set: Vec<_> = names.iter().filter_map(read).collect();
