@@ -95,6 +95,18 @@ def test_the_engine_is_fetched_at_the_ends_of_a_verb_alone() -> None:
             assert not re.search(r"\bEngine\b", text), path
 
 
+def test_the_environment_is_read_in_one_place() -> None:
+    """With the interpreter held: Python writes its environment so, and no other lock keeps the two apart."""
+    for reading, files in {
+        r"env::var": {"core::transport::proxy", "core::transport::trust"},
+        r"Variables::read\(|SystemStore::from_env\(": {"core::transport::pool"},
+        r"Environment::read\(": {"bindings::reading"},
+    }.items():
+        assert {name for name, text in MODULES.items() if re.search(reading, text)} == files
+    _, _, released = MODULES["bindings::reading"].partition("py.detach(")
+    assert "Environment::read(" not in released
+
+
 def test_yields_stand_in_one_file() -> None:
     files = {path for path, text in FILES.items() if re.search(r"yield_now|wake_by_ref", text)}
     assert files == {"core/transport/yields.rs"}

@@ -8,7 +8,7 @@ use std::time::Duration;
 use pyo3::prelude::*;
 
 use crate::core::origin::Origin;
-use crate::core::transport::pool::{self, Cert, Key, Verify};
+use crate::core::transport::pool::{self, Cert, Environment, Key, Verify};
 
 use super::engine::Engine;
 use super::errors;
@@ -24,16 +24,17 @@ pub fn key(
     verify: Verify,
     cert: Option<Cert>,
 ) -> PyResult<Arc<Key>> {
+    let environment = Environment::read(origin, &verify);
     if cert.is_none() && !matches!(verify, Verify::File(_)) {
-        return Ok(engine.key(origin, &verify, None)?);
+        return Ok(engine.key(environment, &verify, None)?);
     }
     let at_once = py.detach(|| {
         let may_block = pool::may_block(&verify, cert.as_ref());
-        (!may_block).then(|| engine.key(origin, &verify, cert.as_ref()))
+        (!may_block).then(|| engine.key(environment.clone(), &verify, cert.as_ref()))
     });
     match at_once {
         Some(key) => Ok(key?),
-        None => blocking(py, engine, origin.clone(), verify, cert),
+        None => blocking(py, engine, environment, verify, cert),
     }
 }
 
@@ -42,13 +43,13 @@ pub fn key(
 fn blocking(
     py: Python<'_>,
     engine: &'static Engine,
-    origin: Origin,
+    environment: Environment,
     verify: Verify,
     cert: Option<Cert>,
 ) -> PyResult<Arc<Key>> {
     let (sender, mut receiver) = channel();
     let read = move || {
-        let _ = sender.send(engine.key(&origin, &verify, cert.as_ref()));
+        let _ = sender.send(engine.key(environment, &verify, cert.as_ref()));
     };
     thread::Builder::new().name("saymon-bulk-file".to_owned()).spawn(read).map_err(|_| errors::panicked())?;
     loop {

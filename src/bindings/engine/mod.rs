@@ -23,7 +23,7 @@ use tokio::task::AbortHandle;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
-use crate::core::transport::pool::{Cert, Key, TlsConfigs, Verify};
+use crate::core::transport::pool::{Cert, Environment, Key, TlsConfigs, Verify};
 use crate::core::transport::server::{Server, Site, Sites};
 use crate::lock::lock;
 
@@ -69,9 +69,14 @@ impl Engine {
         })
     }
 
-    /// The key that `verify` and the environment give now for calls to an origin.
-    pub fn key(&self, origin: &Origin, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
-        self.tls.key(origin, verify, cert)
+    /// The key that the environment and the files of `verify` and `cert` give.
+    pub fn key(
+        &self,
+        environment: Environment,
+        verify: &Verify,
+        cert: Option<&Cert>,
+    ) -> Result<Arc<Key>, InvalidInput> {
+        self.tls.key(environment, verify, cert)
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.

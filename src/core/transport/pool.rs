@@ -29,6 +29,21 @@ pub struct Key {
     proxies: Variables,
 }
 
+/// What the environment says now of connections to an origin. Python writes its environment while it holds the interpreter, so
+/// the reading belongs there too; the files can be read without it.
+#[derive(Clone)]
+pub struct Environment {
+    store: SystemStore,
+    proxies: Variables,
+}
+
+impl Environment {
+    pub fn read(origin: &Origin, verify: &Verify) -> Self {
+        let store = if *verify == Verify::System { SystemStore::from_env() } else { SystemStore::default() };
+        Self { store, proxies: Variables::read(origin) }
+    }
+}
+
 /// Whether `verify` or `cert` names what may keep its reader waiting.
 pub fn may_block(verify: &Verify, cert: Option<&Cert>) -> bool {
     let trusted = if let Verify::File(path) = verify { Some(path) } else { None };
@@ -44,15 +59,20 @@ pub struct TlsConfigs {
 }
 
 impl TlsConfigs {
-    /// The key that `verify`, `cert` and the environment give now for calls to an origin.
-    pub fn key(&self, origin: &Origin, verify: &Verify, cert: Option<&Cert>) -> Result<Arc<Key>, InvalidInput> {
+    /// The key that the environment and the files of `verify` and `cert` give.
+    pub fn key(
+        &self,
+        environment: Environment,
+        verify: &Verify,
+        cert: Option<&Cert>,
+    ) -> Result<Arc<Key>, InvalidInput> {
         let trust = match verify {
-            Verify::System => Trust::System(SystemStore::from_env()),
+            Verify::System => Trust::System(environment.store),
             Verify::Off => Trust::Anyone,
             Verify::File(path) => Trust::File(self.ca_file(Stamp::of(path)?)?),
         };
         let identity = cert.map(|cert| self.identity(Stamps::of(cert)?)).transpose()?;
-        let key = Key { tls: TlsOptions { trust, identity }, proxies: Variables::read(origin) };
+        let key = Key { tls: TlsOptions { trust, identity }, proxies: environment.proxies };
         let known = lock(&self.known).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
