@@ -1,8 +1,9 @@
-"""A server of thousands of operations, in a process of its own so that it is quick: each finishes at its second answer.
+"""A server of thousands of operations, in a process of its own so that it is quick: each finishes at its second answer,
+those whose ids begin with "done" at the first, and those with "gone" are not known.
 
-Its troubles: "none"; "one 503", the first request; "500", one request in five; "cut", one connection in fifty ends
-without an answer; "slow", one answer in twenty takes up to a second; "running", no operation ever finishes; "busy",
-running and with "500"; "limited", 20 answers a second and 429 for all others.
+Its troubles: "none"; "late", each answer takes 20 ms; "one 503", the first request; "500", one request in five; "cut",
+one connection in fifty ends without an answer; "slow", one answer in twenty takes up to a second; "running", no
+operation ever finishes; "busy", running and with "500"; "limited", 20 answers a second and 429 for all others.
 """
 
 from __future__ import annotations
@@ -54,7 +55,9 @@ class Server:
         self.asked[id] += 1
         if id.startswith(b"gone"):
             return GONE
-        return RUNS if self.asked[id] < 2 or self.trouble in ("running", "busy", "limited", "slow") else ENDS
+        if id.startswith(b"done"):
+            return ENDS
+        return RUNS if self.asked[id] < 2 or self.trouble in ("running", "busy", "limited", "slow", "late") else ENDS
 
     @property
     def told(self) -> dict[str, Any]:
@@ -79,6 +82,8 @@ class Connection(asyncio.Protocol):
             elif self.server.trouble == "slow" and self.server.chance.random() < 0.05:
                 pause = self.server.chance.uniform(0.1, 1)
                 asyncio.get_running_loop().call_later(pause, self.transport.write, answer)
+            elif self.server.trouble == "late":
+                asyncio.get_running_loop().call_later(0.02, self.transport.write, answer)
             else:
                 self.transport.write(answer)
 

@@ -329,3 +329,28 @@ def test_a_server_that_is_slow_to_accept_gets_no_more_connections(certificates: 
         else:
             asyncio.run(tasks(client))
         assert desk.connections <= 1 + 3 * 16
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 61, 200])
+@pytest.mark.parametrize("how", ["batch", "batch, awaited", "waits", "waits, awaited"])
+def test_the_connections_of_a_batch_are_kept(certificates: Certificates, count: int, how: str) -> None:
+    ids = [str(number) for number in range(count)]
+
+    async def waited(client: Client) -> None:
+        async for _ in client.wait_for_bulks_async(ids):
+            pass
+
+    ways: dict[str, Callable[[Client], object]] = {
+        "batch": lambda client: client.get_bulk_statuses(ids),
+        "batch, awaited": lambda client: asyncio.run(client.get_bulk_statuses_async(ids)),
+        "waits": lambda client: dict(client.wait_for_bulks(ids)),
+        "waits, awaited": lambda client: asyncio.run(waited(client)),
+    }
+    with SecureDesk(certificates) as desk:
+        client = Client(desk.host, LOGIN, PASSWORD, verify=certificates.ca)
+        for _ in range(3):
+            ways[how](client)
+        before = desk.connections
+        for _ in range(5):
+            ways[how](client)
+        assert desk.connections - before <= 3

@@ -477,9 +477,9 @@ class Client(_core.Client):
         `tqdm(client.wait_for_bulks(ids), total=len(ids))` is a progress
         bar.
 
-        The iterator polls while the program asks for its next item. The
-        polls stop when the program leaves the loop and drops the iterator.
-        `close()` stops them at once:
+        The wait begins when the program asks for the first item, and goes
+        on while the loop body runs. The polls stop when the program leaves
+        the loop and drops the iterator. `close()` stops them at once:
 
         >>> import contextlib
         >>> waiting = client.wait_for_bulks(ids)
@@ -495,7 +495,9 @@ class Client(_core.Client):
             ids: The ids of the operations: an iterable, but not a str. An
                 id that is repeated counts once.
             timeout: Seconds for all operations together, as for
-                `wait_for_bulk`; 3600 by default.
+                `wait_for_bulk`; 3600 by default. Operations that have
+                finished by then still come, however long the loop body
+                takes.
             interval: As for `wait_for_bulk`, for each operation.
             max_interval: As for `wait_for_bulk`, for each operation.
             retries: As for `wait_for_bulk`, for each operation.

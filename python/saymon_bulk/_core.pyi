@@ -161,7 +161,8 @@ class Client:
 
         Any thread may call `close`, also more than once. Calls and waits
         of this client that are under way end with a RuntimeError within a
-        tenth of a second. Operations on the server go on. The connections
+        tenth of a second, and starts with a StartUncertainError.
+        Operations on the server go on. The connections
         stay open, because other clients of the process share them.
 
         A `with` block closes its client at the end.
