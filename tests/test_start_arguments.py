@@ -11,12 +11,14 @@ import json
 import math
 import re
 import types
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer import ID, Peer, at, response
+from saymon_bulk import _starting
 
 GOOD = {"name": "CPU"}
 BULK = [{"modify": {"a": 1}}]
@@ -171,6 +173,231 @@ def test_values_of_other_types_arrive_as_json(peer: Peer, value: Any, text: str)
     at(peer).start_bulk({"a": value}, (types.MappingProxyType({"modify": value}),))
     wanted = f'{{"search":{{"a":{text}}},"bulk":[{{"modify":{text}}}]}}'
     assert peer.requests[0].partition(b"\r\n\r\n")[2].decode() == wanted
+
+
+# What is sent is a plain copy of what was checked. The encoder of `json` looks into a subclass past its methods.
+
+
+class Elsewhere(dict):  # type: ignore[type-arg]
+    """A dict that keeps its items elsewhere, as DotMap of PyPI does."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        super().__init__()
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def items(self) -> Any:
+        return self._items.items()
+
+
+class Stored(dict):  # type: ignore[type-arg]
+    """A dict that also stores something else than it gives."""
+
+    def __init__(self, given: dict[str, Any], **stored: Any) -> None:
+        super().__init__(stored)
+        self._given = given
+
+    def __len__(self) -> int:
+        return len(self._given)
+
+    def items(self) -> Any:
+        return self._given.items()
+
+
+class Lines(list):  # type: ignore[type-arg]
+    """A list that keeps its items elsewhere."""
+
+    def __init__(self, *items: Any) -> None:
+        super().__init__()
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self._items)
+
+
+class Fading(Mapping[str, Any]):
+    """A mapping that has its items at the first look only."""
+
+    def __init__(self, items: dict[str, Any]) -> None:
+        self._items = items
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._items)
+
+    def __getitem__(self, name: str) -> Any:
+        return self._items[name]
+
+    def items(self) -> Any:
+        items, self._items = self._items, {}
+        return items.items()
+
+
+class Pair(NamedTuple):
+    a: int
+    b: Any
+
+
+class Color(str, enum.Enum):
+    RED = "red"
+
+
+class Loud(str):
+    def __str__(self) -> str:
+        return "loud"
+
+    __repr__ = __str__
+
+    def encode(self, *_: Any) -> bytes:
+        return b"loud"
+
+
+class Odd(int):
+    def __repr__(self) -> str:
+        return "{}"
+
+    __str__ = __repr__
+
+    def bit_length(self) -> int:
+        return 1
+
+
+class Half(float):
+    def __repr__(self) -> str:
+        return "{}"
+
+    def __float__(self) -> float:
+        return math.nan
+
+
+class Proxy:
+    """Says that it is of another class, as the proxies of several packages do."""
+
+    def __init__(self, kind: type) -> None:
+        self._kind = kind
+
+    @property  # type: ignore[misc]
+    def __class__(self) -> Any:
+        return self._kind
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (Elsewhere({"b": 1}), '{"b":1}'),
+        (Elsewhere({"b": Elsewhere({"c": Lines(Elsewhere({"d": 1}))})}), '{"b":{"c":[{"d":1}]}}'),
+        (Stored({"b": 1}, c=2), '{"b":1}'),
+        (collections.OrderedDict(b=1), '{"b":1}'),
+        (collections.UserDict(b=1), '{"b":1}'),
+        (collections.defaultdict(int, b=1), '{"b":1}'),
+        (collections.Counter(b=1), '{"b":1}'),
+        (Lines(1, (2,)), "[1,[2]]"),
+        (Pair(1, {}), "[1,{}]"),
+        (Color.RED, '"red"'),
+        ({Color.RED: Color.RED}, '{"red":"red"}'),
+        (Loud("quiet"), '"quiet"'),
+        ({Loud("quiet"): 1}, '{"quiet":1}'),
+        (Odd(7), "7"),
+        (Half(0.5), "0.5"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_what_was_checked_is_what_is_sent(peer: Peer, value: Any, text: str) -> None:
+    peer.answer(ANSWER)
+    at(peer).start_bulk(Elsewhere({"a": value}), Lines(Elsewhere({"modify": value})))
+    assert peer.requests[0].partition(b"\r\n\r\n")[2].decode() == f'{{"search":{{"a":{text}}},"bulk":[{{"modify":{text}}}]}}'
+
+
+@pytest.mark.parametrize(
+    "kind", [dict, Elsewhere, Stored, collections.UserDict, collections.OrderedDict, types.MappingProxyType]
+)
+def test_the_kind_of_the_mapping_makes_no_other_search(peer: Peer, kind: Any) -> None:
+    peer.answer(ANSWER)
+    at(peer).start_bulk(kind({"name": kind({"$regex": "^CPU$"})}), [kind({"modify": {}})])
+    assert peer.requests[0].endswith(b'{"search":{"name":{"$regex":"^CPU$"}},"bulk":[{"modify":{}}]}')
+
+
+@pytest.mark.parametrize("kind", [Elsewhere, Stored])
+def test_a_subclass_that_gives_nothing_is_empty(peer: Peer, kind: Any) -> None:
+    assert "every_object=True" in refused(peer, ValueError, "empty", kind({}), BULK)
+    refused(peer, ValueError, "bulk[1]", GOOD, [*BULK, kind({})])
+    peer.answer(ANSWER)
+    at(peer).start_bulk(kind({}), BULK, every_object=True)
+    assert peer.requests[0].endswith(b'{"search":{},"bulk":[{"modify":{"a":1}}]}')
+
+
+class Liar(Stored):
+    """Its length is not that of what it gives."""
+
+    def __len__(self) -> int:
+        return len(self._given) + 1
+
+
+class Silent(Lines):
+    def __iter__(self) -> Iterator[Any]:
+        return iter(())
+
+
+def test_a_length_that_is_not_that_of_the_items(peer: Peer) -> None:
+    for value, found in ((Liar({}), "0 items"), (Liar({"b": 1}), "1 item"), (Silent(1), "0 items")):
+        assert "search['a']" in refused(peer, ValueError, found, {"a": value}, BULK)
+        assert "bulk[0]['a']" in refused(peer, ValueError, found, GOOD, [{"a": value}])
+    refused(peer, ValueError, "search ", Liar({}), BULK)
+    refused(peer, ValueError, "search ", Liar({}), BULK, every_object=True)
+    refused(peer, ValueError, "bulk[0] ", GOOD, [Liar({})])
+    refused(peer, ValueError, "bulk ", GOOD, Silent(BULK[0]))
+
+
+def test_a_mapping_is_looked_at_once(peer: Peer) -> None:
+    for search, bulk in ((Fading(GOOD), BULK), ({"a": Fading(GOOD)}, BULK), (GOOD, [Fading(BULK[0])])):
+        with pytest.raises(ValueError, match=r"^(search|bulk).* item"):
+            at(peer).start_bulk(search, bulk)
+    assert peer.connections == 0
+
+
+class Twice(Elsewhere):
+    """Gives a name twice, as the dicts for several values of one name do."""
+
+    def items(self) -> Any:
+        return [*self._items.items(), *self._items.items()]
+
+
+def test_a_name_that_comes_twice(peer: Peer) -> None:
+    assert refused(peer, ValueError, "'name' twice", Twice(GOOD), BULK).startswith("search ")
+    assert refused(peer, ValueError, "'a' twice", GOOD, [{"b": [Twice({"a": 1})]}]).startswith("bulk[0]['b'][0] ")
+
+
+def test_a_proxy_of_a_scalar(peer: Peer) -> None:
+    for kind in (str, int, float, bool):
+        assert "search['a']" in refused(peer, TypeError, "not Proxy", {"a": Proxy(kind)}, BULK)
+
+
+def test_an_int_that_hides_its_digits(peer: Peer) -> None:
+    refused(peer, ValueError, "digits", {"a": Odd(10**4400)}, BULK)
+
+
+def test_the_bytes_are_looked_at_once_more() -> None:
+    """Whatever the checks before have let through."""
+    assert _starting.joined(b'{"a":1}', [b'{"b":1}'], False) == b'{"search":{"a":1},"bulk":[{"b":1}]}'
+    assert _starting.joined(b"{}", [b'{"b":1}'], True) == b'{"search":{},"bulk":[{"b":1}]}'
+    for criteria, changes, every_object in (
+        (b"{}", [b'{"b":1}'], False),
+        (b'{"a":1}', [b'{"b":1}'], True),
+        (b'{"a":1}', [b'{"b":1}', b"{}"], False),
+        (b'{"a":1}', [], False),
+    ):
+        with pytest.raises(ValueError, match=r"^(search|bulk)\b"):
+            _starting.joined(criteria, changes, every_object)
 
 
 names = st.text(st.characters())

@@ -12,6 +12,7 @@ TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
+    from typing import Any
 
     from typing_extensions import Self
 
@@ -23,6 +24,9 @@ _BODY = {"search", "bulk"}
 
 # Bits of an int whose digits Python writes in any case: 4300 digits (sys.get_int_max_str_digits).
 _LONGEST_INT = 14_000
+
+# A search for every object, and a change of nothing.
+_NOTHING = b"{}"
 
 
 def request_id() -> str:
@@ -58,11 +62,16 @@ class Interruptible:
 
 def body(search: object, bulk: object, every_object: object) -> bytes:
     """The JSON body of `POST /node/api/bulk/objects`."""
-    return joined(criteria(search, every_object), changes(bulk))
+    return joined(criteria(search, every_object), changes(bulk), every_object is True)
 
 
-def joined(criteria: bytes, changes: bytes) -> bytes:
-    return b'{"search":' + criteria + b',"bulk":' + changes + b"}"
+def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
+    # The last look, at what goes out: whatever the checks have let through, only `every_object` makes it {}.
+    if (criteria == _NOTHING) is not every_object:
+        raise ValueError(f"search would be sent as {criteria[:40].decode(errors='replace')}, which is not what was given")
+    if not changes or _NOTHING in changes:
+        raise ValueError("bulk would be sent with an empty change, or without any")
+    return b'{"search":' + criteria + b',"bulk":[' + b",".join(changes) + b"]}"
 
 
 def criteria(search: object, every_object: object) -> bytes:
@@ -70,67 +79,102 @@ def criteria(search: object, every_object: object) -> bytes:
         raise TypeError(f"every_object must be a bool, not {type(every_object).__name__}")
     if not isinstance(search, Mapping):
         raise TypeError(f"search must be a mapping, not {type(search).__name__}")
-    if search and every_object:
+    found = _copied("search", search)
+    if found and every_object:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
-    if not search and not every_object:
+    if not found and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
-    if search and (set(search) <= _BODY or set(search) >= _BODY):
-        raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, search))}")
-    return _json("search", search)
+    if found and (found.keys() <= _BODY or found.keys() >= _BODY):
+        raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, found))}")
+    return _encoded("search", [found])[0]
 
 
-def changes(bulk: object) -> bytes:
+def changes(bulk: object) -> list[bytes]:
+    """Each change in JSON."""
     if not isinstance(bulk, (list, tuple)):
         raise TypeError(f"bulk must be a list or a tuple of mappings, not {type(bulk).__name__}")
-    if not bulk:
+    found = _copied("bulk", bulk)
+    if not found:
         raise ValueError("bulk must not be empty")
-    for place, change in enumerate(bulk):
-        if not isinstance(change, Mapping):
+    for place, change in enumerate(found):
+        if not isinstance(change, dict):
             raise TypeError(f"bulk[{place}] must be a mapping, not {type(change).__name__}")
         if not change:
             raise ValueError(f"bulk[{place}] must not be empty")
-    return _json("bulk", bulk)
+    return _encoded("bulk", found)
 
 
-def _json(argument: str, value: object) -> bytes:
+def _encoded(argument: str, values: list[Any]) -> list[bytes]:
     import json  # which a clone does without
 
+    encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
     try:
-        _check(argument, value, ())
-        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"), default=dict)
+        return [encoder.encode(value).encode() for value in values]
     except RecursionError:
-        raise ValueError(f"{argument} is nested too deeply") from None
-    return text.encode()
+        raise _too_deep(argument) from None
 
 
-def _check(place: str, value: object, outer: tuple[int, ...]) -> None:
-    """Refuse what JSON cannot hold, by its place. `json` itself turns a name 1 into "1" and tells no place."""
-    if isinstance(value, str):
-        _check_text(place, value)
-    elif isinstance(value, (Mapping, list, tuple)):
-        if id(value) in outer:
-            raise ValueError(f"{place} holds itself")
-        outer = (*outer, id(value))
-        if isinstance(value, Mapping):
-            for name, inner in value.items():
-                if not isinstance(name, str):
-                    raise TypeError(f"{place} has a name that is not a str: {type(name).__name__}")
-                _check_text(f"a name in {place}", name)
-                _check(f"{place}[{name!r}]", inner, outer)
-        else:
-            for number, inner in enumerate(value):
-                _check(f"{place}[{number}]", inner, outer)
-    elif isinstance(value, float):
-        if not isfinite(value):
-            raise ValueError(f"{place} is {value}, which JSON does not have")
-    elif not (value is None or isinstance(value, int)):
-        raise TypeError(f"{place} must be a value that JSON has, not {type(value).__name__}")
-    elif value is not None and value.bit_length() > _LONGEST_INT:
-        raise ValueError(f"{place} is an integer of too many digits")
+def _copied(argument: str, value: object) -> Any:
+    """The value in dict, list, str, int, float, bool and None alone, checked.
+
+    The copy is what is encoded. Of a subclass, `json` reads what the base
+    class stores, which need not be what the methods of the subclass give.
+    """
+    try:
+        return _copy(argument, value, ())
+    except RecursionError:
+        raise _too_deep(argument) from None
 
 
-def _check_text(place: str, text: str) -> None:
+def _too_deep(argument: str) -> ValueError:
+    return ValueError(f"{argument} is nested too deeply")
+
+
+def _copy(place: str, value: Any, outer: tuple[int, ...]) -> Any:
+    """Refuses what JSON cannot hold, by its place. `json` itself turns a name 1 into "1" and tells no place."""
+    # Of a scalar the type decides: a proxy only says that it is a str.
+    kind = type(value)
+    if value is None or kind is bool:
+        return value
+    if issubclass(kind, str):
+        return _text(place, value)
+    if issubclass(kind, int):
+        number = int.__int__(value)
+        if number.bit_length() > _LONGEST_INT:
+            raise ValueError(f"{place} is an integer of too many digits")
+        return number
+    if issubclass(kind, float):
+        fraction = float.__float__(value)
+        if not isfinite(fraction):
+            raise ValueError(f"{place} is {fraction}, which JSON does not have")
+        return fraction
+    if not isinstance(value, (Mapping, list, tuple)):
+        raise TypeError(f"{place} must be a value that JSON has, not {kind.__name__}")
+    if id(value) in outer:
+        raise ValueError(f"{place} holds itself")
+    outer = (*outer, id(value))
+    found: Any = {} if isinstance(value, Mapping) else []
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if not issubclass(type(name), str):
+                raise TypeError(f"{place} has a name that is not a str: {type(name).__name__}")
+            name = _text(f"a name in {place}", name)
+            if name in found:
+                raise ValueError(f"{place} has the name {name!r} twice")
+            found[name] = _copy(f"{place}[{name!r}]", inner, outer)
+    else:
+        for number, inner in enumerate(value):
+            found.append(_copy(f"{place}[{number}]", inner, outer))
+    if len(value) != len(found):
+        items = "1 item" if len(found) == 1 else f"{len(found)} items"
+        raise ValueError(f"{place} gives {items}, and its length is {len(value)}")
+    return found
+
+
+def _text(place: str, value: str) -> str:
+    text = str.__str__(value)
     try:
         text.encode()
     except UnicodeEncodeError:
         raise ValueError(f"{place} holds a lone surrogate, which UTF-8 does not have") from None
+    return text

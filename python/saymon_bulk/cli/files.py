@@ -9,12 +9,14 @@ from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from typing import Any, Callable
+    from typing import Any, Callable, TypeVar
+
+    _Encoded = TypeVar("_Encoded", bytes, list[bytes])
 
 _KINDS: dict[type, str] = {dict: "object", list: "list"}
 
 
-def encoded(path: str, kind: type, encode: Callable[[Any], bytes]) -> bytes:
+def encoded(path: str, kind: type, encode: Callable[[Any], _Encoded]) -> _Encoded:
     """What `encode` makes of the value in a file; "-" is stdin."""
     import json
 

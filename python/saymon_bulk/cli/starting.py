@@ -89,7 +89,7 @@ def _body(options: Options) -> bytes:
             raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
         return _starting.criteria(search, every_object)
 
-    def changes(bulk: list[Any]) -> bytes:
+    def changes(bulk: list[Any]) -> list[bytes]:
         # In the words of JSON: those of a Python argument speak of a mapping.
         for place, change in enumerate(bulk):
             if not isinstance(change, dict):
@@ -97,7 +97,7 @@ def _body(options: Options) -> bytes:
         return _starting.changes(bulk)
 
     search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
-    return _starting.joined(search, encoded(options.bulk, list, changes))
+    return _starting.joined(search, encoded(options.bulk, list, changes), every_object)
 
 
 def _terminal() -> TextIO:
