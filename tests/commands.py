@@ -89,9 +89,20 @@ def words_of(line: str) -> list[str]:
     return found
 
 
+# Windows has no SIGHUP, and skips what sends signals.
+SIGHUP: int = getattr(signal, "SIGHUP", 1)
+
+# What ends a command, its exit code in a shell, and its last words.
+SIGNALS = pytest.mark.parametrize(
+    ("number", "code", "word"),
+    [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated"), (SIGHUP, 129, "hung up")],
+)
+
+
 def default_signals() -> None:
-    # A test run in the background has SIGINT ignored, and so would what it starts.
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    # A test run in the background has SIGINT ignored, one under nohup SIGHUP, and so would what it starts.
+    for number in (signal.SIGINT, SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 @contextlib.contextmanager
@@ -168,6 +179,12 @@ class Terminal:
         self._process.kill()
         self._process.wait()
         os.close(self._master)
+
+    def hang_up(self) -> int:
+        """The terminal goes away; the exit code as of `end`."""
+        os.close(self._master)
+        self._master = os.open(os.devnull, os.O_RDWR)
+        return exit_code(self._process)
 
     def type(self, text: str) -> None:
         os.write(self._master, text.encode(errors="surrogateescape"))

@@ -19,9 +19,12 @@ import saymon_bulk
 from commands import (
     COMMAND,
     KEYS,
+    SIGHUP,
+    SIGNALS,
     UNUSED,
     Terminal,
     Word,
+    default_signals,
     environment,
     exit_code,
     good,
@@ -32,6 +35,7 @@ from commands import (
 )
 from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
 from processes import POSIX, needs_shell, needs_signals
+from saymon_bulk.cli.results import BY_SIGNAL
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
@@ -294,9 +298,7 @@ def test_netrc_cannot_be_read(server: PracticeServer, tmp_path: Path) -> None:
 
 
 @needs_signals
-@pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
+@SIGNALS
 def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int, code: int, word: str) -> None:
     quoted = ["it's one; $HOME", "-x"]
     for id in quoted:
@@ -345,27 +347,97 @@ def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
 
 
 @needs_signals
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
-def test_interrupted_status(peer: Peer, number: int, code: int) -> None:
+@SIGNALS
+def test_interrupted_status(peer: Peer, number: int, code: int, word: str) -> None:
     peer.answer(lambda wire: wire.hold())
     with started(peer, "status", DONE) as process:
         peer.wait_for(lambda: bool(peer.requests), within=10)
         process.send_signal(number)
         out, err = process.communicate(timeout=10)
     assert (exit_code(process), out) == (code, "")
-    assert err in ("saymon-bulk: interrupted\n", "saymon-bulk: terminated\n")
+    assert err == f"saymon-bulk: {word}\n"
 
 
 @needs_signals
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@SIGNALS
 @pytest.mark.parametrize("command", ["status", "wait"])
-def test_a_signal_is_what_the_process_dies_of(peer: Peer, command: str, number: int) -> None:
+def test_a_signal_is_what_the_process_dies_of(peer: Peer, command: str, number: int, code: int, word: str) -> None:
     peer.answer(lambda wire: wire.hold())
     with started(peer, command, DONE) as process:
         peer.wait_for(lambda: bool(peer.requests), within=10)
         process.send_signal(number)
         process.communicate(timeout=10)
-    assert process.returncode == -number
+    assert process.returncode == -number == BY_SIGNAL - code
+
+
+@needs_signals
+@pytest.mark.parametrize("name", ["SIGQUIT", "SIGXCPU", "SIGUSR1", "SIGALRM"])
+def test_other_signals_are_left_alone(peer: Peer, name: str) -> None:
+    number = getattr(signal, name)
+    peer.answer(lambda wire: wire.hold())
+    with started(peer, "wait", DONE) as process:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=10)
+    assert (process.returncode, out, err) == (-number, "", "")
+
+
+@needs_signals
+@pytest.mark.parametrize("number", [SIGHUP, signal.SIGTERM])
+def test_a_signal_that_is_ignored_stays_ignored(server: PracticeServer, number: int) -> None:
+    """As SIGHUP is under nohup, also when another signal ends the command."""
+    name = {SIGHUP: "HUP", signal.SIGTERM: "TERM"}[number]
+    other = signal.SIGTERM if number == SIGHUP else SIGHUP
+    command = ["sh", "-c", f'trap "" {name}; exec "$@"', "sh", *COMMAND, "wait", "--interval=0.1", NEVER]
+    with subprocess.Popen(
+        command,
+        env=environment(server),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=default_signals,
+    ) as process:
+        wait_until(lambda: bool(server.requests), "a poll")
+        process.send_signal(number)
+        polled = len(server.requests)
+        wait_until(lambda: len(server.requests) > polled + 2, "polls after that")
+        process.send_signal(other)
+        _, err = process.communicate(timeout=10)
+    assert process.returncode == -other
+    assert err.startswith(f"saymon-bulk: {'terminated' if other == signal.SIGTERM else 'hung up'}\n")
+
+
+@needs_signals
+@pytest.mark.parametrize("words", [["status"], ["wait"], ["wait", "-q"]], ids=" ".join)
+def test_a_terminal_that_hangs_up_ends_the_command(peer: Peer, words: list[str]) -> None:
+    peer.answer(lambda wire: wire.hold())
+    with Terminal(peer, *words, DONE) as terminal:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        assert terminal.hang_up() == 129
+
+
+@needs_signals
+def test_a_terminal_that_hangs_up_at_the_prompt(server: PracticeServer) -> None:
+    with Terminal(server, "status", DONE, SAYMON_PASSWORD="") as terminal:
+        terminal.shows("^Password for ")
+        wait_until(lambda: not terminal.echoes(), "the echo to be off")
+        assert terminal.hang_up() == 129
+    assert server.requests == []
+
+
+@needs_signals
+def test_after_the_prompt_it_is_caught_again(peer: Peer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    peer.answer(lambda wire: wire.hold())
+    line = f"exec {shlex.join(COMMAND)} status {DONE} 2> errors"
+    with Terminal(peer, "-c", line, command=["sh"], SAYMON_PASSWORD="") as terminal:
+        terminal.shows("^Password for ")
+        wait_until(lambda: not terminal.echoes(), "the echo to be off")
+        terminal.type(f"{PASSWORD}\n")
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        assert terminal.hang_up() == 129
+    assert Path("errors").read_text() == "saymon-bulk: hung up\n"
 
 
 @needs_shell

@@ -8,7 +8,6 @@ import os
 import queue
 import re
 import shlex
-import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,6 +16,8 @@ import pytest
 from commands import (
     COMMAND,
     KEYS,
+    SIGHUP,
+    SIGNALS,
     UNUSED,
     Terminal,
     Word,
@@ -466,6 +467,13 @@ def test_the_question_is_interrupted(peer: Peer) -> None:
     assert peer.connections == 0
 
 
+def test_the_terminal_of_the_question_hangs_up(peer: Peer) -> None:
+    with Terminal(peer, *EVERY) as terminal:
+        terminal.shows(re.escape(QUESTION.format(peer.host)) + "$")
+        assert terminal.hang_up() == 129
+    assert peer.connections == 0
+
+
 def test_the_question_reads_the_terminal_and_not_stdin(peer: Peer) -> None:
     line = f'id=$({SAYMON} start --every-object --bulk - < bulk.json); echo "code $?, id $id"'
     with Terminal(peer, "-c", line, command=["sh"]) as terminal:
@@ -510,11 +518,6 @@ def test_the_question_shows_no_password(peer: Peer) -> None:
 # Interruption
 
 
-SIGNALS = pytest.mark.parametrize(
-    ("number", "code", "word"), [(signal.SIGINT, 130, "interrupted"), (signal.SIGTERM, 143, "terminated")]
-)
-
-
 @needs_signals
 @both
 @SIGNALS
@@ -529,6 +532,21 @@ def test_interrupted_start_is_uncertain(peer: Peer, command: list[str], number: 
     assert first == f"saymon-bulk: {word}"
     assert f"(X-Request-Id {request_id(peer)})" in second
     assert "may have started the operation or may not" in second
+
+
+@needs_signals
+@both
+def test_hung_up_more_than_once(peer: Peer, command: list[str]) -> None:
+    """By the terminal that goes away, and by the shell in it."""
+    peer.answer(lambda wire: wire.hold())
+    with started(peer, *command) as process:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        while process.poll() is None:
+            process.send_signal(SIGHUP)
+        out, err = process.communicate(timeout=10)
+    assert (exit_code(process), out) == (129, "")
+    first, second = err.splitlines()
+    assert (first, request_id(peer) in second) == ("saymon-bulk: hung up", True)
 
 
 @needs_signals

@@ -27,13 +27,16 @@ __all__ = ["main", "run"]
 def run() -> int:
     """Run the command line as a process of its own.
 
-    Ctrl-C and SIGTERM end the process by that signal, and not by an exit
-    code alone: a shell ends a loop only if the command died of Ctrl-C.
+    Ctrl-C, SIGTERM and SIGHUP end the process by that signal, and not by an
+    exit code alone: a shell ends a loop only if the command died of Ctrl-C.
     """
     code = main()
     number = code - BY_SIGNAL
     if os.name == "posix" and number in _LAST_WORDS:
-        os.kill(os.getpid(), number)  # its handler is the default one by now
+        import _signal  # type: ignore[import-not-found]  # signal itself would import enum
+
+        _signal.signal(number, _signal.SIG_DFL)
+        os.kill(os.getpid(), number)
     return code
 
 
@@ -99,7 +102,7 @@ def _done(options: Options) -> int:
             if name in options.given:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
     _check_stdin(options)
-    _catch_sigterm()
+    _catch_signals()
     _show(options)
     if options.command in ("start", "clone"):
         from .starting import start
@@ -131,26 +134,33 @@ def _show(options: Options) -> None:
         show_log()
 
 
-def _catch_sigterm() -> None:
-    import _signal  # type: ignore[import-not-found]  # signal itself would import enum
+# SIGHUP, SIGINT and SIGTERM
+_HANG_UP = 1
+_LAST_WORDS = {_HANG_UP: "hung up", 2: "interrupted", 15: "terminated"}
+
+
+def _catch_signals() -> None:
+    import _signal  # signal itself would import enum
 
     def interrupt(number: int, _: object) -> None:
+        if number == _HANG_UP:  # a shell whose terminal goes away repeats it, and the last words would be lost
+            _signal.signal(number, _signal.SIG_IGN)
         raise KeyboardInterrupt(number)
 
-    if _signal.getsignal(_signal.SIGTERM) is _signal.SIG_DFL:
-        _signal.signal(_signal.SIGTERM, interrupt)
-
-
-_LAST_WORDS = {2: "interrupted", 15: "terminated"}  # SIGINT and SIGTERM
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(_signal, name, None)  # Windows has no SIGHUP
+        if number is not None and _signal.getsignal(number) is _signal.SIG_DFL:  # nohup ignores it
+            _signal.signal(number, interrupt)
 
 
 def interrupted(interrupt: KeyboardInterrupt) -> int:
-    """The last words after Ctrl-C or SIGTERM, and the exit code."""
+    """The last words after Ctrl-C, SIGTERM or SIGHUP, and the exit code."""
     import signal
 
     # From here on the next one kills at once, instead of interrupting these last words.
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, signal.SIG_DFL)
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
     note(_LAST_WORDS[number])
     for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain

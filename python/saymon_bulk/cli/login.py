@@ -11,6 +11,8 @@ from .streams import is_terminal, show
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
+    from typing import Callable
+
     from .._types import Cert
     from .options import Options
 
@@ -94,6 +96,7 @@ def _prompt(login: str, origin: str) -> str:
     from getpass import getpass
 
     problem = "no password was entered"
+    restore = _let_hang_up()
     try:
         password = getpass(f"Password for {login} at {origin}: ")
     except (EOFError, KeyboardInterrupt, UnicodeDecodeError) as end:
@@ -103,6 +106,19 @@ def _prompt(login: str, origin: str) -> str:
         if isinstance(end, UnicodeDecodeError):  # which carries the password
             problem = f"the password is not {end.encoding.upper()}"
         password = ""
+    finally:
+        restore()
     if not password:
         raise ValueError(problem)
     return password
+
+
+def _let_hang_up() -> Callable[[], object]:
+    """Lets SIGHUP end the process at once: getpass would go on, and take a line of stdin for the password."""
+    import signal
+
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is None or not callable(handler := signal.getsignal(number)):
+        return lambda: None
+    signal.signal(number, signal.SIG_DFL)
+    return lambda: signal.signal(number, handler)

@@ -50,7 +50,10 @@ Exit codes; where several apply, 4 goes before 1 and 1 before 8:
   4    not authorised
   8    not finished yet
   9    perhaps started: look at the server before you start it again
-  130  interrupted (Ctrl-C); 143 terminated; 141 nobody reads the output
+  129  the terminal hung up
+  130  interrupted (Ctrl-C)
+  141  nobody reads the output
+  143  terminated
 
 The operations go on, on the server. Finished does not mean succeeded: the server tells that an operation has ended, \
 no more.
