@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from codecs import BOM_UTF8
 
@@ -36,6 +37,8 @@ def _client(options: Options, login: str, password: str) -> Client:
 
 def _certificate(options: Options) -> Cert | None:
     if options.cert is not None:
+        if ":" in os.path.splitdrive(options.cert)[1] and not os.path.exists(options.cert):  # curl has file:password
+            raise ValueError("--cert names no file; what stands behind a colon may be a password, so it is not shown")
         return options.cert if options.key is None else (options.cert, options.key)
     if options.key is not None:
         raise ValueError("--key goes with --cert")

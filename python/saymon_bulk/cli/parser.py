@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter
+from argparse import SUPPRESS, ArgumentParser, ArgumentTypeError, HelpFormatter, _SubParsersAction
 
 from .._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
 from .._core import __version__
@@ -67,23 +67,89 @@ To use it in this session:
 To use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.
 """
 
+NO_PASSWORD = "others can read a command line; use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
+
 DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished."
+
+
+# The name of an option as options are written, and what parts a value from it. Any other word may be a value.
+_NAME = re.compile("(--[A-Za-z]?[a-z]*(?:-[a-z]+)*)(?:[=: ]|$)")
+
+# What argparse takes for a value or an id.
+_NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")
 
 
 def parse(words: Sequence[str]) -> Options:
     parser = build()
+    _check_options(parser, words)
     options, rest = parser.parse_known_args(words, Options())
-    # argparse takes no ids behind an option that stands behind an id, nor a -- there.
-    ids, behind = rest, []
-    if "--" in rest:
-        place = rest.index("--")
-        ids, behind = rest[:place], rest[place + 1 :]
-    takes_ids, is_option = "ids" in vars(options), any(word.startswith("-") and word != "-" for word in ids)
-    if is_option or (ids + behind and not takes_ids):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if takes_ids:
-        options.ids += ids + behind
+    if "ids" in vars(options):
+        # argparse takes no ids behind an option that stands behind an id, nor a -- there.
+        if "--" in rest:
+            rest.remove("--")
+        options.ids += rest
+    elif rest:
+        takes = {"clone": "one OBJECT_ID", "completion": "one SHELL"}.get(options.command, "no ID")
+        parser.error(f"unrecognized arguments: {options.command} takes {takes}")
     return options.complete()
+
+
+def _check_options(main: ArgumentParser, words: Sequence[str]) -> None:
+    """Refuses the first word that is no option, by its name alone: its value may be a password.
+
+    argparse would repeat the value, take it for an id, or for the command.
+    """
+    parser, rest = main, iter(words)
+    for word in rest:
+        if word == "--":
+            return
+        if _is_option(word):
+            if _takes_next(parser, word) and _is_option(next(rest, "--")):
+                return  # argparse says that the value is missing
+        elif parser is main:
+            commands = _commands(main)
+            if word not in commands:
+                *names, last = commands
+                # Behind an option, the word may be meant as its value.
+                found = f", not {word!r}" if word is words[0] and word.isalpha() else ""
+                main.error(f"COMMAND must be {', '.join(names)} or {last}{found}")
+            parser = commands[word]
+
+
+def _commands(main: ArgumentParser) -> dict[str, ArgumentParser]:
+    return next(dict(action.choices) for action in main._actions if isinstance(action, _SubParsersAction))
+
+
+def _is_option(word: str) -> bool:
+    return word.startswith("-") and word != "-" and _NEGATIVE.fullmatch(word) is None
+
+
+def _takes_next(parser: ArgumentParser, word: str) -> bool:
+    """Whether the next word is the value of this option. Refuses what is no option, and a value where none belongs."""
+    is_long = word.startswith("--")
+    name, equals, _ = word.partition("=")
+    names = [name] if is_long else [f"-{letter}" for letter in word[1:]]
+    flag = None
+    for place, name in enumerate(names, 1):
+        action = parser._option_string_actions.get(name)
+        if action is None and flag is None:
+            parser.error(_no_option(word, is_long))
+        if action is not None and action.type is _refused:
+            parser.error(NO_PASSWORD)
+        if action is not None and action.nargs != 0:
+            return not equals if is_long else place == len(names)
+        flag = action or flag
+        if action is None or (is_long and equals):
+            assert flag is not None
+            parser.error(f"argument {'/'.join(flag.option_strings)}: takes no value")
+    return False
+
+
+def _no_option(word: str, is_long: bool) -> str:
+    if word.startswith("--pass"):
+        return NO_PASSWORD
+    found = _NAME.match(word)
+    return f"unrecognized arguments: {found[1] if found else '--' if is_long else word[:2]}"
 
 
 def build() -> ArgumentParser:
@@ -248,9 +314,7 @@ def _above_0(value: _Number) -> _Number:
 
 
 def _refused(_: str) -> str:
-    # Not even an "unrecognized argument", which would be quoted.
-    sources = "--password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
-    raise ArgumentTypeError(f"others can read a command line; use {sources}")
+    raise ArgumentTypeError(NO_PASSWORD)
 
 
 # The help
