@@ -132,7 +132,7 @@ def test_the_id_alone_is_printed(server: PracticeServer, command: list[str]) -> 
 
 @both
 def test_a_shell_takes_the_id(server: PracticeServer, command: list[str]) -> None:
-    result = shell(server, f'set -e; id=$({SAYMON} {shlex.join(command)}); {SAYMON} wait "$id"; echo "it was $id"')
+    result = shell(server, f'set -e; id=$({SAYMON} {shlex.join(command)}); {SAYMON} wait -- "$id"; echo "it was $id"')
     assert (result.returncode, result.stderr) == (0, "")
     assert re.fullmatch(r"(\S+) finished\nit was \1\n", result.stdout)
 
@@ -227,6 +227,77 @@ def test_uncertain(peer: Peer, command: list[str], answer: Answer, status: int |
     assert found["request_id"] == request_id(peer)
     assert "may have started the operation or may not" in found["message"]
     assert len(peer.requests) == 1
+
+
+# The id is the server's, and a script hands it on as a word
+
+
+# What `wait` would take for an option, for stdin or for another id.
+UNSAFE = [
+    *["--ids=/etc/passwd", "--ids", "--host=h", "-h", "-", "--", "-x", "--password-stdin", "\u2014ids=x"],
+    *[" x", "x ", "x\u3000", "\u00a0x", "\ufeffx", " \ufeffx", "\ufeff", " "],
+    *['"q"', "'q'", "http://x", "HTTPS://x/y"],
+]
+
+
+@both
+@pytest.mark.parametrize("more", [[], ["--wait"], ["-q"], ["--wait", "-q"], ["-v"]], ids=" ".join)
+def test_an_id_that_is_no_word_is_not_printed(peer: Peer, command: list[str], more: list[str]) -> None:
+    peer.answer(response(json.dumps({"bulkId": "--ids=\u202e/etc/passwd", "finished": False})), END)
+    result = run(peer, *command, *more)
+    assert (result.returncode, result.stdout) == (9, "")
+    *_, line = result.stderr.splitlines()
+    assert line.startswith(r"saymon-bulk: started a bulk operation with the id '--ids=\u202e/etc/passwd', ")
+    assert "not safe in a shell" in line
+    assert len(peer.requests) == 1
+
+
+@pytest.mark.parametrize("id", UNSAFE, ids=ascii)
+def test_which_ids_are_no_words(peer: Peer, id: str) -> None:
+    peer.answer(response(json.dumps({"bulkId": id, "finished": False})))
+    result = run(peer, *CLONE)
+    assert (result.returncode, result.stdout) == (9, "")
+    assert result.stderr.startswith(f"saymon-bulk: started a bulk operation with the id {id!r}, ")
+    in_json = run(peer, *CLONE, "--json")
+    assert (in_json.returncode, in_json.stderr) == (9, "")
+    found = json.loads(in_json.stdout)
+    assert tuple(found) == KEYS
+    assert (found["id"], found["finished"], found["error"], found["status_code"]) == (None, None, "ResponseError", None)
+    assert repr(id) in found["message"]
+
+
+@pytest.mark.parametrize(
+    "id", [ID, "a b", "a-", "Ж", "it's", "$HOME", "*", "~", "a\\nb", "a=b", "é\u202eb", "q'"], ids=ascii
+)
+def test_a_printed_id_is_the_same_id_to_wait(peer: Peer, id: str) -> None:
+    peer.answer(response(json.dumps({"bulkId": id, "finished": False})), END)
+    result = shell(peer, f'id=$({SAYMON} clone 42) && {SAYMON} wait -- "$id"')
+    assert (result.returncode, result.stdout, result.stderr) == (0, f"{id} finished\n", "")
+
+
+def test_no_line_of_a_file_goes_to_the_server(peer: Peer, folder: Path) -> None:
+    (folder / "private").write_text("first\nsecond\n")
+    peer.answer(response(json.dumps({"bulkId": "--ids=private", "finished": False})), END)
+    for form in ('"$id"', "$id", '-- "$id"'):
+        shell(peer, f"id=$({SAYMON} clone 42) && {SAYMON} wait {form}")
+        shell(peer, f"{SAYMON} wait --timeout 1 $({SAYMON} clone 42 --json | grep -o 'bulkId[^,]*')")
+    assert not [request for request in peer.requests if b"first" in request or b"second" in request]
+
+
+@both
+def test_such_an_id_on_a_full_disk(peer: Peer, command: list[str]) -> None:
+    peer.answer(response(json.dumps({"bulkId": "--ids=\u202ex", "finished": False})))
+    result = shell(peer, f"{SAYMON} {shlex.join(command)} --json > /dev/full")
+    assert result.returncode == 9
+    assert r"'--ids=\u202ex'" in result.stderr
+    assert "\u202e" not in result.stderr
+
+
+def test_an_id_is_told_without_marks(peer: Peer) -> None:
+    peer.answer(response(json.dumps({"bulkId": "a\u202eb", "finished": False})), END)
+    result = run(peer, *CLONE, "--wait")
+    assert (result.returncode, result.stdout) == (0, "a\u202eb finished\n")
+    assert result.stderr == "saymon-bulk: started bulk operation 'a\\u202eb'\n"
 
 
 # With --wait

@@ -46,6 +46,19 @@ def checked(id: str, place: str) -> str:
         raise ValueError(place + str(error)[len("id") :]) from None
 
 
+def is_word(id: str) -> bool:
+    """Whether an id that the server chose is the same id to `wait "$id"` and to a file of ids."""
+    try:
+        checked(id, "")
+    except ValueError:
+        return False
+    return not id.startswith("-") and id == _stripped(id)
+
+
+def _stripped(line: str) -> str:
+    return line.strip().lstrip("\ufeff")  # `cat` leaves the byte order mark of each file
+
+
 def _in_file(path: str) -> Iterator[str]:
     from .files import name_of, text_of
 
@@ -54,7 +67,7 @@ def _in_file(path: str) -> Iterator[str]:
         note(f"reading ids from the terminal, one a line; {keys} them")
     is_empty = True
     for number, line in enumerate(text_of(path).split("\n"), 1):
-        if id := line.strip().lstrip("\ufeff"):  # `cat` leaves the byte order mark of each file
+        if id := _stripped(line):
             is_empty = False
             yield checked(id, f"{name_of(path)}, line {number}: the id")
     if is_empty:

@@ -29,6 +29,8 @@ WIDTH = 80  # of the help at most
 EPILOG = """\
 TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.
 
+A script writes -- before the id of a variable: saymon-bulk wait -- "$id".
+
 The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that \
 SAYMON_PASSWORD_FILE names, else from netrc (the file that NETRC names, or ~/.netrc), else it is asked for on the \
 terminal. The variables count if there is a login: a password belongs to a login.
@@ -49,7 +51,7 @@ Exit codes; where several apply, 4 goes before 1 and 1 before 8:
   2    wrong usage
   4    not authorised
   8    not finished yet
-  9    perhaps started: look at the server before you start it again
+  9    perhaps started, or the id is not safe in a shell: look at the server before you start it again
   129  the terminal hung up
   130  interrupted (Ctrl-C)
   141  nobody reads the output

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from .. import _starting
-from ..errors import SaymonError
-from .ids import checked
+from ..errors import ResponseError, SaymonError
+from .ids import checked, is_word
 from .login import client_of
 from .results import ERROR, FINISHED, UNCERTAIN, code, print_json, report
 from .streams import emit, is_terminal, note, show
@@ -54,9 +54,16 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
     """Print what came of a start, then wait if that is wanted."""
     if isinstance(outcome, SaymonError):
         return report(None, outcome, options)
+    id = outcome["bulkId"]
+    if not is_word(id):
+        # A script hands it on as a word, and --ids=FILE would send the lines of a file to the server.
+        if options.json:
+            print_json(None, ResponseError(_started(outcome)), options)
+        else:
+            note(_started(outcome))
+        return UNCERTAIN
     if (options.wait and not options.quiet) or sys.__stdout__ is None:  # None: closed by the caller
         note(_started(outcome))
-    id = outcome["bulkId"]
     if options.json:
         print_json(id, outcome, options)
     elif not options.wait:
@@ -69,7 +76,10 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
 
 
 def _started(start: BulkStart) -> str:
-    return f"started bulk operation {start['bulkId']}"
+    id = start["bulkId"]
+    if is_word(id):
+        return f"started bulk operation {id if id.isprintable() else repr(id)}"
+    return f"started a bulk operation with the id {id!r}, which is not safe in a shell: look at the server"
 
 
 def _body(options: Options) -> bytes:
