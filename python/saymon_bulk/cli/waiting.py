@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .._client import INTERVAL, MAX_INTERVAL
 from ..errors import WaitTimeoutError
 from .progress import TICK, progress
 from .results import is_running, report, worst
@@ -14,9 +15,44 @@ if TYPE_CHECKING:
     from .options import Options
 
 
+# A wait for more than these may lose a wake-up, and not end, where many errors come quickly.
+_SAFE = 100
+
+
 def status(client: Client, ids: list[str], options: Options) -> int:
-    outcomes = client.get_bulk_statuses(ids, concurrency=options.concurrency, return_exceptions=True)
-    return worst([report(id, outcome, options) for id, outcome in outcomes.items()])
+    if len(ids) > _SAFE:
+        outcomes = client.get_bulk_statuses(ids, concurrency=options.concurrency, return_exceptions=True)
+        return worst([report(id, outcome, options) for id, outcome in outcomes.items()])
+    return _stream(client, ids, options)
+
+
+def _stream(client: Client, ids: list[str], options: Options) -> int:
+    """As a wait without time, since its answers come one by one: a silent server holds back no line of another."""
+    left, codes = set(ids), []
+    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True)
+    if options.verbose:
+        _tell_nothing_of_polling()
+    try:
+        for steps in waits:
+            for step in steps:
+                # What comes of a printed one later is the end of the wait: the time is over, or a 401 has come.
+                if step.id in left:
+                    left.remove(step.id)
+                    outcome = step.status if step.error is None else step.error
+                    assert outcome is not None
+                    codes.append(report(step.id, outcome, options))
+            if not left:
+                break
+    finally:
+        waits.close()
+    return worst(codes)
+
+
+def _tell_nothing_of_polling() -> None:
+    """A request that times out on a kept connection is tolerated without a retry, and the log says so."""
+    import logging
+
+    logging.getLogger("saymon_bulk").addFilter(lambda record: "polling goes on" not in str(record.msg))
 
 
 def wait(client: Client, ids: list[str], options: Options, untold: str | None = None) -> int:
