@@ -58,6 +58,18 @@ def test_one_silent_answer_holds_back_no_other(desk: Desk, words: list[str], ans
     assert (sorted(early), late) == (sorted({*ids} - {"op-1"}), ["op-1"])
 
 
+def test_nor_one_of_a_thousand(desk: Desk) -> None:
+    told, ids = threading.Event(), [f"op-{number}" for number in range(1000)]
+    desk.answer(UNKNOWN)
+    desk.of = {"op-500": when(told, saying(END)), "op-0": END}
+    with started(desk, "status", "--json", *ids) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(999)]
+        told.set()
+        out, err = process.communicate(timeout=10)
+    assert (lines_of(out, err, True), len(set(lines))) == (["op-500"], 999)
+
+
 def test_an_error_comes_when_it_is_known(desk: Desk) -> None:
     """A server that is silent takes the whole time of each request."""
     desk.answer(END)

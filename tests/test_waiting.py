@@ -1062,3 +1062,12 @@ def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
         with pytest.raises(WaitTimeoutError):
             wait(clock.host, ID, LOGIN, PASSWORD, **{**more, "timeout": 0.1})
     assert polls == [ID] * 6
+
+
+@pytest.mark.parametrize("answer", [response("{}", 404), response("{}", 500), END], ids=["404", "500", "finished"])
+def test_a_wait_for_thousands_ends(peer: Peer, answer: bytes) -> None:
+    """A step that is done leaves no wake-up behind: the polls whose turn has not come would never begin."""
+    peer.answer(answer)
+    ids = [f"op-{number}" for number in range(3000)]
+    ended = dict(at(peer).wait_for_bulks(ids, timeout=0, retries=0, return_exceptions=True))
+    assert sorted(ended) == sorted(ids)

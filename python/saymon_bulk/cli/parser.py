@@ -184,7 +184,7 @@ def build() -> ArgumentParser:
     _add_waiting(clone, is_optional=True)
     _add_common(clone)
 
-    text = "Ask once, and print for each ID whether it is finished or running. Up to 100 IDs, a line comes with its answer."
+    text = "Ask once, and print for each ID whether it is finished or running. A line comes with its answer."
     status = command("status", "ID...", "ask once", text)
     _add_ids(status)
     _add_concurrency(status)

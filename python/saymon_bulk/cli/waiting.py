@@ -15,18 +15,7 @@ if TYPE_CHECKING:
     from .options import Options
 
 
-# A wait for more than these may lose a wake-up, and not end, where many errors come quickly.
-_SAFE = 100
-
-
 def status(client: Client, ids: list[str], options: Options) -> int:
-    if len(ids) > _SAFE:
-        outcomes = client.get_bulk_statuses(ids, concurrency=options.concurrency, return_exceptions=True)
-        return worst([report(id, outcome, options) for id, outcome in outcomes.items()])
-    return _stream(client, ids, options)
-
-
-def _stream(client: Client, ids: list[str], options: Options) -> int:
     """As a wait without time, since its answers come one by one: a silent server holds back no line of another."""
     left, codes = set(ids), []
     waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True)

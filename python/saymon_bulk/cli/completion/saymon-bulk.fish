@@ -111,7 +111,7 @@ complete -c saymon-bulk -n '_shtab_saymon_bulk_using clone' -l cert -xka "(__fis
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using clone' -l key -xka "(__fish_complete_path (commandline -ct))" -d 'its private key, if that is not in the file of --cert'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using clone' -l insecure -d 'do not check the server'"'"'s certificate'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using clone' -l request-timeout -x -d 'limit for one request; default: 30s'
-complete -c saymon-bulk -n '_shtab_saymon_bulk_using; and test $_shtab_saymon_bulk_npos -eq 0' -a status -d 'Ask once, and print for each ID whether it is finished or running. Up to 100 IDs, a line comes with its answer.'
+complete -c saymon-bulk -n '_shtab_saymon_bulk_using; and test $_shtab_saymon_bulk_npos -eq 0' -a status -d 'Ask once, and print for each ID whether it is finished or running. A line comes with its answer.'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using status' -s h -l help -d 'show this help message and exit'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using status' -l ids -xka "(__fish_complete_path (commandline -ct))" -d 'read ids from FILE too, one a line; - is stdin; may be repeated'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using status' -l concurrency -x -d 'requests under way at the same time; default: 16'

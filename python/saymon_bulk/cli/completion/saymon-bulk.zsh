@@ -13,7 +13,7 @@ _shtab_saymon_bulk_commands() {
     clone:'Start the clone of an object, and print the id of the operation.'
     completion:'Print the completion script of a shell.'
     start:'Start a bulk operation on the objects that a search finds, and print its id. A FILE is JSON in UTF-8; - is stdin.'
-    status:'Ask once, and print for each ID whether it is finished or running. Up to 100 IDs, a line comes with its answer.'
+    status:'Ask once, and print for each ID whether it is finished or running. A line comes with its answer.'
     wait:'Poll until all have finished, and print each ID when it has.'
   )
   _describe 'saymon-bulk commands' _commands
