@@ -69,6 +69,8 @@ class SecureDesk(HoldingDesk):
         secure = self._context.wrap_socket(wire.socket, server_side=True, do_handshake_on_connect=False)
         with secure as wire.socket:
             with self._changed:
+                if self.is_stopped:  # and the socket that it has shut down was another one
+                    return
                 self._open.add(wire.socket)
             try:
                 wire.socket.do_handshake()
