@@ -27,8 +27,8 @@ RATE = 20
 
 
 class Server:
-    def __init__(self, trouble: str) -> None:
-        self.trouble = trouble
+    def __init__(self, trouble: str, rate: float = RATE) -> None:
+        self.trouble, self.rate = trouble, rate
         self.chance = random.Random(5)
         self.asked: Counter[bytes] = Counter()
         self.seconds: Counter[int] = Counter()
@@ -44,7 +44,7 @@ class Server:
         if self.trouble == "limited":
             if now < self.free:
                 return OFTEN
-            self.free = now + 1 / RATE
+            self.free = now + 1 / self.rate
         if self.trouble == "one 503" and is_first:
             self.asked[b""] += 1
             return BUSY

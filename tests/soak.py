@@ -3,8 +3,9 @@
 One process asks: by threads, by asyncio, by forked children, one, many, waiting. A second one serves: a practice server
 that is restarted again and again, a server that answers every id with itself (plain and by TLS), and before each a relay
 that delays, cuts, resets, drops what it should pass on, or falls silent for good as a firewall does; a gateway limits
-the rate. A third one stops the first for seconds, again and again. As root, the asking process and its children are all
-number 1, each in a PID namespace of its own.
+the rate; a server of thousands of operations fails, cuts, answers late, limits the rate and stops in turn. A third one
+stops the first for seconds, again and again. As root, the asking process and its children are all number 1, each in a
+PID namespace of its own.
 
 It must hold: not one wrong answer, not one lost id, no error but those of a broken way; memory, descriptors and
 threads flat. The exit status says whether it held.
@@ -36,7 +37,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import trustme
-from saymon_bulk import Client, HTTPStatusError, SaymonError, TransportError
+from crowd import Connection
+from crowd import Server as Crowd
+from saymon_bulk import Client, HTTPStatusError, SaymonError, TransportError, WaitTimeoutError
 from saymon_bulk.testing import PracticeServer
 
 LOGIN, PASSWORD = "operator@example.com", "correct-Horse-battery-9"
@@ -44,6 +47,8 @@ LIMIT = 1.5  # seconds an exchange may take
 STALL = 2.5  # seconds that a relay holds back what it should pass on: longer than that
 BATCH = 12
 RATE = 20  # requests a second that the gateway lets pass
+THOUSANDS, THEIR_TIMEOUT = 2000, 90.0  # operations of one wait, and the seconds that it may take
+TROUBLES = ["none", "none", "500", "cut", "slow", "limited", "stopped"]
 NEW_PID_NAMESPACE = 0x20000000  # CLONE_NEWPID of Linux
 MIB = 1024 * 1024
 
@@ -165,6 +170,45 @@ class Gateway:
             back.close()
 
 
+class Thousands:
+    """The server of thousands of operations; its trouble changes every few seconds."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self.crowd = Crowd("none", rate=500)
+        self._chance = chance
+        self._open: set[Connection] = set()
+        self.stops = 0
+
+    def _connection(self) -> Connection:
+        self._open = {one for one in self._open if not one.transport.is_closing()} if len(self._open) > 200 else self._open
+        connection = Connection(self.crowd)
+        self._open.add(connection)
+        return connection
+
+    async def run(self, port: int) -> tuple[int, Callable[[], Any]]:
+        """Listens there, or anywhere for 0; returns the port and what makes the troubles."""
+        loop = asyncio.get_running_loop()
+        listener = await loop.create_server(self._connection, "127.0.0.1", port, backlog=1024)
+        port = listener.sockets[0].getsockname()[1]
+
+        async def trouble() -> None:
+            nonlocal listener
+            while True:
+                self.crowd.trouble = self._chance.choice(TROUBLES)
+                if self.crowd.trouble == "stopped":
+                    self.crowd.trouble = "none"
+                    self.stops += 1
+                    listener.close()
+                    for connection in self._open:
+                        connection.transport.abort()
+                    self._open.clear()
+                    await asyncio.sleep(self._chance.uniform(0.2, 2))
+                    listener = await loop.create_server(self._connection, "127.0.0.1", port, backlog=1024)
+                await asyncio.sleep(self._chance.uniform(1, 5))
+
+        return port, trouble
+
+
 async def serve(folder: Path) -> None:
     """Prints the ports; starts the operations that standard input names; ends with it."""
     chance = random.Random(11)
@@ -185,6 +229,9 @@ async def serve(folder: Path) -> None:
     for name, relay in relays.items():
         ports[f"bad {name}"] = await relay.start()
     ports["limited practice"] = limited.sockets[0].getsockname()[1]
+    thousands = Thousands(chance)
+    ports["thousands"], change = await thousands.run(0)
+    changing = asyncio.ensure_future(change())
     print(json.dumps(ports), flush=True)
 
     restarts = 0
@@ -207,8 +254,11 @@ async def serve(folder: Path) -> None:
             practice.start_bulk(seconds, id=id)
         print(flush=True)
     troubling.cancel()
+    changing.cancel()
     faults = sum((relay.faults for relay in relays.values()), Counter[str]())
-    print(json.dumps({"restarts": restarts, "over the rate": gateway.refused, **faults}), flush=True)
+    print(
+        json.dumps({"restarts": restarts, "over the rate": gateway.refused, "stops": thousands.stops, **faults}), flush=True
+    )
     os._exit(0)  # connections that stand are no reason to stay
 
 
@@ -379,6 +429,54 @@ class Soak:
         if left:
             self.record.bad(f"wait: lost {list(left)}")
 
+    # thousands at a time
+
+    def ids_of_thousands(self, chance: random.Random) -> list[str]:
+        name = uuid.UUID(int=chance.getrandbits(128))
+        return [f"{'gone' if n % 50 == 0 else 'op'}-{name}-{n}" for n in range(THOUSANDS)]
+
+    def end_of_thousands(self, what: str, ids: list[str], found: list[tuple[str, Any]], began: float) -> None:
+        """Each came once, as it ended or as late; and none was never heard of again."""
+        took = time.monotonic() - began
+        if took > THEIR_TIMEOUT + STALL + 10:  # the process may be stopped meanwhile
+            self.record.bad(f"{what}: ended after {took:.1f} s")
+        if sorted(id for id, _ in found) != sorted(ids):
+            self.record.bad(f"{what}: {len(ids) - len({id for id, _ in found})} of {len(ids)} lost, {len(found)} came")
+        for id, outcome in found:
+            is_gone = isinstance(outcome, HTTPStatusError) and outcome.status_code == 404 and id.startswith("gone")
+            if isinstance(outcome, WaitTimeoutError):
+                self.record.good(f"{what}, late")
+            elif is_gone or (outcome == {"finished": True} and id.startswith("op")):
+                self.record.good(what)
+            else:
+                self.record.bad(f"{what}: {id} came as {outcome!r}")
+
+    def plan_of_thousands(self, chance: random.Random) -> dict[str, Any]:
+        concurrency = chance.choice([4, 16, 64])
+        return {
+            "interval": 0.2,
+            "max_interval": 1.0,
+            "retries": 1000,
+            "timeout": THEIR_TIMEOUT,
+            "concurrency": concurrency,
+            "return_exceptions": True,
+        }
+
+    def thousands(self, chance: random.Random) -> None:
+        ids, client, found = self.ids_of_thousands(chance), self.servers.client("thousands"), []
+        began = time.monotonic()
+        for item in client.wait_for_bulks(ids, **self.plan_of_thousands(chance)):
+            found.append(item)
+            if chance.random() < 0.001:
+                time.sleep(0.5)  # a loop body that is busy
+        self.end_of_thousands("thousands", ids, found, began)
+
+    async def thousands_async(self, chance: random.Random) -> None:
+        ids, client = self.ids_of_thousands(chance), self.servers.client("thousands")
+        began = time.monotonic()
+        found = [item async for item in client.wait_for_bulks_async(ids, **self.plan_of_thousands(chance))]
+        await asyncio.to_thread(self.end_of_thousands, "thousands, async", ids, found, began)
+
     # by children
 
     def forked(self, chance: random.Random) -> None:
@@ -458,7 +556,7 @@ class Soak:
                     self.record.bad(f"{work.__name__}: {error!r}")
                 await asyncio.sleep(chance.uniform(0, pause))
 
-        works = [(self.gather, 0.4), (self.gather, 0.4), (self.wait_async, 1.0)]
+        works = [(self.gather, 0.4), (self.gather, 0.4), (self.wait_async, 1.0), (self.thousands_async, 3.0)]
         await asyncio.gather(*(repeat(work, 100 + n, pause) for n, (work, pause) in enumerate(works)))
 
     def threads(self) -> Iterator[threading.Thread]:
@@ -467,6 +565,7 @@ class Soak:
             *[(self.together, 0.4)] * 2,
             *[(self.status_of_a_known_one, 0.2)] * 2,
             *[(self.wait, 1.0)] * 2,
+            (self.thousands, 3.0),
             (self.forked, 2.0),
         ]
         for seed, (work, pause) in enumerate(works):
@@ -540,6 +639,7 @@ def soak(minutes: float) -> int:
     is_flat = flatness(samples, (2.0, 8.0, 3.0))
     print("flat" if is_flat else "NOT FLAT")
     works = {"forked", "one by one", "together", "practice", "wait", "wait async", "async", "async, cancelled"}
+    works |= {"thousands", "thousands, async"}
     return 0 if is_flat and works <= set(record.counts) else 1
 
 

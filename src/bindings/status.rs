@@ -82,6 +82,7 @@ pub fn get_bulk_status<'py>(
     let operation = arguments::operation(id)?;
     let request_timeout = request_timeout.into_bound(py)?;
     let target = Target::new(host, login, password, &request_timeout, &verify.into_bound(py)?, cert)?;
+    target.server.open_gate();
     target.warn(py)?;
     block(py, &target, operation)
 }

@@ -29,7 +29,7 @@ pub struct Waits {
 
 enum State {
     Ready(Vec<PathSegment>, Plan),
-    Running(Items<Sent>, Listener),
+    Running(Items<Vec<Sent>>, Listener),
     Over,
 }
 
@@ -57,20 +57,15 @@ impl Waits {
             self.begin(state)?;
         }
         let State::Running(items, listener) = state else { return Ok(Next::End) };
-        listener.done();
         let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
-            if let Some(event) = listener.refusal() {
+            if let Some(event) = listener.next_event() {
                 return Ok(Next::Event(event));
             }
             let end = listener.end().map(|end| end.into_std());
             let until = [limit, end].into_iter().flatten().min();
             match items.next(py, &self.target.server, until)? {
-                Received::Item(sent) => {
-                    if let Some(event) = listener.take(sent) {
-                        return Ok(Next::Event(event));
-                    }
-                }
+                Received::Item(sent) => listener.receive(sent),
                 Received::Nothing if end.is_some_and(|end| Instant::now() >= end) => {
                     let last = listener.give_up();
                     *state = State::Over;
@@ -142,16 +137,15 @@ pub struct AsyncWaits {
 }
 
 struct Events {
-    received: UnboundedReceiver<Sent>,
+    received: UnboundedReceiver<Vec<Sent>>,
     listener: Listener,
 }
 
 impl Events {
     /// The next event. An error if the driver has ended before its time.
     async fn next(&mut self) -> Result<Option<Event>, Lost> {
-        self.listener.done();
         loop {
-            if let Some(event) = self.listener.refusal() {
+            if let Some(event) = self.listener.next_event() {
                 return Ok(Some(event));
             }
             let received = match self.listener.end() {
@@ -159,11 +153,7 @@ impl Events {
                 None => Ok(self.received.recv().await),
             };
             match received {
-                Ok(Some(sent)) => {
-                    if let Some(event) = self.listener.take(sent) {
-                        return Ok(Some(event));
-                    }
-                }
+                Ok(Some(sent)) => self.listener.receive(sent),
                 Ok(None) if self.listener.is_over() => return Ok(None),
                 Ok(None) => return Err(Lost),
                 Err(_) => return Ok(self.listener.give_up()),
@@ -195,7 +185,7 @@ impl AsyncWaits {
         let (sender, received) = unbounded_channel();
         let driver = self.engine.spawn(async move {
             let last = waits.run(|sent| drop(sender.send(sent))).await;
-            last.into_iter().for_each(|last| drop(sender.send(last)));
+            let _ = sender.send(last);
         })?;
         *lock(&self.driver) = Some(driver);
         if let Ok(mut events) = self.events.try_lock() {

@@ -216,7 +216,7 @@ impl RuntimeGuard {
     {
         let Self { pool, is_kept, has_panicked, .. } = *self;
         let lent = Self { pool, runtime: self.runtime.take(), is_kept, has_panicked };
-        let mut outputs = lent.drive(|_| async { Some(future.await) })?;
+        let mut outputs = lent.drive(|_| future)?;
         match outputs.next(py, server, None)? {
             Received::Item(output) => Ok(output),
             Received::Nothing | Received::End => Err(errors::panicked()),
@@ -228,7 +228,7 @@ impl RuntimeGuard {
     pub fn drive<T, F>(mut self, make: impl FnOnce(mpsc::Sender<T>) -> F) -> PyResult<Items<T>>
     where
         T: Send + 'static,
-        F: Future<Output = Option<T>> + Send + 'static,
+        F: Future<Output = T> + Send + 'static,
     {
         let (process, (sender, received)) = (self.process(), mpsc::channel());
         let (stop, stopped) = oneshot::channel::<()>();
@@ -251,7 +251,7 @@ impl RuntimeGuard {
             match driven {
                 Ok(Some(last)) => {
                     drop(self);
-                    last.into_iter().for_each(|last| drop(sender.send(last)));
+                    let _ = sender.send(last);
                 }
                 // What was under way is dropped with its connections.
                 Ok(None) | Err(_) => self.discard(),

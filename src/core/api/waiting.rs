@@ -3,14 +3,15 @@
 //! A wait has two ends. [`Waits`] polls, and is driven without a break from its first poll to its end. [`Listener`] is the
 //! caller's: it takes the events, and knows by its own clock when the wait should have ended.
 
-use std::collections::HashSet;
 use std::collections::hash_map::RandomState;
+use std::collections::{HashSet, VecDeque};
 use std::hash::{BuildHasher, Hasher};
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use futures_util::FutureExt;
 use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
@@ -38,6 +39,9 @@ const OVERRUN: Duration = Duration::from_secs(1);
 
 /// How far the caller's clock may run past the end of the last poll before the wait ends all the same; otherwise arbitrary.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// So many events go to the caller together; otherwise arbitrary.
+const MAX_TOGETHER: usize = 64;
 
 /// How to wait.
 #[derive(Debug, Clone)]
@@ -85,7 +89,7 @@ pub enum Then {
 pub struct Sent {
     event: Event,
     /// Dropped when the caller has dealt with the event. Its operation is asked again after that, or at the deadline.
-    in_hand: oneshot::Sender<()>,
+    in_hand: Option<oneshot::Sender<()>>,
 }
 
 /// An operation that had not finished by the deadline.
@@ -143,35 +147,53 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
 }
 
 impl Waits {
-    /// Polls until every wait is over; returns the last event. To be driven without a break, see `engine/blocking`.
-    pub async fn run(mut self, mut send: impl FnMut(Sent)) -> Option<Sent> {
-        while let Some((wait, polled)) = self.turns.next().await {
+    /// Polls until every wait is over; returns the last events. To be driven without a break, see `engine/blocking`.
+    pub async fn run(mut self, mut send: impl FnMut(Vec<Sent>)) -> Vec<Sent> {
+        let mut ready = Vec::new();
+        loop {
+            // What is ready at the same time goes together: a thread that waits for it wakes once.
+            let turn = match self.turns.next().now_or_never() {
+                Some(turn) => {
+                    if ready.len() >= MAX_TOGETHER {
+                        // One stays here, so that the last event of all is returned.
+                        let last = ready.split_off(ready.len() - 1);
+                        send(std::mem::replace(&mut ready, last));
+                    }
+                    turn
+                }
+                None => {
+                    if !ready.is_empty() {
+                        send(std::mem::take(&mut ready));
+                    }
+                    self.turns.next().await
+                }
+            };
+            let Some((wait, polled)) = turn else { break };
             let Some((asked, then)) = polled else {
                 self.late.push(wait.pending);
                 continue;
             };
             let is_refused = asked.outcome.as_ref().is_err_and(Failure::refuses_all);
             let event = Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures: wait.failures, then };
-            let (in_hand, dealt_with) = oneshot::channel();
-            let sent = Sent { event, in_hand };
+            let mut in_hand = None;
+            if then != Then::Over {
+                let (holding, dealt_with) = oneshot::channel();
+                in_hand = Some(holding);
+                self.turns.push(Wait { dealt_with: Some(dealt_with), ..wait }.turn(self.shared.clone()));
+            }
+            ready.push(Sent { event, in_hand });
             if is_refused {
                 // The listener gives the refusal to the others. Their polls are cut off.
                 self.turns.clear();
                 yields::let_connections_settle().await;
-                return Some(sent);
+                return ready;
             }
-            if then != Then::Over {
-                self.turns.push(Wait { dealt_with: Some(dealt_with), ..wait }.turn(self.shared.clone()));
-            } else if self.turns.is_empty() && self.late.is_empty() {
-                return Some(sent);
-            }
-            send(sent);
         }
-        if self.late.is_empty() {
-            return None;
+        if !self.late.is_empty() {
+            let event = Event::TimedOut { pending: self.late, elapsed: self.shared.started.elapsed() };
+            ready.push(Sent { event, in_hand: None });
         }
-        let event = Event::TimedOut { pending: self.late, elapsed: self.shared.started.elapsed() };
-        Some(Sent { event, in_hand: oneshot::channel().0 })
+        ready
     }
 }
 
@@ -192,6 +214,7 @@ pub struct Listener {
     end: Option<Instant>,
     /// After a refused password: the operations that share it, the last one first.
     refused: Option<(Failure, Vec<PathSegment>)>,
+    received: VecDeque<Sent>,
     /// Of the last event.
     in_hand: Option<oneshot::Sender<()>>,
 }
@@ -214,6 +237,7 @@ impl Listener {
             timeout: plan.timeout,
             end,
             refused: None,
+            received: VecDeque::new(),
             in_hand: None,
         }
     }
@@ -223,15 +247,26 @@ impl Listener {
         self.end
     }
 
-    /// To be called when the caller asks for the next event: the last one is dealt with.
-    pub fn done(&mut self) {
+    /// Takes what the other end has sent.
+    pub fn receive(&mut self, sent: Vec<Sent>) {
+        self.received.extend(sent);
+    }
+
+    /// The next event, if it is there. The caller has dealt with the one before.
+    pub fn next_event(&mut self) -> Option<Event> {
         self.in_hand = None;
+        while let Some(sent) = self.received.pop_front() {
+            if let Some(event) = self.take(sent) {
+                return Some(event);
+            }
+        }
+        self.refusal()
     }
 
     /// The event. None for one that comes too late to be told: an answer of an operation that still runs, long after the deadline.
-    pub fn take(&mut self, sent: Sent) -> Option<Event> {
+    fn take(&mut self, sent: Sent) -> Option<Event> {
         let Sent { event, in_hand } = sent;
-        self.in_hand = Some(in_hand);
+        self.in_hand = in_hand;
         match &event {
             Event::Polled { asked: Asked { outcome: Ok(_), .. }, then: Then::PollAgain, elapsed, .. }
                 if self.is_stale(*elapsed) =>
@@ -262,7 +297,7 @@ impl Listener {
     }
 
     /// The next event of a wait that a refused password has ended; None if there is none.
-    pub fn refusal(&mut self) -> Option<Event> {
+    fn refusal(&mut self) -> Option<Event> {
         let (failure, left) = self.refused.as_mut()?;
         let operation = left.pop()?;
         let asked = Asked { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
@@ -322,7 +357,10 @@ impl Wait {
         if self.was_last {
             return None;
         }
-        tokio::time::sleep_until(self.due).await;
+        // A timer that is over already takes another millisecond.
+        if self.due > Instant::now() {
+            tokio::time::sleep_until(self.due).await;
+        }
         if let Some(mut dealt_with) = self.dealt_with.take()
             && dealt_with.try_recv() == Err(oneshot::error::TryRecvError::Empty)
         {
@@ -332,17 +370,13 @@ impl Wait {
                 None => drop(dealt_with.await),
             }
         }
-        // In a box: most operations are in a pause, which needs no room for an exchange.
+        let _permit = shared.in_time(shared.polls.acquire()).await?;
+        // In a box: most operations are in a pause or wait for a permit, which needs no room for an exchange.
         Box::pin(self.ask(shared)).await
     }
 
     async fn ask(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
-        let leave = shared.in_time(async {
-            let permit = shared.polls.acquire().await;
-            (permit, shared.transport.pass(&shared.server).await)
-        });
-        let (_permit, pass) = leave.await?;
-        let pass = match pass {
+        let pass = match shared.in_time(shared.transport.pass(&shared.server)).await? {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());

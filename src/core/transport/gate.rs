@@ -87,7 +87,7 @@ impl Gates {
                 ahead
             };
             if timeout_at(ahead + PATIENCE, changed).await.is_err() {
-                server.note_silence();
+                server.open_gate();
                 gate.changed.notify_waiters();
             }
         }
@@ -97,10 +97,15 @@ impl Gates {
     pub fn judge<T>(&self, server: &Server, outcome: &Result<T, Failure>, took: Duration) {
         let verdict = verdict(outcome, took);
         match (&verdict, outcome) {
-            (Verdict::Accepted, _) if server.is_proved() => return,
-            (Verdict::Accepted, _) => server.prove(),
-            (Verdict::Silent, _) => server.note_silence(),
-            (Verdict::Unknown, _) => server.note_answer(),
+            (Verdict::Accepted, _) => {
+                let was_open = server.is_open();
+                server.prove();
+                if was_open {
+                    return;
+                }
+            }
+            (Verdict::Silent, _) => server.open_gate(),
+            (Verdict::Unknown, _) => server.shut_gate(),
             (Verdict::Refused, Err(failure)) => {
                 server.doubt();
                 if let Some(gate) = self.known(server) {

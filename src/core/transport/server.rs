@@ -17,15 +17,15 @@ pub struct Server {
     pub request_timeout: Duration,
     pub site: Arc<Site>,
     is_proved: AtomicBool,
-    /// Whether the last request got no answer.
-    is_silent: AtomicBool,
+    /// Whether requests need not wait for one another, although the credentials are not proved.
+    has_open_gate: AtomicBool,
     is_closed: AtomicBool,
 }
 
 impl Server {
     pub fn new(origin: Origin, credentials: Credentials, request_timeout: Duration, site: Arc<Site>) -> Self {
-        let [is_proved, is_silent, is_closed] = [const { AtomicBool::new(false) }; 3];
-        Self { origin, credentials, request_timeout, site, is_proved, is_silent, is_closed }
+        let [is_proved, has_open_gate, is_closed] = [const { AtomicBool::new(false) }; 3];
+        Self { origin, credentials, request_timeout, site, is_proved, has_open_gate, is_closed }
     }
 
     /// Whether the server has accepted the credentials of this client once.
@@ -35,7 +35,7 @@ impl Server {
 
     /// Whether many requests of this client may go at the same time.
     pub fn is_open(&self) -> bool {
-        self.is_proved() || self.is_silent.load(Ordering::Relaxed)
+        self.is_proved() || self.has_open_gate.load(Ordering::Relaxed)
     }
 
     pub fn prove(&self) {
@@ -45,16 +45,17 @@ impl Server {
     /// The credentials were refused.
     pub fn doubt(&self) {
         self.is_proved.store(false, Ordering::Relaxed);
-        self.is_silent.store(false, Ordering::Relaxed);
+        self.has_open_gate.store(false, Ordering::Relaxed);
     }
 
-    pub fn note_silence(&self) {
-        self.is_silent.store(true, Ordering::Relaxed);
+    /// Nobody answers, or there is one call alone.
+    pub fn open_gate(&self) {
+        self.has_open_gate.store(true, Ordering::Relaxed);
     }
 
     /// Somebody answers again, and may refuse the credentials next.
-    pub fn note_answer(&self) {
-        self.is_silent.store(false, Ordering::Relaxed);
+    pub fn shut_gate(&self) {
+        self.has_open_gate.store(false, Ordering::Relaxed);
     }
 
     /// Whether the client is closed; its calls and waits end then.
