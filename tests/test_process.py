@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from peer import ID, LOGIN, PASSWORD, Peer, Wire, response, saying, when
+from peer import ID, LOGIN, PASSWORD, Desk, Peer, Wire, response, saying, when
 from processes import AT_ONCE, FINISHED, RUNNING, Start, asked, needs_fork, needs_signals
 from saymon_bulk.testing import PracticeServer
 from servers import ANSWER, Certificates, Site, StartNginx, wait_until
@@ -209,6 +209,41 @@ say(ask(request_timeout=60))
     told.set()
     assert script.finish() == [FINISHED]
     assert len(peer.requests) == 3
+
+
+# What a handler may call while another call is under way, each with what it gets of an operation that runs.
+OWN_CALLS = [
+    "client.get_bulk_status('x')['finished']",
+    "set(map(str, client.get_bulk_statuses(ids, concurrency=64).values())) == {str({'finished': False})}",
+    "client.start_clone('x')['finished']",
+    "asyncio.run(client.get_bulk_status_async('x'))['finished']",
+    "len(dict(client.wait_for_bulks(ids, timeout=0, return_exceptions=True))) == 200",
+]
+
+
+@needs_signals
+@pytest.mark.parametrize("outer", ["client.get_bulk_status('hung')", "client.wait_for_bulk('hung', timeout=60)"])
+@pytest.mark.parametrize("own", OWN_CALLS)
+def test_a_handler_that_calls_anything(start: Start, own: str, outer: str) -> None:
+    told = threading.Event()
+    code = f"""
+import asyncio
+client = saymon_bulk.Client(HOST, {LOGIN!r}, {PASSWORD!r}, request_timeout=60)
+client.get_bulk_status("first")
+ids = [str(number) for number in range(200)]
+signal.signal(signal.SIGUSR1, lambda *_: say("handler", {own}))
+say({outer})
+"""
+    with Desk() as desk:
+        desk.answer(response('{"bulkId": "x", "finished": false}'))
+        desk.of = {"hung": when(told, saying(response(), Wire.hold))}
+        script = start(code.replace("str({'finished': False})", "str(client.get_bulk_status('y'))"), desk.host)
+        for _ in range(2):
+            asked(desk, 2)
+            script.signal(signal.SIGUSR1)
+            assert script.line() in ("handler False", "handler True")
+        told.set()
+        assert script.finish() == [FINISHED]
 
 
 @needs_signals

@@ -143,7 +143,8 @@ def test_a_log_filter_that_raises(
         raised = raised.__cause__
     assert isinstance(raised, error)
     assert raised.args == ("of the filter",)
-    (note,) = getattr(raised, "__notes__", ())
+    notes: list[str] = getattr(raised, "__notes__", [])
+    (note,) = notes
     assert request_id(peer) in note
     assert known in note
 

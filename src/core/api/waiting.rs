@@ -142,7 +142,7 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
     for operation in &operations {
         turns.push(Wait::new(operation.clone(), &shared).turn(shared.clone()));
     }
-    let listener = Listener::new(operations, &shared);
+    let listener = Listener::new(operations, &shared.plan, shared.started, &shared.server);
     (Waits { shared, turns, late: Vec::new() }, listener)
 }
 
@@ -220,8 +220,7 @@ pub struct Listener {
 }
 
 impl Listener {
-    fn new(operations: Vec<PathSegment>, shared: &Shared) -> Self {
-        let Shared { plan, started, server, .. } = shared;
+    fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, server: &Server) -> Self {
         let rounds = u32::try_from(operations.len().div_ceil(plan.concurrency)).unwrap_or(u32::MAX);
         // Each operation is asked once, also if that takes long.
         let longest = if plan.asks_once() {
@@ -233,7 +232,7 @@ impl Listener {
         Self {
             operations,
             over: HashSet::new(),
-            started: *started,
+            started,
             timeout: plan.timeout,
             end,
             refused: None,
@@ -354,7 +353,7 @@ impl Wait {
     }
 
     async fn poll(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
-        if self.was_last {
+        if self.was_last || shared.server.is_closed() {
             return None;
         }
         // A timer that is over already takes another millisecond.
@@ -568,7 +567,82 @@ fn jittered(pause: Duration) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::core::credentials::Credentials;
     use crate::core::failure::HttpFailure;
+    use crate::core::origin::Origin;
+
+    fn listener(ids: &[&str], timeout: Option<u64>) -> Listener {
+        let credentials = Credentials::new("login", "password").unwrap();
+        let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(30), Arc::default());
+        let plan = Plan { timeout: timeout.map(Duration::from_secs), concurrency: 16, ..plan(1, 10) };
+        let operations = ids.iter().map(|id| PathSegment::parse("id", id).unwrap()).collect();
+        Listener::new(operations, &plan, Instant::now(), &server)
+    }
+
+    fn polled(id: &str, outcome: Result<&str, Failure>, then: Then) -> Sent {
+        let about = About::Operation(PathSegment::parse("id", id).unwrap());
+        let outcome = outcome.map(|body| status::read(body.as_bytes()).unwrap());
+        let asked = Asked { about, outcome, took: Some(Duration::ZERO) };
+        Sent { event: Event::Polled { asked, elapsed: Duration::ZERO, failures: 0, then }, in_hand: None }
+    }
+
+    const RUNS: &str = r#"{"finished":false}"#;
+    const ENDS: &str = r#"{"finished":true}"#;
+
+    #[test]
+    fn the_caller_s_clock_ends_a_wait_whose_other_end_is_silent() {
+        let end = |ids: &[&str], timeout| Some(listener(ids, timeout).end()? - Instant::now());
+        assert_eq!(end(&["a"], None), None);
+        assert!(end(&["a"], Some(10)).is_some_and(|end| end <= Duration::from_secs(13)));
+        // One that asks once has the time for three rounds of 16 requests, and for one more.
+        let once = end(&["x"; 40], Some(0)).unwrap();
+        assert!(once > Duration::from_secs(120) && once <= Duration::from_secs(122));
+        let mut listener = listener(&["a", "b", "c"], Some(10));
+        listener.receive(vec![polled("b", Ok(ENDS), Then::Over)]);
+        assert!(listener.next_event().is_some() && listener.next_event().is_none());
+        let Some(Event::TimedOut { pending, .. }) = listener.give_up() else { panic!() };
+        assert_eq!(pending.iter().map(|one| one.operation.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(pending.iter().all(|one| one.status.is_none() && one.failure.is_some()));
+        assert!(listener.is_over() && listener.give_up().is_none());
+    }
+
+    #[test]
+    fn an_old_answer_after_the_deadline_is_passed_over_but_no_end() {
+        let mut listener = listener(&["a", "b"], Some(10));
+        listener.started -= Duration::from_secs(12);
+        listener.receive(vec![polled("a", Ok(RUNS), Then::PollAgain), polled("b", Ok(ENDS), Then::Over)]);
+        let Some(Event::Polled { asked, .. }) = listener.next_event() else { panic!() };
+        assert_eq!(asked.about.id(), Some("b"));
+        assert!(listener.next_event().is_none());
+    }
+
+    #[test]
+    fn a_refused_password_is_the_outcome_of_all_that_are_left() {
+        let mut listener = listener(&["a", "b", "c", "d"], None);
+        let refusal = || Failure::Http(Box::new(HttpFailure { http_status: 401, ..HttpFailure::default() }));
+        listener.receive(vec![polled("b", Ok(ENDS), Then::Over), polled("c", Err(refusal()), Then::Over)]);
+        let events = std::iter::from_fn(|| listener.next_event());
+        let ids: Vec<_> = events
+            .filter_map(|event| match event {
+                Event::Polled { asked, then: Then::Over, .. } => asked.about.id().map(str::to_owned),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ids, ["b", "c", "a", "d"]);
+        assert!(listener.is_over());
+    }
+
+    #[test]
+    fn an_operation_is_dealt_with_when_the_next_event_is_asked_for() {
+        let mut listener = listener(&["a"], None);
+        let (in_hand, mut dealt_with) = oneshot::channel();
+        let Sent { event, .. } = polled("a", Ok(RUNS), Then::PollAgain);
+        listener.receive(vec![Sent { event, in_hand: Some(in_hand) }]);
+        assert!(listener.next_event().is_some());
+        assert_eq!(dealt_with.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert!(listener.next_event().is_none());
+        assert_eq!(dealt_with.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
 
     fn plan(interval: u64, max_interval: u64) -> Plan {
         let second = Duration::from_secs;
