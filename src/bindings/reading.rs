@@ -3,18 +3,14 @@
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
 
 use pyo3::prelude::*;
 
 use crate::core::origin::Origin;
 use crate::core::transport::pool::{self, Cert, Environment, Key, Verify};
 
-use super::engine::Engine;
+use super::engine::{Engine, SIGNAL_CHECK};
 use super::errors;
-
-/// How often the reading looks for signals: Ctrl-C must end it within 0.1 s.
-const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// The key that these arguments and the environment give now, with the content of the files.
 pub fn key(

@@ -25,8 +25,8 @@ use crate::lock::lock;
 
 use super::process::Process;
 
-/// How often a blocking call looks for signals: Ctrl-C must end it within 0.1 s.
-const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+/// How often what blocks looks for signals: Ctrl-C must end it within 0.1 s.
+pub const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
 const TIMER_CHECK: u32 = 3;

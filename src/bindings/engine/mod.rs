@@ -34,7 +34,7 @@ use completions::Queues;
 use process::{PerProcess, Process};
 
 pub use awaitable::Awaitable;
-pub use blocking::{Items, Received, RuntimeGuard};
+pub use blocking::{Items, Received, RuntimeGuard, SIGNAL_CHECK};
 pub use completions::CompletionQueue;
 pub use process::check_interpreter;
 
