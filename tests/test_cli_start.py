@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import queue
 import re
 import shlex
@@ -618,6 +619,23 @@ def test_hung_up_more_than_once(peer: Peer, command: list[str]) -> None:
     assert (exit_code(process), out) == (129, "")
     first, second = err.splitlines()
     assert (first, request_id(peer) in second) == ("saymon-bulk: hung up", True)
+
+
+@needs_signals
+@both
+def test_hung_up_and_terminated_at_the_same_moment(peer: Peer, command: list[str]) -> None:
+    """As systemd does with SendSIGHUP=yes."""
+    peer.answer(lambda wire: wire.hold())
+    with started(peer, *command) as process:
+        peer.wait_for(lambda: bool(peer.requests), within=10)
+        process.send_signal(signal.SIGSTOP)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(SIGHUP)
+        process.send_signal(signal.SIGCONT)
+        out, err = process.communicate(timeout=10)
+    assert (exit_code(process), out) in ((129, ""), (143, ""))
+    first, second = err.splitlines()
+    assert (first in ("saymon-bulk: hung up", "saymon-bulk: terminated"), request_id(peer) in second) == (True, True)
 
 
 @needs_signals

@@ -62,7 +62,8 @@ def test_a_blocking_call_ends(peer: Peer, answer: Answer, call: Callable[[Client
         client.close()
         assert_ended_by_close(running.exception(5))
         assert time.monotonic() - closed < 1
-    peer.wait_for(lambda: peer.open == 0)
+    # A request that was under way ends its connection; an idle one is kept for others.
+    peer.wait_for(lambda: peer.open <= (16 if answer is RUN else 0))
 
 
 @pytest.mark.parametrize(("answer", "call"), AWAITED.values(), ids=AWAITED)

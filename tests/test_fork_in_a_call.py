@@ -9,7 +9,7 @@ import ssl
 import threading
 
 import pytest
-from peer import Peer, Wire, no_hanging, response, saying, when
+from peer import Desk, Peer, Wire, no_hanging, response, saying, when
 from processes import Script, asked, needs_fork, needs_signals
 from servers import Certificates
 
@@ -90,7 +90,7 @@ import os, sys, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 import saymon_bulk
 
-client = saymon_bulk.Client(sys.argv[1], "login", "password", request_timeout=10, verify=sys.argv[2])
+client = saymon_bulk.Client(sys.argv[1], "login", "password", request_timeout=10, verify=sys.argv[2] or True)
 client.get_bulk_status("first")
 parent = os.getpid()
 done = []
@@ -103,6 +103,17 @@ for id, _ in client.wait_for_bulks(["a", "b"], retries=0):
 if os.getpid() == parent:
     print(*sorted(done), flush=True)
 """
+
+
+@pytest.mark.parametrize("end", ["sys.exit()", "break", "os._exit(client.close() or 0)", "continue"])
+def test_a_fork_where_the_next_answer_is_there(desk: Desk, end: str) -> None:
+    """The answers that the parent has not taken yet are no child's."""
+    desk.answer(response('{"finished": true}'))
+    code = IN_THE_BODY.replace("len(done) == 1:", "len(done) == 1:\n        import time; time.sleep(0.5)")
+    with Script(code.format(end=end), desk.host, "") as script:
+        status = 1 if end == "continue" else 0
+        assert script.line() == f"forked {status << 8}"
+        assert script.line() == "a b"
 
 
 @pytest.mark.parametrize(

@@ -356,3 +356,24 @@ def test_the_connections_of_a_batch_are_kept(certificates: Certificates, count: 
         for _ in range(5):
             ways[how](client)
         assert desk.connections - before <= 3
+
+
+def test_a_server_that_accepts_nobody_holds_up_no_other(peer: Peer, certificates: Certificates) -> None:
+    """All calls of asyncio have one HTTP client, and so have those of two clients with the same settings."""
+    peer.answer(Wire.hold)  # no handshake ends there
+
+    async def main(silent: list[Client], well: Client) -> float:
+        # Of one client one alone would go ahead.
+        stuck = [asyncio.ensure_future(one.get_bulk_status_async("x")) for one in silent]
+        await asyncio.sleep(0.5)
+        began = time.monotonic()
+        await asyncio.gather(*(well.get_bulk_status_async(str(number)) for number in range(5)))
+        took = time.monotonic() - began
+        for one in stuck:
+            one.cancel()
+        return took
+
+    with SecureDesk(certificates) as desk:
+        settings: dict[str, Any] = {"verify": certificates.ca, "request_timeout": 8}
+        silent = [Client(peer.host.replace("http", "https"), LOGIN, PASSWORD, **settings) for _ in range(40)]
+        assert asyncio.run(main(silent, Client(desk.host, LOGIN, PASSWORD, **settings))) < 3

@@ -249,3 +249,60 @@ def test_uuid_and_json_are_imported_by_a_start_alone(start: Start) -> None:
     code = "import sys, saymon_bulk; print(sorted({'uuid', 'json'} & set(sys.modules)))"
     assert start(code).finish() == ["[]"]
     assert sys.modules["uuid"]
+
+
+FROZEN = """
+class Alarm(Exception):
+    def __setattr__(self, name, value):
+        raise AttributeError("frozen")
+def handler(*_):
+    raise Alarm("stop")
+signal.signal(signal.SIGALRM, handler)
+signal.setitimer(signal.ITIMER_REAL, 0.3)
+"""
+
+FILTERED = """
+def refuse(record):
+    raise LookupError("of the filter")
+logging.getLogger("saymon_bulk").addFilter(refuse)
+"""
+
+
+@needs_signals
+def test_a_handler_whose_exception_takes_no_note(peer: Peer, start: Start) -> None:
+    peer.answer(Wire.hold)
+    script = start(CALL.format(setup=FROZEN).replace("error.__notes__", ASKED), peer.host)
+    assert script.finish()[-1] == f"StartUncertainError {request_id(peer)} Alarm"
+
+
+@needs_signals
+def test_ctrl_c_stays_what_it_is_if_a_log_filter_raises(peer: Peer, start: Start) -> None:
+    peer.answer(Wire.hold)
+    script = start(CALL.format(setup=FILTERED), peer.host)
+    asked(peer, 1)
+    script.signal()
+    (told,) = script.finish()
+    assert told.startswith("KeyboardInterrupt ")
+    assert request_id(peer) in told
+    assert "may have started" in told
+
+
+def test_a_cancellation_stays_what_it_is_if_a_log_filter_raises(peer: Peer) -> None:
+    def refuse(record: logging.LogRecord) -> bool:
+        raise LookupError("of the filter")
+
+    peer.answer(Wire.hold)
+
+    async def main() -> Any:
+        task = asyncio.create_task(at(peer).start_clone_async("x"))
+        await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) == 1)
+        task.cancel()
+        await asyncio.wait({task})
+        return task.cancelled()
+
+    logger = logging.getLogger("saymon_bulk")
+    logger.addFilter(refuse)
+    try:
+        assert asyncio.run(main()) is True
+    finally:
+        logger.removeFilter(refuse)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from peer import Peer, Wire, no_hanging, response, saying, when
+from peer import Desk, Peer, Wire, no_hanging, response, saying, when
 from processes import Script, asked, needs_signals
 
 _no_hanging = no_hanging(60)
@@ -46,3 +46,23 @@ def test_an_answer_that_came_meanwhile(peer: Peer, call: str) -> None:
         script.signal(signal.SIGCONT)
         assert script.line() == "True"
     assert len(peer.requests) == 1
+
+
+@needs_signals
+@pytest.mark.parametrize(
+    "call",
+    [
+        "client.wait_for_bulk('x', timeout=1, interval=0.2)['finished']",
+        "all(status['finished'] for _, status in client.wait_for_bulks(['x', 'y'], timeout=1, interval=0.2))",
+        "asyncio.run(client.wait_for_bulk_async('x', timeout=1, interval=0.2))['finished']",
+    ],
+)
+def test_a_wait_that_was_stopped_past_its_end_has_its_last_poll(desk: Desk, call: str) -> None:
+    desk.answer(response('{"finished": false}'))
+    with Script(CODE.format(call), desk.host) as script:
+        asked(desk, 2)
+        script.signal(signal.SIGSTOP)
+        desk.answer(response('{"finished": true}'))
+        time.sleep(8)  # longer than the deadline, the last poll and what the caller's clock grants together
+        script.signal(signal.SIGCONT)
+        assert script.line() == "True"

@@ -189,7 +189,7 @@ class Client(_core.Client):
 
         body = _starting.body(search, bulk, every_object)
         with _starting.Interruptible(self) as start:
-            return await start.begun(self._start_bulk_awaitable(body, start.request_id))
+            return await start.begin(self._start_bulk_awaitable, body)
 
     def start_clone(self, object_id: str) -> BulkStart:
         """Start a bulk operation that clones an object.
@@ -239,7 +239,7 @@ class Client(_core.Client):
         from . import _starting
 
         with _starting.Interruptible(self) as start:
-            return await start.begun(self._start_clone_awaitable(object_id, start.request_id))
+            return await start.begin(self._start_clone_awaitable, object_id)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """Ask once whether a bulk operation has finished, as a coroutine.
@@ -711,7 +711,7 @@ async def wait_for_bulk_async(
     The twin of `wait_for_bulk`: arguments, result and errors are the same.
     A cancelled task drops its request. The event loop calls `on_poll`,
     which may be a coroutine function: the next poll comes after the
-    coroutine has ended.
+    coroutine has ended, or at the timeout.
     """
     try:
         client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)

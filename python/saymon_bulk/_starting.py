@@ -12,7 +12,7 @@ TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType
-    from typing import Any
+    from typing import Any, Callable
 
     from typing_extensions import Self
 
@@ -39,21 +39,24 @@ class Interruptible:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._is_begun = False
+        self._begun: list[Awaitable[BulkStart]] = []
         self.request_id = request_id()
 
-    def begun(self, start: Awaitable[BulkStart]) -> Awaitable[BulkStart]:
-        """From here on the request may be sent. What a call refuses before is "not started"."""
-        self._is_begun = True
-        return start
+    def begin(self, start: Callable[[Any, str], Awaitable[BulkStart]], what: object) -> Awaitable[BulkStart]:
+        """From here on the request may be sent. What the call refuses is "not started"."""
+        # In one step: a signal's handler may raise between two, and the request be sent meanwhile.
+        self._begun.extend(map(start, [what], [self.request_id]))
+        return self._begun[0]
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        is_begun = bool(self._begun)
+        self._begun.clear()  # which drops the request, also while a traceback keeps this object
         if error is None or isinstance(error, SaymonError):
             return
-        if isinstance(error, Exception) and not self._is_begun:
+        if isinstance(error, Exception) and not is_begun:
             return
         raised = self._client._start_interrupted(error, self.request_id)
         if raised is not error:

@@ -54,7 +54,7 @@ pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &B
         return Ok(());
     }
     let text = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
-    note(interrupt, &text)?;
+    let _ = note(interrupt, &text); // an exception may take none
     let Some(logger) = logger(py, WARNING)? else { return Ok(()) };
     write(&logger, (WARNING, "%s", text), &attributes(py, server, about, None, None)?)
 }

@@ -65,7 +65,7 @@ fn finish<'py>(
             Err(_) => "not started".to_owned(),
         };
         let text = format!("{}: {}: {known}", server.origin.as_str(), asked.about);
-        log::note(interrupt.value(py), &text)?;
+        let _ = log::note(interrupt.value(py), &text); // an exception may take none
         let id = match &asked.outcome {
             Ok(started) => Some(&started.id),
             Err(Failure::Uncertain(_)) => None,
@@ -77,12 +77,22 @@ fn finish<'py>(
 
 /// What a start raises that was interrupted while it was under way: the server may have it.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: PyErr) -> PyErr {
-    let told = log::interrupted(py, server, about, interrupt.value(py));
-    // A log handler may raise too, and that must not read as "not started" either.
-    let interrupt = told.err().unwrap_or(interrupt);
     let kind = interrupt.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
     let text = format!("{}: {about}: interrupted by {kind}; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    let told = log::interrupted(py, server, about, interrupt.value(py));
+    let interrupt = match told {
+        // Ctrl-C while the log is written; any other exception of a log handler gives way to the interruption.
+        Err(raised) if is_exception(py, &interrupt) && !is_exception(py, &raised) => {
+            let _ = log::note(raised.value(py), &text);
+            raised
+        }
+        Ok(()) | Err(_) => interrupt,
+    };
     uncertain(py, server, about, interrupt, &text, None)
+}
+
+fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
 }
 
 /// An Exception would read as "not started", so it becomes the cause of a StartUncertainError. Ctrl-C, a cancellation and an exit
@@ -95,7 +105,7 @@ fn uncertain(
     text: &str,
     id: Option<&PathSegment>,
 ) -> PyErr {
-    if interrupt.is_instance_of::<PyException>(py) {
+    if is_exception(py, &interrupt) {
         errors::uncertain(py, server, about, interrupt, text, id).unwrap_or_else(|error| error)
     } else {
         interrupt

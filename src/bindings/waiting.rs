@@ -1,5 +1,6 @@
 //! Waiting, blocking and awaited: iterators over what happens to the operations, a list of [`outcome::Step`]s at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -16,7 +17,7 @@ use crate::core::segment::PathSegment;
 use crate::lock::lock;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, Items, Received};
+use super::engine::{Awaitable, Engine, Items, Process, Received};
 use super::{errors, outcome};
 
 /// A wait that a thread of its own drives, from the first step that the caller takes.
@@ -29,8 +30,24 @@ pub struct Waits {
 
 enum State {
     Ready(Vec<PathSegment>, Plan),
-    Running(Items<Vec<Sent>>, Listener),
+    Running(Running),
     Over,
+}
+
+/// What the caller has of a wait. A forked child leaks it: what it would wake is its parent's.
+struct Running {
+    process: Process,
+    ends: Option<(Items<Vec<Sent>>, Listener)>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let Some((items, listener)) = self.ends.take() else { return };
+        // A panic means that its descriptors were closed by others. What else it would wake panics too.
+        if !self.process.is_current() || catch_unwind(AssertUnwindSafe(|| drop(items))).is_err() {
+            std::mem::forget(listener);
+        }
+    }
 }
 
 impl Waits {
@@ -56,9 +73,11 @@ impl Waits {
         if matches!(state, State::Ready(..)) {
             self.begin(state)?;
         }
-        let State::Running(items, listener) = state else { return Ok(Next::End) };
+        let State::Running(Running { process, ends: Some((items, listener)) }) = state else { return Ok(Next::End) };
+        process.check()?;
         let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
+            errors::check_open(&self.target.server)?;
             if let Some(event) = listener.next_event() {
                 return Ok(Next::Event(event));
             }
@@ -66,12 +85,13 @@ impl Waits {
             let until = [limit, end].into_iter().flatten().min();
             match items.next(py, &self.target.server, until)? {
                 Received::Item(sent) => listener.receive(sent),
-                Received::Nothing if end.is_some_and(|end| Instant::now() >= end) => {
+                Received::Nothing if listener.has_ended() => {
                     let last = listener.give_up();
                     *state = State::Over;
                     return Ok(last.map_or(Next::End, Next::Event));
                 }
-                Received::Nothing => return Ok(Next::Nothing),
+                Received::Nothing if limit.is_some_and(|limit| Instant::now() >= limit) => return Ok(Next::Nothing),
+                Received::Nothing => {}
                 Received::End => {
                     let is_whole = listener.is_over();
                     *state = State::Over;
@@ -89,7 +109,7 @@ impl Waits {
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let items = runtime.drive(|sender| waits.run(move |sent| drop(sender.send(sent))))?;
-        *state = State::Running(items, listener);
+        *state = State::Running(Running { process: engine.process, ends: Some((items, listener)) });
         Ok(())
     }
 }
@@ -156,7 +176,8 @@ impl Events {
                 Ok(Some(sent)) => self.listener.receive(sent),
                 Ok(None) if self.listener.is_over() => return Ok(None),
                 Ok(None) => return Err(Lost),
-                Err(_) => return Ok(self.listener.give_up()),
+                Err(_) if self.listener.has_ended() => return Ok(self.listener.give_up()),
+                Err(_) => {}
             }
         }
     }

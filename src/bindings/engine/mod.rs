@@ -11,6 +11,7 @@ mod blocking;
 mod completions;
 mod process;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
@@ -31,12 +32,12 @@ use super::cached::{self, Interned};
 use background::{Asyncio, BackgroundRuntime};
 use blocking::RuntimePool;
 use completions::Queues;
-use process::{PerProcess, Process};
+use process::PerProcess;
 
 pub use awaitable::Awaitable;
 pub use blocking::{Items, Received, RuntimeGuard, SIGNAL_CHECK};
 pub use completions::CompletionQueue;
-pub use process::check_interpreter;
+pub use process::{Process, check_interpreter};
 
 /// All that a process owns.
 pub struct Engine {
@@ -145,7 +146,8 @@ impl Engine {
     pub fn close(server: &Server) {
         server.close();
         if let Some(engine) = ENGINE.get() {
-            engine.closing.notify_waiters();
+            // A panic means that the descriptors of the background thread were closed by others.
+            let _ = catch_unwind(AssertUnwindSafe(|| engine.closing.notify_waiters()));
         }
     }
 

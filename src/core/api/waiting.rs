@@ -212,6 +212,7 @@ pub struct Listener {
     timeout: Option<Duration>,
     /// When the wait ends by the caller's clock, whatever the other end does.
     end: Option<Instant>,
+    was_suspended: bool,
     /// After a refused password: the operations that share it, the last one first.
     refused: Option<(Failure, Vec<PathSegment>)>,
     received: VecDeque<Sent>,
@@ -235,6 +236,7 @@ impl Listener {
             started,
             timeout: plan.timeout,
             end,
+            was_suspended: false,
             refused: None,
             received: VecDeque::new(),
             in_hand: None,
@@ -244,6 +246,18 @@ impl Listener {
     /// When the wait ends by the caller's clock.
     pub fn end(&self) -> Option<Instant> {
         self.end
+    }
+
+    /// Whether that end has come. A process that was suspended finds it long past, and both ends of the wait get their time once.
+    pub fn has_ended(&mut self) -> bool {
+        let now = Instant::now();
+        let Some(end) = self.end.filter(|end| *end <= now) else { return false };
+        if now > end + GRACE && !self.was_suspended {
+            self.was_suspended = true;
+            self.end = Some(now + OVERRUN + GRACE);
+            return false;
+        }
+        true
     }
 
     /// Takes what the other end has sent.
@@ -375,6 +389,9 @@ impl Wait {
     }
 
     async fn ask(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
+        if !shared.may_poll_at_this_rate().await {
+            return None;
+        }
         let pass = match shared.in_time(shared.transport.pass(&shared.server)).await? {
             Ok(pass) => pass,
             Err(failure) => {
@@ -382,9 +399,6 @@ impl Wait {
                 return Some((Asked { about, outcome: Err(failure), took: None }, Then::Over));
             }
         };
-        if !shared.may_poll_at_this_rate().await {
-            return None;
-        }
         let now = Instant::now();
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
@@ -598,12 +612,24 @@ mod tests {
         let once = end(&["x"; 40], Some(0)).unwrap();
         assert!(once > Duration::from_secs(120) && once <= Duration::from_secs(122));
         let mut listener = listener(&["a", "b", "c"], Some(10));
+        assert!(!listener.has_ended());
+        listener.end = Some(Instant::now());
+        assert!(listener.has_ended());
         listener.receive(vec![polled("b", Ok(ENDS), Then::Over)]);
         assert!(listener.next_event().is_some() && listener.next_event().is_none());
         let Some(Event::TimedOut { pending, .. }) = listener.give_up() else { panic!() };
         assert_eq!(pending.iter().map(|one| one.operation.as_str()).collect::<Vec<_>>(), ["a", "c"]);
         assert!(pending.iter().all(|one| one.status.is_none() && one.failure.is_some()));
         assert!(listener.is_over() && listener.give_up().is_none());
+    }
+
+    #[test]
+    fn a_process_that_was_suspended_gets_its_time_once() {
+        let mut listener = listener(&["a"], Some(10));
+        listener.end = Some(Instant::now() - Duration::from_secs(60));
+        assert!(!listener.has_ended() && listener.end().unwrap() > Instant::now() + OVERRUN);
+        listener.end = Some(Instant::now() - Duration::from_secs(60));
+        assert!(listener.has_ended());
     }
 
     #[test]

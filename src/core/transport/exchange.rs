@@ -61,13 +61,16 @@ pub struct Transport {
 struct Pooled {
     client: Client,
     made: Instant,
+    /// How many connections may be in the making at the same time.
+    openings: usize,
 }
 
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Result<Self, reqwest::Error> {
         let (tls, proxies) = (Arc::new(tls), Arc::new(Proxies::new(variables)));
         let client = proxies.apply(builder(&tls, shared, MAX_SHARED_CONNECTIONS)).build()?;
-        let pooled = Arc::new(Mutex::new(Pooled { client, made: Instant::now() }));
+        let pooled = Pooled { client, made: Instant::now(), openings: MAX_SHARED_CONNECTIONS };
+        let pooled = Arc::new(Mutex::new(pooled));
         Ok(Self { pooled, tls, proxies, shared: shared.clone() })
     }
 
@@ -84,7 +87,7 @@ impl Transport {
     /// A client that begins at most so many connections at the same time.
     fn pooled(&self, openings: usize) -> Result<Pooled, reqwest::Error> {
         let client = self.proxies.apply(self.builder(openings)).build()?;
-        Ok(Pooled { client, made: Instant::now() })
+        Ok(Pooled { client, made: Instant::now(), openings })
     }
 
     fn builder(&self, openings: usize) -> ClientBuilder {
@@ -99,7 +102,7 @@ impl Transport {
         }
         let mut pooled = lock(&self.pooled);
         if !server.site.trusts_connections_since(pooled.made) {
-            *pooled = self.pooled(MAX_SHARED_CONNECTIONS)?;
+            *pooled = self.pooled(pooled.openings)?;
         }
         Ok(pooled.client.clone())
     }
@@ -149,7 +152,7 @@ impl Transport {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
-        let (outcome, connection) = progress::watch(self.within(limit, server, route, call)).await;
+        let (outcome, connection) = progress::watch(server.place(), self.within(limit, server, route, call)).await;
         let outcome = outcome.unwrap_or_else(|| {
             let on_kept = connection == Connection::Kept;
             if on_kept {

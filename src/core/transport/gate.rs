@@ -14,7 +14,7 @@ use super::server::Server;
 use crate::core::failure::Failure;
 use crate::lock::lock;
 
-/// A connection that fails later than this has failed in silence; otherwise arbitrary.
+/// What fails later than this has failed in silence; otherwise arbitrary.
 const SILENCE: Duration = Duration::from_secs(1);
 
 /// How long the one ahead may wait for its answer before the others go. Longer than servers delay the refusal of a password on
@@ -159,8 +159,9 @@ fn verdict<T>(outcome: &Result<T, Failure>, took: Duration) -> Verdict {
         Err(Failure::Timeout { .. }) => Verdict::Silent,
         Err(Failure::Transport { .. }) if took >= SILENCE => Verdict::Silent,
         Err(Failure::Http(failure)) => match failure.http_status {
-            // A gateway's own time-out (RFC 9110 section 15.6.5).
+            // A gateway whose server does not answer (RFC 9110 sections 15.6.3 to 15.6.5).
             504 => Verdict::Silent,
+            502 | 503 if took >= SILENCE => Verdict::Silent,
             // About the rate and the shape of a request, which may be looked at before the password.
             408 | 429 => Verdict::Unknown,
             // The server's own form of an error. A gateway has another one.
@@ -217,6 +218,8 @@ mod tests {
         assert_eq!(verdict(&transport(Cause::Connect), QUICK), Verdict::Unknown);
         assert_eq!(verdict(&transport(Cause::Resolve), SILENCE), Verdict::Silent);
         assert_eq!(verdict(&http(504, None), QUICK), Verdict::Silent);
+        assert_eq!(verdict(&http(503, None), SILENCE), Verdict::Silent);
+        assert_eq!(verdict(&http(500, None), SILENCE), Verdict::Unknown);
         assert_eq!(verdict::<()>(&Err(Failure::Timeout { limit: QUICK, on_kept: false }), QUICK), Verdict::Silent);
         assert_eq!(verdict::<()>(&Err(Failure::BadAnswer { text: String::new() }), QUICK), Verdict::Unknown);
     }

@@ -1,15 +1,21 @@
 //! How far the exchange under way has come with its connection. The parts of the HTTP library tell it here.
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
+
+use crate::lock::lock;
+
+/// So many servers may be known before those to which no connection is made are forgotten; bounds memory, otherwise arbitrary.
+const MAX_IDLE_SERVERS: usize = 256;
 
 /// The connection of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +30,8 @@ pub enum Connection {
 }
 
 struct Progress {
+    /// What tells the server from others.
+    server: usize,
     connection: Cell<Connection>,
     /// Connections that were given up since nobody answered there.
     attempt: Cell<usize>,
@@ -43,9 +51,11 @@ tokio::task_local! {
     static PROGRESS: Progress;
 }
 
-/// Runs an exchange whose progress is watched; says also how far it has come. An `async fn` would hold the exchange three times.
-pub fn watch<F: Future>(exchange: F) -> impl Future<Output = (F::Output, Connection)> {
-    let progress = Progress { connection: Cell::new(Connection::Kept), attempt: Cell::new(0), addresses: Cell::new(0) };
+/// Runs an exchange with a server whose progress is watched; says also how far it has come. An `async fn` would hold the exchange
+/// three times.
+pub fn watch<F: Future>(server: usize, exchange: F) -> impl Future<Output = (F::Output, Connection)> {
+    let progress =
+        Progress { server, connection: Cell::new(Connection::Kept), attempt: Cell::new(0), addresses: Cell::new(0) };
     PROGRESS.scope(progress, exchange.map(|output| (output, connection())))
 }
 
@@ -68,20 +78,25 @@ pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll
     exchange.poll(context)
 }
 
-/// How many connections of a client may be in the making at the same time. hyper-util begins one for each request that finds no
-/// idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept would get hundreds.
+/// How many connections of a client to one server may be in the making at the same time. hyper-util begins one for each request
+/// that finds no idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept would get
+/// hundreds.
 #[derive(Debug, Clone)]
-pub struct Openings(Arc<Semaphore>);
+pub struct Openings {
+    at_once: usize,
+    of_servers: Arc<Mutex<HashMap<usize, Arc<Semaphore>>>>,
+}
 
 impl Openings {
     pub fn new(at_once: usize) -> Self {
-        Self(Arc::new(Semaphore::new(at_once.min(Semaphore::MAX_PERMITS))))
+        Self { at_once: at_once.min(Semaphore::MAX_PERMITS), of_servers: Arc::default() }
     }
 
     /// The leave to begin a connection; none if the request has taken another one meanwhile. Then hyper-util goes on outside of
     /// [`watch`].
     async fn next(&self) -> Option<OwnedSemaphorePermit> {
-        let mut opening = pin!(self.0.clone().acquire_owned());
+        let of_server = self.of_server(PROGRESS.try_with(|progress| progress.server).ok()?);
+        let mut opening = pin!(of_server.acquire_owned());
         poll_fn(|context| {
             if PROGRESS.try_with(|progress| progress.connection.set(Connection::Opening)).is_err() {
                 return Poll::Ready(None);
@@ -89,6 +104,14 @@ impl Openings {
             opening.as_mut().poll(context).map(Result::ok)
         })
         .await
+    }
+
+    fn of_server(&self, server: usize) -> Arc<Semaphore> {
+        let mut of_servers = lock(&self.of_servers);
+        if of_servers.len() >= MAX_IDLE_SERVERS {
+            of_servers.retain(|_, openings| Arc::strong_count(openings) > 1);
+        }
+        of_servers.entry(server).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))).clone()
     }
 }
 
@@ -123,11 +146,11 @@ where
     fn call(&mut self, target: T) -> Self::Future {
         let (connector, openings) = (S::clone(&self.connector), self.openings.clone());
         Box::pin(async move {
+            // The name is looked up for each connection.
+            let _ = PROGRESS.try_with(|progress| progress.addresses.set(0));
             let Some(_opening) = openings.next().await else {
                 return Err(io::Error::other("no request waits for this connection any more").into());
             };
-            // The name is looked up for each connection.
-            let _ = PROGRESS.try_with(|progress| progress.addresses.set(0));
             let mut making = pin!(connector.oneshot(target));
             let made = poll_fn(|context| {
                 set(Connection::Opening);

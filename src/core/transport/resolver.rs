@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::error::Error as StdError;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use std::{fmt, io, thread};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
@@ -17,8 +18,12 @@ use crate::lock::lock;
 #[derive(Default)]
 pub struct Resolver(Arc<UnderWay>);
 
-/// The look-ups that have no answer yet.
-type UnderWay = Mutex<HashMap<String, LookUp>>;
+/// The look-ups that have no answer yet, each with its beginning.
+type UnderWay = Mutex<HashMap<String, (Instant, LookUp)>>;
+
+/// A look-up that takes longer may hang for ever, so that the next one to ask begins another. As long as resolvers try;
+/// otherwise arbitrary.
+const PATIENCE: Duration = Duration::from_secs(30);
 
 type Found = Result<Vec<SocketAddr>, Unresolved>;
 type LookUp = watch::Receiver<Option<Found>>;
@@ -51,11 +56,14 @@ impl Resolver {
     /// The look-up of a name that is under way, or a new one.
     fn look_up(&self, name: &str) -> io::Result<LookUp> {
         let mut under_way = lock(&self.0);
-        if let Some(known) = under_way.get(name) {
+        if let Some((begun, known)) = under_way.get(name)
+            && begun.elapsed() < PATIENCE
+        {
             return Ok(known.clone());
         }
         let begun = begin(name.to_owned(), self.0.clone())?;
-        Ok(under_way.entry(name.to_owned()).or_insert(begun).clone())
+        under_way.insert(name.to_owned(), (Instant::now(), begun.clone()));
+        Ok(begun)
     }
 }
 
@@ -102,7 +110,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let resolver = Resolver::default();
         let (answer, found) = watch::channel(None);
-        lock(&resolver.0).insert("monitor.invalid".to_owned(), found);
+        lock(&resolver.0).insert("monitor.invalid".to_owned(), (Instant::now(), found));
         let names: Vec<_> = (0..5).map(|_| resolver.resolve("monitor.invalid".parse().unwrap())).collect();
         let address: SocketAddr = "192.0.2.7:0".parse().unwrap();
         answer.send(Some(Ok(vec![address]))).unwrap();

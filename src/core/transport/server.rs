@@ -28,6 +28,11 @@ impl Server {
         Self { origin, credentials, request_timeout, site, is_proved, has_open_gate, is_closed }
     }
 
+    /// What tells the place of this server from others, as long as it is known.
+    pub fn place(&self) -> usize {
+        Arc::as_ptr(&self.site).addr()
+    }
+
     /// Whether the server has accepted the credentials of this client once.
     pub fn is_proved(&self) -> bool {
         self.is_proved.load(Ordering::Relaxed)

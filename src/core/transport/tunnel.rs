@@ -30,7 +30,7 @@ pub async fn refusal(end: Instant, server: &Server, route: &Route, client: Clien
     let target = Url::parse(&target).ok().filter(|url| url.port().is_some())?;
     let client = hop.apply(client).build().ok()?;
     // Watched apart: nothing of the call is sent on this connection.
-    let asked = progress::watch(client.execute(Request::new(Method::CONNECT, target)));
+    let asked = progress::watch(server.place(), client.execute(Request::new(Method::CONNECT, target)));
     let mut answered = timeout(patience, asked).await.ok()?.0.ok()?;
     let status = answered.status();
     if status.is_success() {

@@ -1,11 +1,8 @@
 //! The yields that a runtime owes when it runs only while a call drives it.
 //!
-//! A blocking call drives its runtime in steps and looks for signals between them. Connections are tasks of that runtime,
-//! so they make progress only when the driven future yields to them. Whoever drives a future step by step calls
-//! [`flush_wakeups`] around each step and [`poll_idle_connections`] after an absence.
+//! Connections are tasks of the runtime of a blocking call. They make progress only while a call drives it, and when the driven
+//! future yields to them.
 
-use std::future::poll_fn;
-use std::task::Poll;
 use std::time::Duration;
 
 /// Yields until a dropped request has closed its connection: the dispatcher sees the drop, shuts the connection down, and
@@ -24,7 +21,7 @@ const AT_MOST: usize = 20_000;
 /// Lets connections take their next steps now, and not when this runtime is next driven: that of an abandoned request closes.
 pub async fn let_connections_settle() {
     for _ in 0..UNTIL_CLOSED {
-        yield_and_wake().await;
+        let_others_run().await;
     }
 }
 
@@ -40,24 +37,10 @@ pub async fn let_others_run() {
     tokio::task::yield_now().await;
 }
 
-/// Lets connections read what arrived since this runtime was last driven, before any limit is held against them.
+/// Lets connections of an idle runtime read what arrived since it was last driven: those that the server has closed end.
 pub async fn poll_idle_connections(connections: usize) {
     let yields = connections.saturating_mul(FOR_EACH_CONNECTION).saturating_add(FOR_THE_RUNTIME);
     for _ in 0..yields.min(AT_MOST) {
         tokio::task::yield_now().await;
     }
-}
-
-/// Yields once. `block_on` loses the deferred wake-up of tokio's own `yield_now` if the step ends before.
-async fn yield_and_wake() {
-    let mut yielded = false;
-    poll_fn(|context| {
-        if yielded {
-            return Poll::Ready(());
-        }
-        yielded = true;
-        context.waker().wake_by_ref();
-        Poll::Pending
-    })
-    .await;
 }
