@@ -142,18 +142,19 @@ _LAST_WORDS = {_HANG_UP: "hung up", 2: "interrupted", 15: "terminated"}
 def _catch_signals() -> None:
     import _signal  # signal itself would import enum
 
-    numbers = [getattr(_signal, name, None) for name in ("SIGTERM", "SIGHUP")]  # Windows has no SIGHUP
-    # nohup ignores it.
-    served = [number for number in numbers if number is not None and _signal.getsignal(number) is _signal.SIG_DFL]
+    came: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
-        # The other one may come with it, and a shell whose terminal goes away repeats SIGHUP: no last words would be left.
-        for one in served:
-            _signal.signal(one, _signal.SIG_IGN)
-        raise KeyboardInterrupt(number)
+        if number == _HANG_UP:  # a shell whose terminal goes away repeats it, and the last words would be lost
+            _signal.signal(number, _signal.SIG_IGN)
+        came.append(number)
+        if len(came) == 1:  # the other one may come with it
+            raise KeyboardInterrupt(number)
 
-    for number in served:
-        _signal.signal(number, interrupt)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(_signal, name, None)  # Windows has no SIGHUP
+        if number is not None and _signal.getsignal(number) is _signal.SIG_DFL:  # nohup ignores it
+            _signal.signal(number, interrupt)
 
 
 def interrupted(interrupt: KeyboardInterrupt) -> int:
@@ -163,7 +164,7 @@ def interrupted(interrupt: KeyboardInterrupt) -> int:
     number = interrupt.args[0] if interrupt.args else signal.SIGINT
     # From here on the next one kills at once, instead of interrupting these last words.
     for one in (signal.SIGINT, signal.SIGTERM):
-        if one == number or signal.getsignal(one) is not signal.SIG_IGN:
+        if signal.getsignal(one) is not signal.SIG_IGN:
             signal.signal(one, signal.SIG_DFL)
     note(_LAST_WORDS[number])
     for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
