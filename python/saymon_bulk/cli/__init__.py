@@ -37,6 +37,7 @@ def run() -> int:
 
         _signal.signal(number, _signal.SIG_DFL)
         os.kill(os.getpid(), number)
+        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
     return code
 
 
@@ -146,9 +147,10 @@ def _catch_signals() -> None:
 
     def interrupt(number: int, _: object) -> None:
         if number == _HANG_UP:  # a shell whose terminal goes away repeats it, and the last words would be lost
-            _signal.signal(number, _signal.SIG_IGN)
+            # Not ignored: Python complains about one that comes while its handler is changed.
+            _signal.pthread_sigmask(_signal.SIG_BLOCK, [number])
         came.append(number)
-        if len(came) == 1:  # the other one may come with it
+        if len(came) == 1:  # another one may come with it
             raise KeyboardInterrupt(number)
 
     for name in ("SIGTERM", "SIGHUP"):
