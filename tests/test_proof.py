@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,7 +29,16 @@ from peer import (
     response,
     saying,
 )
-from saymon_bulk import AuthError, Client, NotFoundError, RequestTimeoutError, SaymonError, TransportError
+from saymon_bulk import (
+    AuthError,
+    Client,
+    HTTPStatusError,
+    NotFoundError,
+    RequestTimeoutError,
+    SaymonError,
+    StartUncertainError,
+    TransportError,
+)
 
 UNAUTHORIZED = response('{"code": "InvalidCredentials", "message": "No."}', 401)
 IDS = [f"op-{number}" for number in range(200)]
@@ -229,6 +239,93 @@ def test_a_call_that_waits_for_another_ends_in_its_own_time(peer: Peer) -> None:
     assert time.monotonic() - began < 2
     assert {type(error) for error in errors} == {RequestTimeoutError}
     assert {str(error).rpartition("within ")[2] for error in errors} == {"0.6 s"}
+
+
+@pytest.mark.parametrize("how", ["tasks", "threads"])
+def test_waits_in_a_pause_share_it_too(desk: Desk, how: str) -> None:
+    """A server that comes back refuses the password of all waits at their next poll, and they send it no more."""
+    desk.answer(response("", 502))
+    client = at(desk)
+    more: dict[str, Any] = {"interval": 0.3, "max_interval": 0.3, "retries": 1000, "timeout": 20}
+
+    def refuse_soon() -> None:
+        desk.wait_for(lambda: len(desk.requests) > len(IDS), 15)
+        desk.answer(UNAUTHORIZED)
+        desk.requests.clear()
+
+    changing = threading.Thread(target=refuse_soon)
+    changing.start()
+    if how == "tasks":
+        found = asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id, **more)))
+    else:
+        found = in_threads(client, lambda one, id: one.wait_for_bulk(id, **more))
+    changing.join()
+    assert {type(error) for error in found.values()} == {AuthError}
+    assert len(desk.requests) <= 2
+
+
+@pytest.mark.parametrize("how", ["tasks", "threads"])
+def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, how: str) -> None:
+    desk.answer(RUN)
+    client = proved(desk)
+    more: dict[str, Any] = {"interval": 0.5, "max_interval": 0.5, "timeout": 20}
+
+    def refuse_soon() -> None:
+        desk.wait_for(lambda: len(desk.requests) >= len(IDS), 15)
+        time.sleep(0.2)  # all are in their pauses
+        desk.answer(UNAUTHORIZED)
+        desk.requests.clear()
+
+    changing = threading.Thread(target=refuse_soon)
+    changing.start()
+    if how == "tasks":
+        found = asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id, **more)))
+    else:
+        found = in_threads(client, lambda one, id: one.wait_for_bulk(id, **more))
+    changing.join()
+    assert {type(error) for error in found.values()} == {AuthError}
+    # Those that were under way at that moment.
+    assert len(desk.requests) <= 40
+
+
+def test_nothing_is_sent_once_the_client_is_closed(peer: Peer) -> None:
+    ahead = threading.Event()
+
+    def late(wire: Wire) -> None:
+        ahead.wait(5)
+        wire.send(response('{"bulkId": "x", "finished": true}', 502))
+
+    peer.answer(late)
+    client = at(peer)
+    with ThreadPoolExecutor(30) as pool:
+        starts = [pool.submit(client.start_clone, str(number)) for number in range(30)]
+        peer.wait_for(lambda: len(peer.requests) == 1)
+        time.sleep(0.3)  # the others wait at the gate
+        client.close()
+        ahead.set()
+        errors = {type(start.exception()) for start in starts}
+    assert len(peer.requests) == 1
+    assert errors <= {StartUncertainError, RuntimeError}
+
+
+@every_way
+@pytest.mark.parametrize("status", [401, 407])
+def test_a_refusal_whose_body_does_not_come(peer: Peer, ask: Ask, status: int) -> None:
+    peer.answer(saying(b"HTTP/1.1 %d No\r\nContent-Length: 100\r\n\r\nno" % status, Wire.hold))
+    found = ask(at(peer, request_timeout=2), return_exceptions=True)
+    assert {error.status_code for error in found.values()} == {status}
+    assert len(peer.requests) == 1
+
+
+def test_a_route_that_the_server_does_not_know_proves_nothing(peer: Peer) -> None:
+    unknown = response('{"code": "ResourceNotFound", "message": "no route"}', 404)
+    peer.answer(unknown, response('{"code": "MethodNotAllowed"}', 405), UNAUTHORIZED)
+    client = at(peer)
+    for _ in range(2):
+        with pytest.raises(HTTPStatusError):
+            client.start_clone("x")
+    assert_all_refused(batch(client, return_exceptions=True))
+    assert len(peer.requests) == 3
 
 
 # Nobody answers

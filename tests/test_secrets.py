@@ -733,3 +733,14 @@ def test_an_answer_without_its_field_is_not(peer: Peer) -> None:
     error = failure(peer.host)
     assert type(error) is ResponseError
     assert "***" in str(error)
+
+
+@pytest.mark.parametrize("password", ["CORP\\rudolf7", "line\\nbreak-9", "pa\\tss-word", "q\\u0041bcdef"])
+@pytest.mark.parametrize("status", [400, 401, 500])
+def test_a_password_that_is_pasted_into_json_as_it_stands(peer: Peer, password: str, status: int) -> None:
+    """Its backslash is an escape there, and the escape of the message is the password again."""
+    peer.answer(response('{"code": "No", "message": "no such password ' + password + ' here"}', status))
+    error = failure(peer.host, password=password)
+    assert isinstance(error, HTTPStatusError)
+    for text in (str(error), repr(error.args), repr(error.message), error.body):
+        assert password not in text

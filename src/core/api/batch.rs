@@ -19,6 +19,7 @@ use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, MAX_SHARED_CONNECTIONS, Transport};
+use crate::core::transport::gate::{Pass, Ticket};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 
@@ -87,6 +88,7 @@ impl Batch {
     pub async fn work(&self, transport: &Transport, concurrency: usize) {
         let at_once = concurrency.min(self.operations.len());
         let transport = &transport.of_calls(at_once);
+        let ticket = transport.ticket(&self.server);
         let mut limit = Limit::new(at_once, self.saves_handshakes(at_once));
         let mut stopped = self.is_stopped.subscribe();
         let mut stopped = pin!(stopped.wait_for(|is_stopped| *is_stopped));
@@ -95,7 +97,7 @@ impl Batch {
             while asking.len() < limit.now
                 && let Some((operation, result)) = self.next()
             {
-                asking.push(self.ask(transport, operation, result));
+                asking.push(self.ask(transport, &ticket, operation, result));
             }
             if asking.is_empty() {
                 return;
@@ -134,10 +136,11 @@ impl Batch {
     async fn ask<'b>(
         &self,
         transport: &Transport,
+        ticket: &Ticket,
         operation: &PathSegment,
         result: &'b OnceLock<Asked<Status>>,
     ) -> Option<&'b Asked<Status>> {
-        let pass = transport.pass(&self.server).await;
+        let pass = if self.server.is_open() { Ok(Pass::default()) } else { ticket.pass(&self.server).await };
         if self.is_stopped() {
             return None;
         }

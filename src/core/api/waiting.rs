@@ -21,6 +21,7 @@ use crate::core::failure::{Cause, Failure};
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::gate::Ticket;
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
@@ -114,6 +115,7 @@ type Turn = Pin<Box<dyn Future<Output = (Wait, Option<(Asked<Status>, Then)>)> +
 
 struct Shared {
     transport: Transport,
+    ticket: Ticket,
     server: Arc<Server>,
     plan: Plan,
     started: Instant,
@@ -129,6 +131,7 @@ struct Shared {
 /// The two ends of a wait that begins now.
 pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> (Waits, Listener) {
     let shared = Arc::new(Shared {
+        ticket: transport.ticket(&server),
         transport: transport.of_calls(plan.concurrency.min(operations.len())),
         started: Instant::now(),
         polls: Semaphore::new(plan.concurrency.min(Semaphore::MAX_PERMITS)),
@@ -222,10 +225,10 @@ pub struct Listener {
 
 impl Listener {
     fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, server: &Server) -> Self {
-        let rounds = u32::try_from(operations.len().div_ceil(plan.concurrency)).unwrap_or(u32::MAX);
-        // Each operation is asked once, also if that takes long.
+        let requests = u32::try_from(operations.len()).unwrap_or(u32::MAX);
+        // Each operation is asked once, one after the other if the password is not proved.
         let longest = if plan.asks_once() {
-            Some(server.request_timeout.saturating_mul(rounds.saturating_add(1)))
+            Some(server.request_timeout.saturating_mul(requests.saturating_add(1)))
         } else {
             plan.timeout.map(|timeout| timeout.saturating_add(OVERRUN))
         };
@@ -392,7 +395,7 @@ impl Wait {
         if !shared.may_poll_at_this_rate().await {
             return None;
         }
-        let pass = match shared.in_time(shared.transport.pass(&shared.server)).await? {
+        let pass = match shared.in_time(shared.ticket.pass(&shared.server)).await? {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());
@@ -608,9 +611,9 @@ mod tests {
         let end = |ids: &[&str], timeout| Some(listener(ids, timeout).end()? - Instant::now());
         assert_eq!(end(&["a"], None), None);
         assert!(end(&["a"], Some(10)).is_some_and(|end| end <= Duration::from_secs(13)));
-        // One that asks once has the time for three rounds of 16 requests, and for one more.
+        // One that asks once has the time for each request, and for one more.
         let once = end(&["x"; 40], Some(0)).unwrap();
-        assert!(once > Duration::from_secs(120) && once <= Duration::from_secs(122));
+        assert!(once > Duration::from_secs(41 * 30) && once <= Duration::from_secs(41 * 30 + 2));
         let mut listener = listener(&["a", "b", "c"], Some(10));
         assert!(!listener.has_ended());
         listener.end = Some(Instant::now());

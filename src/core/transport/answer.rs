@@ -156,7 +156,13 @@ pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, credentials: &Cre
         message = member(&inner, "message").or(message);
         code = code.or_else(|| member(&inner, "code"));
     }
-    let mask = |text: String| credentials.mask(&text);
+    // A control character is shown by its escape, which may be a part of the password.
+    let mask = |text: String| {
+        let masked = credentials.mask(&text);
+        let shown = text::escape(&masked);
+        let again = credentials.mask(&shown);
+        if again == shown { masked } else { again }
+    };
     let masked = masked(body, is_cut, credentials);
     HttpFailure {
         http_status,

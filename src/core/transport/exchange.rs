@@ -13,7 +13,7 @@ use tower::layer::layer_fn;
 
 use super::call::{About, Call};
 use super::cause;
-use super::gate::{Gates, Pass};
+use super::gate::{Gates, Pass, Ticket};
 use super::progress::{self, Connection, Openings};
 use super::proxy::{Proxies, Route, Variables};
 use super::resolver::Resolver;
@@ -116,7 +116,8 @@ impl Transport {
         Box::pin(async {
             let began = Instant::now();
             let limit = server.request_timeout;
-            let pass = tokio::time::timeout(limit, self.pass(server)).await;
+            let ticket = self.ticket(server);
+            let pass = tokio::time::timeout(limit, ticket.pass(server)).await;
             let left = limit.saturating_sub(began.elapsed());
             let failure = match pass {
                 Ok(Ok(pass)) if !left.is_zero() => {
@@ -131,19 +132,18 @@ impl Transport {
         .await
     }
 
-    /// Waits for the leave to send one request.
-    pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
-        self.shared.gates.pass(server).await
+    /// For the passes of all requests of a call that begins now.
+    pub fn ticket(&self, server: &Server) -> Ticket {
+        self.shared.gates.ticket(server)
     }
 
     /// Makes a call within another limit.
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Asked<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
-        let took = started.elapsed();
-        self.shared.gates.judge(server, &outcome, took);
+        self.shared.gates.judge(server, &outcome);
         drop(pass);
-        Asked { about: call.about, outcome, took: Some(took) }
+        Asked { about: call.about, outcome, took: Some(started.elapsed()) }
     }
 
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
@@ -195,7 +195,7 @@ impl Transport {
             let Some(answer) = connected(client.execute(request(server, call)), end).await else { continue };
             let is_kept = progress::connection() == Connection::Kept;
             match answer {
-                Ok(response) => return response::read(response, server, route, call).await,
+                Ok(response) => return response::read(response, end, server, route, call).await,
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
                 Err(error) if is_kept && call.is_repeatable() && cause::is_cut(&error) => {}
                 Err(error) if is_kept && call.is_repeatable() && cause::is_dead(&error) => {

@@ -14,9 +14,6 @@ use super::server::Server;
 use crate::core::failure::Failure;
 use crate::lock::lock;
 
-/// What fails later than this has failed in silence; otherwise arbitrary.
-const SILENCE: Duration = Duration::from_secs(1);
-
 /// How long the one ahead may wait for its answer before the others go. Longer than servers delay the refusal of a password on
 /// purpose; otherwise arbitrary.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -59,43 +56,24 @@ enum Verdict {
     Unknown,
 }
 
+/// What a call, a batch or a wait takes when it begins: a refusal that comes later is for all its requests.
+#[derive(Debug, Clone)]
+pub struct Ticket {
+    gate: Arc<Gate>,
+    /// Refusals before.
+    refusals: u64,
+}
+
 impl Gates {
-    /// Waits until a request may go. A password that is refused meanwhile is refused for those that wait, too.
-    pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
-        if server.is_open() {
-            return Ok(Pass::default());
-        }
+    pub fn ticket(&self, server: &Server) -> Ticket {
         let gate = self.of(server);
-        let came = lock(&gate.state).refusals;
-        loop {
-            let mut changed = pin!(gate.changed.notified());
-            changed.as_mut().enable();
-            let ahead = {
-                let mut state = lock(&gate.state);
-                if state.refusals != came
-                    && let Some(refusal) = &state.refusal
-                {
-                    return Err(refusal.clone());
-                }
-                if server.is_open() {
-                    return Ok(Pass::default());
-                }
-                let Some(ahead) = state.ahead else {
-                    state.ahead = Some(Instant::now());
-                    return Ok(Pass(Some(gate.clone())));
-                };
-                ahead
-            };
-            if timeout_at(ahead + PATIENCE, changed).await.is_err() {
-                server.open_gate();
-                gate.changed.notify_waiters();
-            }
-        }
+        let refusals = lock(&gate.state).refusals;
+        Ticket { gate, refusals }
     }
 
     /// Learns from the end of a request.
-    pub fn judge<T>(&self, server: &Server, outcome: &Result<T, Failure>, took: Duration) {
-        let verdict = verdict(outcome, took);
+    pub fn judge<T>(&self, server: &Server, outcome: &Result<T, Failure>) {
+        let verdict = verdict(outcome);
         match (&verdict, outcome) {
             (Verdict::Accepted, _) => {
                 let was_open = server.is_open();
@@ -143,6 +121,41 @@ impl Gates {
     }
 }
 
+impl Ticket {
+    /// Waits until a request may go. A password that was refused since the ticket was taken is refused for this one too.
+    pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
+        let gate = &self.gate;
+        loop {
+            let mut changed = pin!(gate.changed.notified());
+            changed.as_mut().enable();
+            let ahead = {
+                let mut state = lock(&gate.state);
+                if server.is_open() {
+                    return Ok(Pass::default());
+                }
+                if state.refusals != self.refusals
+                    && let Some(refusal) = &state.refusal
+                {
+                    return Err(refusal.clone());
+                }
+                match state.ahead {
+                    Some(ahead) => ahead,
+                    // What waits here ends when it looks at the client next, and sends nothing before.
+                    None if server.is_closed() => Instant::now(),
+                    None => {
+                        state.ahead = Some(Instant::now());
+                        return Ok(Pass(Some(gate.clone())));
+                    }
+                }
+            };
+            if timeout_at(ahead + PATIENCE, changed).await.is_err() {
+                server.open_gate();
+                gate.changed.notify_waiters();
+            }
+        }
+    }
+}
+
 impl Drop for Pass {
     fn drop(&mut self) {
         if let Some(gate) = self.0.take() {
@@ -152,20 +165,18 @@ impl Drop for Pass {
     }
 }
 
-fn verdict<T>(outcome: &Result<T, Failure>, took: Duration) -> Verdict {
+fn verdict<T>(outcome: &Result<T, Failure>) -> Verdict {
     match outcome.as_ref().map_err(Failure::plain) {
         Ok(_) => Verdict::Accepted,
         Err(failure) if failure.refuses_all() => Verdict::Refused,
         Err(Failure::Timeout { .. }) => Verdict::Silent,
-        Err(Failure::Transport { .. }) if took >= SILENCE => Verdict::Silent,
-        Err(Failure::Http(failure)) => match failure.http_status {
-            // A gateway whose server does not answer (RFC 9110 sections 15.6.3 to 15.6.5).
-            504 => Verdict::Silent,
-            502 | 503 if took >= SILENCE => Verdict::Silent,
-            // About the rate and the shape of a request, which may be looked at before the password.
-            408 | 429 => Verdict::Unknown,
+        Err(Failure::Http(failure)) => match (failure.http_status, failure.code.as_deref()) {
+            // A gateway's own time-out (RFC 9110 section 15.6.5).
+            (504, _) => Verdict::Silent,
+            // About the rate, the shape and the route of a request, which may be looked at before the password.
+            (405 | 408 | 429, _) | (_, Some("ResourceNotFound" | "MethodNotAllowed")) => Verdict::Unknown,
             // The server's own form of an error. A gateway has another one.
-            400..=499 if failure.code.is_some() => Verdict::Accepted,
+            (400..=499, Some(_)) => Verdict::Accepted,
             _ => Verdict::Unknown,
         },
         Err(_) => Verdict::Unknown,
@@ -191,7 +202,10 @@ mod tests {
         Err(Failure::Http(Box::new(HttpFailure { http_status, code, ..HttpFailure::default() })))
     }
 
-    const QUICK: Duration = Duration::ZERO;
+    async fn pass(gates: &Gates, server: &Server) -> Result<Pass, Failure> {
+        let ticket = gates.ticket(server);
+        ticket.pass(server).await
+    }
 
     /// Where timers work.
     fn runtime() -> tokio::runtime::Runtime {
@@ -200,28 +214,28 @@ mod tests {
 
     #[test]
     fn only_the_server_s_own_answers_tell_of_the_password() {
-        assert_eq!(verdict(&Ok(()), QUICK), Verdict::Accepted);
+        assert_eq!(verdict(&Ok(())), Verdict::Accepted);
         for status in [400, 403, 404, 409] {
-            assert_eq!(verdict(&http(status, Some("X")), QUICK), Verdict::Accepted, "{status}");
+            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Accepted, "{status}");
         }
         for status in [300, 302, 400, 403, 404, 408, 429, 500, 502, 503, 520, 522, 530] {
-            assert_eq!(verdict(&http(status, None), QUICK), Verdict::Unknown, "{status}");
+            assert_eq!(verdict(&http(status, None)), Verdict::Unknown, "{status}");
         }
         for status in [408, 429, 500, 503] {
-            assert_eq!(verdict(&http(status, Some("X")), QUICK), Verdict::Unknown, "{status}");
+            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Unknown, "{status}");
         }
         for status in [401, 407] {
-            assert_eq!(verdict(&http(status, Some("X")), QUICK), Verdict::Refused, "{status}");
+            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Refused, "{status}");
         }
         let transport = |cause| Err::<(), _>(Failure::Transport { cause, text: String::new() });
-        assert_eq!(verdict(&transport(Cause::Proxy), QUICK), Verdict::Refused);
-        assert_eq!(verdict(&transport(Cause::Connect), QUICK), Verdict::Unknown);
-        assert_eq!(verdict(&transport(Cause::Resolve), SILENCE), Verdict::Silent);
-        assert_eq!(verdict(&http(504, None), QUICK), Verdict::Silent);
-        assert_eq!(verdict(&http(503, None), SILENCE), Verdict::Silent);
-        assert_eq!(verdict(&http(500, None), SILENCE), Verdict::Unknown);
-        assert_eq!(verdict::<()>(&Err(Failure::Timeout { limit: QUICK, on_kept: false }), QUICK), Verdict::Silent);
-        assert_eq!(verdict::<()>(&Err(Failure::BadAnswer { text: String::new() }), QUICK), Verdict::Unknown);
+        assert_eq!(verdict(&transport(Cause::Proxy)), Verdict::Refused);
+        assert_eq!(verdict(&transport(Cause::Connect)), Verdict::Unknown);
+        assert_eq!(verdict(&transport(Cause::Cut)), Verdict::Unknown);
+        assert_eq!(verdict(&http(504, None)), Verdict::Silent);
+        assert_eq!(verdict(&http(404, Some("ResourceNotFound"))), Verdict::Unknown);
+        assert_eq!(verdict(&http(405, Some("X"))), Verdict::Unknown);
+        assert_eq!(verdict::<()>(&Err(Failure::Timeout { limit: Duration::ZERO, on_kept: false })), Verdict::Silent);
+        assert_eq!(verdict::<()>(&Err(Failure::BadAnswer { text: String::new() })), Verdict::Unknown);
     }
 
     #[test]
@@ -229,16 +243,16 @@ mod tests {
         let runtime = runtime();
         let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
-        let first = gates.pass(&server).now_or_never().unwrap().unwrap();
-        let mut second = Box::pin(gates.pass(&server));
+        let first = pass(&gates, &server).now_or_never().unwrap().unwrap();
+        let mut second = Box::pin(pass(&gates, &server));
         assert!((&mut second).now_or_never().is_none());
-        gates.judge(&server, &http(502, None), QUICK);
+        gates.judge(&server, &http(502, None));
         assert!((&mut second).now_or_never().is_none());
         drop(first);
         let second = second.now_or_never().unwrap().unwrap();
-        let mut others: Vec<_> = (0..3).map(|_| Box::pin(gates.pass(&server))).collect();
+        let mut others: Vec<_> = (0..3).map(|_| Box::pin(pass(&gates, &server))).collect();
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
-        gates.judge(&server, &Ok(()), QUICK);
+        gates.judge(&server, &Ok(()));
         assert!(others.into_iter().all(|other| other.now_or_never().is_some_and(|pass| pass.is_ok())));
         drop(second);
         assert!(server.is_proved());
@@ -249,13 +263,39 @@ mod tests {
         let runtime = runtime();
         let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
-        let first = gates.pass(&server).now_or_never().unwrap().unwrap();
-        let mut second = Box::pin(gates.pass(&server));
+        let first = pass(&gates, &server).now_or_never().unwrap().unwrap();
+        let mut second = Box::pin(pass(&gates, &server));
         assert!((&mut second).now_or_never().is_none());
-        gates.judge(&server, &http(401, None), QUICK);
+        gates.judge(&server, &http(401, None));
         drop(first);
         assert!(second.now_or_never().unwrap().is_err_and(|failure| failure.refuses_all()));
-        assert!(gates.pass(&server).now_or_never().unwrap().is_ok());
+        assert!(pass(&gates, &server).now_or_never().unwrap().is_ok());
+    }
+
+    #[test]
+    fn a_refusal_is_for_all_that_began_before() {
+        let runtime = runtime();
+        let _within = runtime.enter();
+        let (gates, server) = (Gates::default(), server());
+        gates.judge(&server, &Ok(()));
+        let before = gates.ticket(&server);
+        assert!(before.pass(&server).now_or_never().unwrap().is_ok());
+        gates.judge(&server, &http(401, None));
+        assert!(before.pass(&server).now_or_never().unwrap().is_err());
+        assert!(gates.ticket(&server).pass(&server).now_or_never().unwrap().is_ok());
+    }
+
+    #[test]
+    fn nobody_goes_once_the_client_is_closed() {
+        let runtime = runtime();
+        let _within = runtime.enter();
+        let (gates, server) = (Gates::default(), server());
+        let first = pass(&gates, &server).now_or_never().unwrap().unwrap();
+        let mut second = Box::pin(pass(&gates, &server));
+        assert!((&mut second).now_or_never().is_none());
+        server.close();
+        drop(first);
+        assert!(second.now_or_never().is_none());
     }
 
     #[test]
@@ -263,21 +303,21 @@ mod tests {
         let runtime = runtime();
         let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
-        gates.judge(&server, &http(504, None), QUICK);
-        let passes: Vec<_> = (0..3).map(|_| gates.pass(&server).now_or_never().unwrap().unwrap()).collect();
-        gates.judge(&server, &http(502, None), QUICK);
-        let ahead = gates.pass(&server).now_or_never().unwrap();
-        assert!(gates.pass(&server).now_or_never().is_none());
+        gates.judge(&server, &http(504, None));
+        let passes: Vec<_> = (0..3).map(|_| pass(&gates, &server).now_or_never().unwrap().unwrap()).collect();
+        gates.judge(&server, &http(502, None));
+        let ahead = pass(&gates, &server).now_or_never().unwrap();
+        assert!(pass(&gates, &server).now_or_never().is_none());
         drop((passes, ahead));
     }
 
     #[test]
     fn a_password_that_becomes_wrong_closes_the_gate() {
         let (gates, server) = (Gates::default(), server());
-        gates.judge(&server, &Ok(()), QUICK);
-        gates.judge(&server, &http(502, None), QUICK);
+        gates.judge(&server, &Ok(()));
+        gates.judge(&server, &http(502, None));
         assert!(server.is_proved());
-        gates.judge(&server, &http(401, None), QUICK);
+        gates.judge(&server, &http(401, None));
         assert!(!server.is_open());
     }
 
@@ -286,8 +326,8 @@ mod tests {
         let (gates, server) = (Gates::default(), server());
         runtime().block_on(async {
             let began = Instant::now();
-            let first = gates.pass(&server).await.unwrap();
-            let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(gates.pass(&server))).collect();
+            let first = pass(&gates, &server).await.unwrap();
+            let mut waiting: Vec<_> = (0..5).map(|_| Box::pin(pass(&gates, &server))).collect();
             assert!(waiting.iter_mut().all(|one| one.now_or_never().is_none()));
             drop(first);
             drop(waiting.remove(0));
@@ -302,10 +342,10 @@ mod tests {
     fn one_that_takes_long_holds_nobody_up() {
         let (gates, server) = (Gates::default(), server());
         runtime().block_on(async {
-            let _first = gates.pass(&server).await.unwrap();
-            assert!(gates.pass(&server).now_or_never().is_none());
+            let _first = pass(&gates, &server).await.unwrap();
+            assert!(pass(&gates, &server).now_or_never().is_none());
             lock(&gates.of(&server).state).ahead = Some(Instant::now() - PATIENCE);
-            assert!(gates.pass(&server).await.is_ok() && gates.pass(&server).await.is_ok());
+            assert!(pass(&gates, &server).await.is_ok() && pass(&gates, &server).await.is_ok());
         });
     }
 }

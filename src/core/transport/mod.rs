@@ -6,7 +6,7 @@ mod cause;
 pub mod certificate;
 pub mod exchange;
 mod file_stamp;
-mod gate;
+pub mod gate;
 mod identity;
 pub mod pem;
 mod platform;

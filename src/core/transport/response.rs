@@ -1,6 +1,6 @@
 //! A response → the value of its body, or a failure with what the response tells of it.
 
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
 use futures_util::FutureExt;
 use reqwest::header::{
@@ -8,6 +8,7 @@ use reqwest::header::{
     WWW_AUTHENTICATE,
 };
 use reqwest::{Response, StatusCode, Url};
+use tokio::time::timeout;
 
 use super::answer::{self, BODY_LIMIT};
 use super::call::Call;
@@ -18,10 +19,19 @@ use crate::core::failure::{Failure, HttpFailure};
 use crate::core::origin::Origin;
 use crate::core::text;
 
+/// How long the body of an error may take, and of a proxy's refusal; half of what is left, if that is less.
+pub const REASON_TIMEOUT: Duration = Duration::from_secs(2);
+
 /// The value of a documented answer, or why there is none.
-pub async fn read<T>(mut response: Response, server: &Server, route: &Route, call: &Call<T>) -> Result<T, Failure> {
+pub async fn read<T>(
+    mut response: Response,
+    end: Instant,
+    server: &Server,
+    route: &Route,
+    call: &Call<T>,
+) -> Result<T, Failure> {
     if response.status() != StatusCode::OK {
-        return Err(Failure::Http(Box::new(read_failure(response, server, route).await)));
+        return Err(Failure::Http(Box::new(read_failure(response, end, server, route).await)));
     }
     if header(&response, CONTENT_ENCODING).is_some_and(|encoding| is_compressed(&encoding)) {
         // Masked before its bytes become text, which loses those that are no UTF-8.
@@ -49,10 +59,11 @@ fn undocumented(response: &Response, server: &Server, route: &Route, reason: &st
     answer::undocumented(reason, content_type, &body.bytes, body.is_cut(), &route.masks(&server.credentials))
 }
 
-async fn read_failure(mut response: Response, server: &Server, route: &Route) -> HttpFailure {
+async fn read_failure(mut response: Response, end: Instant, server: &Server, route: &Route) -> HttpFailure {
     let (status, masks) = (response.status(), route.masks(&server.credentials));
-    // A body that breaks off takes nothing from what the status says.
-    let body = body(&mut response).await;
+    // A body that breaks off or does not end takes nothing from what the status says.
+    let patience = (end.saturating_duration_since(Instant::now()) / 2).min(REASON_TIMEOUT);
+    let body = timeout(patience, body(&mut response)).await.unwrap_or_default();
     let mut failure = answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
     failure.retry_after =
         header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));

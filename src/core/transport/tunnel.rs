@@ -1,6 +1,6 @@
 //! Why a proxy opens no tunnel. hyper-util keeps the proxy's answer to itself, so the proxy is asked once more.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use reqwest::{ClientBuilder, Method, Request, Url};
 use tokio::time::timeout;
@@ -12,15 +12,12 @@ use super::response;
 use super::server::Server;
 use crate::core::failure::HttpFailure;
 
-/// How long the proxy may take to give the reason, once for the head and once for the body; a third of what is left, if that is
-/// less.
-const REASON_TIMEOUT: Duration = Duration::from_secs(2);
-
 /// The answer to another CONNECT (RFC 9110 section 9.3.6). None if there is no time or no answer, if the tunnel opens now, and
 /// for port 80.
 pub async fn refusal(end: Instant, server: &Server, route: &Route, client: ClientBuilder) -> Option<HttpFailure> {
     let Route::Through(hop) = route else { return None };
-    let patience = (end.saturating_duration_since(Instant::now()) / 3).min(REASON_TIMEOUT);
+    // Once for the head and once for the body.
+    let patience = (end.saturating_duration_since(Instant::now()) / 3).min(response::REASON_TIMEOUT);
     if patience.is_zero() {
         return None;
     }
