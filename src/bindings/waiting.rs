@@ -1,6 +1,5 @@
 //! Waiting, blocking and awaited: iterators over what happens to the operations, a list of [`outcome::Step`]s at a time.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -17,7 +16,7 @@ use crate::core::segment::PathSegment;
 use crate::lock::lock;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, Items, Process, Received};
+use super::engine::{Awaitable, Engine, Items, Received};
 use super::{errors, outcome};
 
 /// A wait that a thread of its own drives, from the first step that the caller takes.
@@ -34,18 +33,17 @@ enum State {
     Over,
 }
 
-/// What the caller has of a wait. A forked child leaks it: what it would wake is its parent's.
+/// What the caller has of a wait.
 struct Running {
-    process: Process,
-    ends: Option<(Items<Vec<Sent>>, Listener)>,
+    items: Items<Vec<Sent>>,
+    /// None once it is dropped.
+    listener: Option<Listener>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let Some((items, listener)) = self.ends.take() else { return };
-        // A panic means that its descriptors were closed by others. What else it would wake panics too.
-        if !self.process.is_current() || catch_unwind(AssertUnwindSafe(|| drop(items))).is_err() {
-            std::mem::forget(listener);
+        if !self.items.end() {
+            std::mem::forget(self.listener.take());
         }
     }
 }
@@ -73,8 +71,8 @@ impl Waits {
         if matches!(state, State::Ready(..)) {
             self.begin(state)?;
         }
-        let State::Running(Running { process, ends: Some((items, listener)) }) = state else { return Ok(Next::End) };
-        process.check()?;
+        let State::Running(Running { items, listener: Some(listener) }) = state else { return Ok(Next::End) };
+        items.process.check()?;
         let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             errors::check_open(&self.target.server)?;
@@ -109,7 +107,7 @@ impl Waits {
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let items = runtime.drive(|sender| waits.run(move |sent| drop(sender.send(sent))))?;
-        *state = State::Running(Running { process: engine.process, ends: Some((items, listener)) });
+        *state = State::Running(Running { items, listener: Some(listener) });
         Ok(())
     }
 }

@@ -331,7 +331,7 @@ impl Drop for RuntimeGuard {
 pub struct Items<T> {
     /// None once it is dropped.
     inner: Option<(mpsc::Receiver<T>, oneshot::Sender<()>)>,
-    process: Process,
+    pub process: Process,
 }
 
 pub enum Received<T> {
@@ -370,11 +370,25 @@ impl<T: Send> Items<T> {
     }
 }
 
-impl<T> Drop for Items<T> {
-    fn drop(&mut self) {
-        // A forked child leaks them: what they would wake is its parent's.
+impl<T> Items<T> {
+    /// Ends the future. False where all that would wake it must be leaked, and is: in a forked child it is the parent's, and after
+    /// a panic its descriptors were closed by others.
+    pub fn end(&mut self) -> bool {
         if !self.process.is_current() {
             std::mem::forget(self.inner.take());
+            return false;
         }
+        let Some((items, stop)) = self.inner.take() else { return true };
+        let is_sound = catch_unwind(AssertUnwindSafe(|| drop(stop))).is_ok();
+        if !is_sound {
+            std::mem::forget(items);
+        }
+        is_sound
+    }
+}
+
+impl<T> Drop for Items<T> {
+    fn drop(&mut self) {
+        self.end();
     }
 }

@@ -32,12 +32,12 @@ use super::cached::{self, Interned};
 use background::{Asyncio, BackgroundRuntime};
 use blocking::RuntimePool;
 use completions::Queues;
-use process::PerProcess;
+use process::{PerProcess, Process};
 
 pub use awaitable::Awaitable;
 pub use blocking::{Items, Received, RuntimeGuard, SIGNAL_CHECK};
 pub use completions::CompletionQueue;
-pub use process::{Process, check_interpreter};
+pub use process::check_interpreter;
 
 /// All that a process owns.
 pub struct Engine {
