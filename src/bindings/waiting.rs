@@ -1,5 +1,6 @@
 //! Waiting, blocking and awaited: iterators over what happens to the operations, a list of [`outcome::Step`]s at a time.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -76,8 +77,14 @@ impl Waits {
         let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
         loop {
             errors::check_open(&self.target.server)?;
-            if let Some(event) = listener.next_event() {
-                return Ok(Next::Event(event));
+            // It wakes the other end, whose descriptors others may have closed.
+            match catch_unwind(AssertUnwindSafe(|| listener.next_event())) {
+                Ok(Some(event)) => return Ok(Next::Event(event)),
+                Ok(None) => {}
+                Err(_) => {
+                    *state = State::Over;
+                    return Err(errors::panicked());
+                }
             }
             let end = listener.end().map(|end| end.into_std());
             let until = [limit, end].into_iter().flatten().min();

@@ -28,6 +28,9 @@ use super::process::Process;
 /// How often what blocks looks for signals: Ctrl-C must end it within 0.1 s.
 pub const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
+/// How often a thread that drives a wait looks at its descriptors at least; otherwise arbitrary.
+const HEARTBEAT: Duration = Duration::from_secs(1);
+
 /// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
 const TIMER_CHECK: u32 = 3;
 
@@ -147,6 +150,14 @@ async fn interruption(signal_check: &mut Interval, process: Process, server: &Se
     }
 }
 
+/// Never ends. Where others have closed the descriptors of a runtime nothing wakes it, and its next look at them panics.
+async fn heartbeat() {
+    let mut interval = interval(HEARTBEAT);
+    loop {
+        interval.tick().await;
+    }
+}
+
 /// A runtime that one call holds.
 pub struct RuntimeGuard {
     pool: &'static RuntimePool,
@@ -237,9 +248,9 @@ impl RuntimeGuard {
             let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return };
             let drive = || {
                 runtime.block_on(async {
-                    match select(future.as_mut(), stopped).await {
-                        Either::Left((last, _)) => Some(last),
-                        Either::Right(_) => None,
+                    match select(select(future.as_mut(), stopped), pin!(heartbeat())).await {
+                        Either::Left((Either::Left((last, _)), _)) => Some(last),
+                        Either::Left((Either::Right(_), _)) | Either::Right(_) => None,
                     }
                 })
             };
