@@ -113,7 +113,7 @@ impl Waits {
         server.site.belongs_to(engine.process.number());
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
-        let items = runtime.drive(|sender| waits.run(move |sent| drop(sender.send(sent))))?;
+        let items = runtime.drive(|sender| waits.run(move |sent| sender.send(sent)))?;
         *state = State::Running(Running { items, listener: Some(listener) });
         Ok(())
     }

@@ -236,13 +236,14 @@ impl RuntimeGuard {
 
     /// Drives a future on a thread of its own, from its beginning to its end. It sends items and returns the last one, which
     /// comes when the runtime is free for the next call.
-    pub fn drive<T, F>(mut self, make: impl FnOnce(mpsc::Sender<T>) -> F) -> PyResult<Items<T>>
+    pub fn drive<T, F>(mut self, make: impl FnOnce(ItemSender<T>) -> F) -> PyResult<Items<T>>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
         let (process, (sender, received)) = (self.process(), mpsc::channel());
         let (stop, stopped) = oneshot::channel::<()>();
+        let sender = ItemSender(sender);
         let mut future = Box::pin(make(sender.clone()));
         let run = move || {
             let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return };
@@ -262,10 +263,11 @@ impl RuntimeGuard {
             match driven {
                 Ok(Some(last)) => {
                     drop(self);
-                    let _ = sender.send(last);
+                    sender.send(last);
                 }
                 // What was under way is dropped with its connections.
-                Ok(None) | Err(_) => self.discard(),
+                Ok(None) => self.discard(),
+                Err(_) => sender.fail(),
             }
         };
         let thread = std::thread::Builder::new().name("saymon-bulk-wait".to_owned());
@@ -338,10 +340,30 @@ impl Drop for RuntimeGuard {
     }
 }
 
+/// Where a future sends items that a thread of its own drives.
+pub struct ItemSender<T>(mpsc::Sender<Option<T>>);
+
+impl<T> Clone for ItemSender<T> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<T> ItemSender<T> {
+    pub fn send(&self, item: T) {
+        let _ = self.0.send(Some(item));
+    }
+
+    /// Ends the items. The future may be leaked, and its sender with it.
+    fn fail(&self) {
+        let _ = self.0.send(None);
+    }
+}
+
 /// What a future sends that a thread of its own drives. Dropped, it ends the future.
 pub struct Items<T> {
     /// None once it is dropped.
-    inner: Option<(mpsc::Receiver<T>, oneshot::Sender<()>)>,
+    inner: Option<(mpsc::Receiver<Option<T>>, oneshot::Sender<()>)>,
     pub process: Process,
 }
 
@@ -370,8 +392,8 @@ impl<T: Send> Items<T> {
                 }
             };
             match received {
-                Ok(item) => return Ok(Received::Item(item)),
-                Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
+                Ok(Some(item)) => return Ok(Received::Item(item)),
+                Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
                 Err(mpsc::RecvTimeoutError::Timeout) => look(py, self.process, server)?,
             }
             if left.is_some_and(|left| left <= pause) {
