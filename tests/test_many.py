@@ -352,8 +352,8 @@ def test_the_connections_of_a_batch_are_kept(certificates: Certificates, count: 
         client = Client(desk.host, LOGIN, PASSWORD, verify=certificates.ca)
         for _ in range(8):
             ways[how](client)
-        # As many as requests at the same time, and as many that lost the race against a kept one.
-        assert desk.connections <= 2 * 16 + 1
+        # As many as requests at the same time, and those that lost the race against a kept one.
+        assert desk.connections <= 3 * 16
 
 
 def test_a_server_that_accepts_nobody_holds_up_no_other(peer: Peer, certificates: Certificates) -> None:
