@@ -1,7 +1,7 @@
 //! Reads the files that arguments name. Other threads of Python run on meanwhile, and a signal's handler ends what blocks.
 
 use std::sync::Arc;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 
 use pyo3::prelude::*;
@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use crate::core::origin::Origin;
 use crate::core::transport::pool::{self, Cert, Environment, Key, Verify};
 
-use super::engine::{Engine, SIGNAL_CHECK};
+use super::engine::{self, Engine, Received};
 use super::errors;
 
 /// The key that these arguments and the environment give now, with the content of the files.
@@ -48,19 +48,10 @@ fn blocking(
         let _ = sender.send(engine.key(environment, &verify, cert.as_ref()));
     };
     thread::Builder::new().name("saymon-bulk-file".to_owned()).spawn(read).map_err(|_| errors::panicked())?;
-    loop {
-        // Moved there and back, as a receiver is not shared between threads.
-        let (back, received) = py.detach(move || {
-            let received = receiver.recv_timeout(SIGNAL_CHECK);
-            (receiver, received)
-        });
-        receiver = back;
-        match received {
-            Ok(key) => return Ok(key?),
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return Err(errors::panicked()),
-        }
-        // A handler may have forked, and the thread is the parent's.
-        py.check_signals().and_then(|()| engine.process.check())?;
+    // A handler may have forked, and the thread is the parent's.
+    let look = || py.check_signals().and_then(|()| engine.process.check());
+    match engine::receive(py, &mut receiver, None, look)? {
+        Received::Item(key) => Ok(key?),
+        Received::Nothing | Received::End => Err(errors::panicked()),
     }
 }

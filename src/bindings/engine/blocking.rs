@@ -26,7 +26,7 @@ use crate::lock::lock;
 use super::process::Process;
 
 /// How often what blocks looks for signals: Ctrl-C must end it within 0.1 s.
-pub const SIGNAL_CHECK: Duration = Duration::from_millis(50);
+const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// How often a thread that drives a wait looks at its descriptors at least; otherwise arbitrary.
 const HEARTBEAT: Duration = Duration::from_secs(1);
@@ -380,25 +380,39 @@ impl<T: Send> Items<T> {
     pub fn next(&mut self, py: Python<'_>, server: &Server, until: Option<Instant>) -> PyResult<Received<T>> {
         look(py, self.process, server)?;
         let Some((items, _)) = &mut self.inner else { return Ok(Received::End) };
-        loop {
-            let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let pause = left.unwrap_or(SIGNAL_CHECK).min(SIGNAL_CHECK);
-            let received = match items.try_recv() {
-                Ok(item) => Ok(item),
-                Err(mpsc::TryRecvError::Disconnected) => return Ok(Received::End),
-                Err(mpsc::TryRecvError::Empty) => {
-                    let items = &mut *items;
-                    py.detach(move || items.recv_timeout(pause))
-                }
-            };
-            match received {
-                Ok(Some(item)) => return Ok(Received::Item(item)),
-                Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
-                Err(mpsc::RecvTimeoutError::Timeout) => look(py, self.process, server)?,
+        Ok(match receive(py, items, until, || look(py, self.process, server))? {
+            Received::Item(Some(item)) => Received::Item(item),
+            Received::Item(None) | Received::End => Received::End,
+            Received::Nothing => Received::Nothing,
+        })
+    }
+}
+
+/// Waits for what another thread sends, detached, and looks for signals meanwhile.
+pub fn receive<T: Send>(
+    py: Python<'_>,
+    sent: &mut mpsc::Receiver<T>,
+    until: Option<Instant>,
+    look: impl Fn() -> PyResult<()>,
+) -> PyResult<Received<T>> {
+    loop {
+        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
+        let pause = left.unwrap_or(SIGNAL_CHECK).min(SIGNAL_CHECK);
+        let received = match sent.try_recv() {
+            Ok(item) => Ok(item),
+            Err(mpsc::TryRecvError::Disconnected) => return Ok(Received::End),
+            Err(mpsc::TryRecvError::Empty) => {
+                let sent = &mut *sent;
+                py.detach(move || sent.recv_timeout(pause))
             }
-            if left.is_some_and(|left| left <= pause) {
-                return Ok(Received::Nothing);
-            }
+        };
+        match received {
+            Ok(item) => return Ok(Received::Item(item)),
+            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
+            Err(mpsc::RecvTimeoutError::Timeout) => look()?,
+        }
+        if left.is_some_and(|left| left <= pause) {
+            return Ok(Received::Nothing);
         }
     }
 }

@@ -35,7 +35,7 @@ use completions::Queues;
 use process::{PerProcess, Process};
 
 pub use awaitable::Awaitable;
-pub use blocking::{Items, Received, RuntimeGuard, SIGNAL_CHECK};
+pub use blocking::{Items, Received, RuntimeGuard, receive};
 pub use completions::CompletionQueue;
 pub use process::check_interpreter;
 
