@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use pyo3::exceptions::{PyOSError, PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyValueError};
+use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
@@ -82,21 +82,34 @@ pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &Abo
 }
 
 /// The exception for a start that ended otherwise than by its answer. `id` is that of the operation, if the answer was there.
+///
+/// An Exception would read as "not started", so it becomes the cause of a StartUncertainError. Ctrl-C, a cancellation and an exit
+/// stay what they are, for those who wait for them.
 pub fn uncertain(
     py: Python<'_>,
     server: &Server,
     about: &About,
-    cause: PyErr,
+    interrupt: PyErr,
     text: &str,
     id: Option<&PathSegment>,
-) -> PyResult<PyErr> {
-    let attributes = PyDict::new(py);
-    attributes.set_item("host", server.origin.as_str())?;
-    attributes.set_item("id", id.map(PathSegment::as_str))?;
-    attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
-    let error = PyErr::from_value(class(py, "StartUncertainError")?.call((text,), Some(&attributes))?);
-    error.set_cause(py, Some(cause));
-    Ok(error)
+) -> PyErr {
+    if !is_exception(py, &interrupt) {
+        return interrupt;
+    }
+    let made = || {
+        let attributes = PyDict::new(py);
+        attributes.set_item("host", server.origin.as_str())?;
+        attributes.set_item("id", id.map(PathSegment::as_str))?;
+        attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
+        let error = PyErr::from_value(class(py, "StartUncertainError")?.call((text,), Some(&attributes))?);
+        error.set_cause(py, Some(interrupt));
+        Ok(error)
+    };
+    made().unwrap_or_else(|error| error)
+}
+
+pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
+    error.is_instance_of::<PyException>(py)
 }
 
 fn build<'py>(

@@ -2,12 +2,10 @@
 
 use std::cell::Cell;
 
-use pyo3::exceptions::PyException;
 use pyo3::prelude::*;
 
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
-use crate::core::segment::PathSegment;
 use crate::core::transport::call::{About, Call};
 use crate::core::transport::exchange::Asked;
 use crate::core::transport::server::Server;
@@ -71,7 +69,7 @@ fn finish<'py>(
             Err(Failure::Uncertain(_)) => None,
             Err(_) => return Err(interrupt),
         };
-        Err(uncertain(py, server, &asked.about, interrupt, &text, id))
+        Err(errors::uncertain(py, server, &asked.about, interrupt, &text, id))
     })
 }
 
@@ -82,32 +80,11 @@ pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: Py
     let told = log::interrupted(py, server, about, interrupt.value(py));
     let interrupt = match told {
         // Ctrl-C while the log is written; any other exception of a log handler gives way to the interruption.
-        Err(raised) if is_exception(py, &interrupt) && !is_exception(py, &raised) => {
+        Err(raised) if errors::is_exception(py, &interrupt) && !errors::is_exception(py, &raised) => {
             let _ = log::note(raised.value(py), &text);
             raised
         }
         Ok(()) | Err(_) => interrupt,
     };
-    uncertain(py, server, about, interrupt, &text, None)
-}
-
-fn is_exception(py: Python<'_>, error: &PyErr) -> bool {
-    error.is_instance_of::<PyException>(py)
-}
-
-/// An Exception would read as "not started", so it becomes the cause of a StartUncertainError. Ctrl-C, a cancellation and an exit
-/// stay what they are, for those who wait for them.
-fn uncertain(
-    py: Python<'_>,
-    server: &Server,
-    about: &About,
-    interrupt: PyErr,
-    text: &str,
-    id: Option<&PathSegment>,
-) -> PyErr {
-    if is_exception(py, &interrupt) {
-        errors::uncertain(py, server, about, interrupt, text, id).unwrap_or_else(|error| error)
-    } else {
-        interrupt
-    }
+    errors::uncertain(py, server, about, interrupt, &text, None)
 }
