@@ -241,49 +241,44 @@ def test_a_call_that_waits_for_another_ends_in_its_own_time(peer: Peer) -> None:
     assert {str(error).rpartition("within ")[2] for error in errors} == {"0.6 s"}
 
 
-@pytest.mark.parametrize("how", ["tasks", "threads"])
-def test_waits_in_a_pause_share_it_too(desk: Desk, how: str) -> None:
+WAITS: dict[str, Callable[..., dict[str, Any]]] = {
+    "tasks": lambda client, **more: asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id, **more))),
+    "threads": lambda client, **more: in_threads(client, lambda one, id: one.wait_for_bulk(id, **more)),
+}
+
+
+def refused_meanwhile(desk: Desk, asked: int, pause: float, wait: Callable[[], dict[str, Any]]) -> None:
+    """Waits whose server refuses the password after so many requests and a pause; the desk keeps those after that."""
+
+    def refuse_soon() -> None:
+        desk.wait_for(lambda: len(desk.requests) >= asked, 15)
+        time.sleep(pause)
+        desk.answer(UNAUTHORIZED)
+        desk.requests.clear()
+
+    changing = threading.Thread(target=refuse_soon)
+    changing.start()
+    found = wait()
+    changing.join()
+    assert {type(error) for error in found.values()} == {AuthError}
+
+
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_waits_in_a_pause_share_it_too(desk: Desk, wait: Callable[..., dict[str, Any]]) -> None:
     """A server that comes back refuses the password of all waits at their next poll, and they send it no more."""
     desk.answer(response("", 502))
     client = at(desk)
     more: dict[str, Any] = {"interval": 0.3, "max_interval": 0.3, "retries": 1000, "timeout": 20}
-
-    def refuse_soon() -> None:
-        desk.wait_for(lambda: len(desk.requests) > len(IDS), 15)
-        desk.answer(UNAUTHORIZED)
-        desk.requests.clear()
-
-    changing = threading.Thread(target=refuse_soon)
-    changing.start()
-    if how == "tasks":
-        found = asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id, **more)))
-    else:
-        found = in_threads(client, lambda one, id: one.wait_for_bulk(id, **more))
-    changing.join()
-    assert {type(error) for error in found.values()} == {AuthError}
+    refused_meanwhile(desk, len(IDS) + 1, 0, lambda: wait(client, **more))
     assert len(desk.requests) <= 2
 
 
-@pytest.mark.parametrize("how", ["tasks", "threads"])
-def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, how: str) -> None:
+@pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
+def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, wait: Callable[..., dict[str, Any]]) -> None:
     desk.answer(RUN)
     client = proved(desk)
-    more: dict[str, Any] = {"interval": 0.5, "max_interval": 0.5, "timeout": 20}
-
-    def refuse_soon() -> None:
-        desk.wait_for(lambda: len(desk.requests) >= len(IDS), 15)
-        time.sleep(0.2)  # all are in their pauses
-        desk.answer(UNAUTHORIZED)
-        desk.requests.clear()
-
-    changing = threading.Thread(target=refuse_soon)
-    changing.start()
-    if how == "tasks":
-        found = asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id, **more)))
-    else:
-        found = in_threads(client, lambda one, id: one.wait_for_bulk(id, **more))
-    changing.join()
-    assert {type(error) for error in found.values()} == {AuthError}
+    # At the end of the pause all are in theirs.
+    refused_meanwhile(desk, len(IDS), 0.2, lambda: wait(client, interval=0.5, max_interval=0.5, timeout=20))
     # Those that were under way at that moment.
     assert len(desk.requests) <= 40
 

@@ -19,7 +19,7 @@ use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, MAX_SHARED_CONNECTIONS, Transport};
-use crate::core::transport::gate::{Pass, Ticket};
+use crate::core::transport::gate::Ticket;
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 
@@ -140,7 +140,7 @@ impl Batch {
         operation: &PathSegment,
         result: &'b OnceLock<Asked<Status>>,
     ) -> Option<&'b Asked<Status>> {
-        let pass = if self.server.is_open() { Ok(Pass::default()) } else { ticket.pass(&self.server).await };
+        let pass = ticket.pass(&self.server).await;
         if self.is_stopped() {
             return None;
         }

@@ -65,13 +65,23 @@ struct Pooled {
     openings: usize,
 }
 
+impl Pooled {
+    fn new(
+        tls: &ClientConfig,
+        proxies: &Arc<Proxies>,
+        shared: &Shared,
+        openings: usize,
+    ) -> Result<Self, reqwest::Error> {
+        let client = proxies.apply(builder(tls, shared, openings)).build()?;
+        Ok(Self { client, made: Instant::now(), openings })
+    }
+}
+
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Result<Self, reqwest::Error> {
         let (tls, proxies) = (Arc::new(tls), Arc::new(Proxies::new(variables)));
-        let client = proxies.apply(builder(&tls, shared, MAX_SHARED_CONNECTIONS)).build()?;
-        let pooled = Pooled { client, made: Instant::now(), openings: MAX_SHARED_CONNECTIONS };
-        let pooled = Arc::new(Mutex::new(pooled));
-        Ok(Self { pooled, tls, proxies, shared: shared.clone() })
+        let pooled = Pooled::new(&tls, &proxies, shared, MAX_SHARED_CONNECTIONS)?;
+        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls, proxies, shared: shared.clone() })
     }
 
     /// The transport of so many calls at once. A burst has connections of its own, which end with it: more than a few would
@@ -84,10 +94,8 @@ impl Transport {
         Self { pooled: own.unwrap_or_else(|_| self.pooled.clone()), ..self.clone() }
     }
 
-    /// A client that begins at most so many connections at the same time.
     fn pooled(&self, openings: usize) -> Result<Pooled, reqwest::Error> {
-        let client = self.proxies.apply(self.builder(openings)).build()?;
-        Ok(Pooled { client, made: Instant::now(), openings })
+        Pooled::new(&self.tls, &self.proxies, &self.shared, openings)
     }
 
     fn builder(&self, openings: usize) -> ClientBuilder {

@@ -124,6 +124,9 @@ impl Gates {
 impl Ticket {
     /// Waits until a request may go. A password that was refused since the ticket was taken is refused for this one too.
     pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
+        if server.is_open() {
+            return Ok(Pass::default());
+        }
         let gate = &self.gate;
         loop {
             let mut changed = pin!(gate.changed.notified());
