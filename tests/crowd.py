@@ -3,7 +3,8 @@ those whose ids begin with "done" at the first, and those with "gone" are not kn
 
 Its troubles: "none"; "late", each answer takes 20 ms; "one 503", the first request; "500", one request in five; "cut",
 one connection in fifty ends without an answer; "slow", one answer in twenty takes up to a second; "running", no
-operation ever finishes; "busy", running and with "500"; "limited", 20 answers a second and 429 for all others.
+operation ever finishes; "busy", running and with "500"; "limited", 20 answers a second and 429 for all others; "wrong
+password", 401 after a 502.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ from typing import Any
 BUSY = b"HTTP/1.1 503 Busy\r\nContent-Length: 2\r\n\r\n{}"
 BROKEN = b"HTTP/1.1 500 Broken\r\nContent-Length: 2\r\n\r\n{}"
 OFTEN = b"HTTP/1.1 429 Too Often\r\nContent-Length: 2\r\n\r\n{}"
+REFUSED = b'HTTP/1.1 401 No\r\nContent-Length: 30\r\n\r\n{"code": "InvalidCredentials"}'
+GATEWAY = b"HTTP/1.1 502 Bad\r\nContent-Length: 2\r\n\r\n{}"
 GONE = b'HTTP/1.1 404 Gone\r\nContent-Length: 20\r\n\r\n{"code": "NotFound"}'
 RUNS = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished":false}'
 ENDS = b'HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{"finished":true}'
@@ -48,6 +51,9 @@ class Server:
         if self.trouble == "one 503" and is_first:
             self.asked[b""] += 1
             return BUSY
+        if self.trouble == "wrong password":
+            self.asked[id] += 1
+            return GATEWAY if is_first else REFUSED
         if self.trouble in ("500", "busy") and self.chance.random() < 0.2:
             return BROKEN
         if self.trouble == "cut" and self.chance.random() < 0.02:

@@ -197,6 +197,22 @@ def test_a_batch_has_each_outcome(ask: Wait, count: int, concurrency: int) -> No
                 ask(client, ids, concurrency=concurrency)
 
 
+@pytest.mark.parametrize("count", COUNTS)
+@pytest.mark.parametrize("concurrency", [16, 64])
+@pytest.mark.parametrize("ask", [batch, batch_async, blocking, awaited])
+def test_a_wrong_password_is_one_failed_login(ask: Wait, count: int, concurrency: int) -> None:
+    """Behind a gateway that answers first. A batch of one has that answer alone."""
+    ids = ids_of(count)
+    with Crowd("wrong password") as crowd:
+        more: dict[str, Any] = {"interval": 0.1} if ask in (blocking, awaited) else {}
+        found = ask(client_of(crowd.host), ids, concurrency=concurrency, return_exceptions=True, **more)
+        assert crowd.told()["asked"] <= 2
+    assert sorted(found) == sorted(ids)
+    statuses = sorted(error.status_code for error in found.values())
+    assert statuses.count(401) >= count - 1
+    assert set(statuses) <= {401, 502}
+
+
 LONG = """
 import sys
 import saymon_bulk
