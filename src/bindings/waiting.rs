@@ -17,7 +17,7 @@ use crate::core::segment::PathSegment;
 use crate::lock::lock;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, Items, Received};
+use super::engine::{Awaitable, Engine, Items, Received, running_loop};
 use super::{errors, outcome};
 
 /// A wait that a thread of its own drives, from the first step that the caller takes.
@@ -244,6 +244,8 @@ impl AsyncWaits {
 
     fn __anext__(&self, py: Python<'_>) -> PyResult<Awaitable> {
         self.engine.process.check()?;
+        // The driver asks at once, and a coroutine outside of asyncio must send nothing.
+        running_loop(py)?;
         let ready = lock(&self.ready).take();
         if let Some((operations, plan)) = ready {
             self.begin(operations, plan)?;

@@ -23,6 +23,11 @@ static RESULT: Interned = Interned::new("result");
 const NO_LOOP: &str = "no asyncio event loop runs here, and the coroutines of saymon_bulk need one; call the blocking \
                        function instead, in trio with trio.to_thread.run_sync";
 
+/// The event loop that runs here.
+pub fn running_loop(py: Python<'_>) -> PyResult<Bound<'_, PyAny>> {
+    get_running_loop(py).map_err(|_| PyRuntimeError::new_err(NO_LOOP))
+}
+
 pub fn start<F, C>(
     py: Python<'_>,
     process: Process,
@@ -36,7 +41,7 @@ where
     F::Output: Send,
     C: FnOnce(Python<'_>, F::Output) -> PyResult<Py<PyAny>> + Send + 'static,
 {
-    let running = get_running_loop(py).map_err(|_| PyRuntimeError::new_err(NO_LOOP))?;
+    let running = running_loop(py)?;
     let queue = CompletionQueue::of(&running, asyncio, queues)?;
     let handle = lock(asyncio).handle()?;
     let pending = running.call_method0(&CREATE_FUTURE)?.unbind();

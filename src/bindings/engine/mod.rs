@@ -34,7 +34,7 @@ use blocking::RuntimePool;
 use completions::Queues;
 use process::{PerProcess, Process};
 
-pub use awaitable::Awaitable;
+pub use awaitable::{Awaitable, running_loop};
 pub use blocking::{Items, Received, RuntimeGuard, receive};
 pub use completions::CompletionQueue;
 pub use process::check_interpreter;
