@@ -257,4 +257,4 @@ def test_one_version() -> None:
     match = re.search(r'^version = "(.*)"$', cargo, re.MULTILINE)
     assert match
     assert saymon_bulk.__version__ == match[1]
-    assert f"\n## {match[1]}\n" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    assert f"\n## {match[1]} (" in (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
