@@ -18,7 +18,7 @@ def test_the_header_fields_are_these_four(peer: Peer) -> None:
         ("accept", "application/json"),
         ("authorization", f"Basic {token()}"),
         ("host", peer.authority),
-        ("user-agent", f"saymon-bulk/{saymon_bulk.__version__}"),
+        ("user-agent", "saymon-bulk/" + saymon_bulk.__version__.replace(".dev", "-dev.")),
     ]
 
 
