@@ -60,15 +60,15 @@ python: wheel
 
 # The wheel with the Python and the glibc of Debian 11, without root.
 debian-11: wheel
-	$(BIN)/python tests/debian.py target/wheels/*.whl
+	$(BIN)/python tools/debian.py target/wheels/*.whl
 
 # Wheels for aarch64 and musl, built and tried on this machine, without root.
 wheels-cross: $(VENV)/tools
-	$(BIN)/python tests/cross.py
+	$(BIN)/python tools/cross.py
 
 # Lints and links for Windows, on Linux. Runs nothing.
 check-windows: $(VENV)/tools
-	$(BIN)/python tests/windows.py
+	$(BIN)/python tools/windows.py
 
 # Needs `cargo install cargo-deny --locked` and the network, for RustSec's advisories and PyPI's. Strict: what
 # pip-audit could not look up is no pass.
@@ -94,7 +94,7 @@ fuzz:
 # threads of waits share two arenas of malloc: with one for each, memory rises for minutes.
 MINUTES ?= 20
 soak:
-	MALLOC_ARENA_MAX=2 $(BIN)/python tests/soak.py --minutes $(MINUTES)
+	PYTHONPATH=$(abspath tests/support) MALLOC_ARENA_MAX=2 $(BIN)/python tools/soak.py --minutes $(MINUTES)
 
 clean:
 	rm -rf target dist $(VENV)

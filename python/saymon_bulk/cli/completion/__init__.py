@@ -1,4 +1,4 @@
-"""The completion scripts of shells, made by `tests/shell_files.py` from the parser."""
+"""The completion scripts of shells, made by `tools/shell_files.py` from the parser."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ _no_hanging = no_hanging(40)
 
 
 def loaded() -> ModuleType:
-    path = Path(__file__).parent.parent / "benches" / "schedules.py"
+    path = Path(__file__).parents[2] / "benches" / "schedules.py"
     spec = importlib.util.spec_from_file_location("schedules", path)
     assert spec is not None
     assert spec.loader is not None

@@ -15,7 +15,7 @@ from processes import output_of
 from saymon_bulk.testing import PracticeServer
 
 run = functools.partial(output_of, timeout=600)
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 # Completion scripts and the man page.
 MADE = ("python/saymon_bulk/cli/completion/saymon-bulk.*", "saymon_bulk.data/**/*.1")
 LABELS = {

@@ -14,7 +14,7 @@ from peer import ID, LOGIN, PASSWORD, Peer, response, when
 from processes import FINISHED, Start, asked
 from saymon_bulk import Client
 
-README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 
 # Each script asks for `id` in the background, goes on, lets the test answer, and prints the status and an error's class.
 COMMON = f"""

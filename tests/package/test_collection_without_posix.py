@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-TESTS = Path(__file__).parent
+TESTS = Path(__file__).parents[1]
 
 # The first collection loads the libraries, which need POSIX on this system. The second one imports the tests again.
 TWICE = """
@@ -23,7 +23,7 @@ def collect():
 
 everywhere = collect()
 for name, module in list(sys.modules.items()):
-    if os.path.dirname(getattr(module, "__file__", None) or "") == sys.argv[1]:
+    if (getattr(module, "__file__", None) or "").startswith(os.path.join(sys.argv[1], "")):
         del sys.modules[name]
 for name in ("fcntl", "grp", "pty", "pwd", "resource", "termios", "tty", "uvloop"):
     sys.modules[name] = None  # an import of it is an ImportError

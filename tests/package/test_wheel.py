@@ -6,7 +6,6 @@ import functools
 import importlib.util
 import io
 import json
-import os
 import platform
 import re
 import shutil
@@ -15,11 +14,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from processes import output_of
+from processes import output_of, pythons
 from saymon_bulk.testing import PracticeServer
 
 run = functools.partial(output_of, timeout=120)
-WHEELS = Path(__file__).parent.parent / "target" / "wheels"
+WHEELS = Path(__file__).parents[2] / "target" / "wheels"
 CALL = """
 import sys, saymon_bulk
 host, id = sys.argv[1:]
@@ -36,21 +35,6 @@ def wheel() -> Path:
     if not found:
         pytest.skip("no wheel in target/wheels; `make test` builds it")
     return found[-1]
-
-
-def pythons() -> dict[str, str]:
-    """Other CPythons from 3.9 on, by version: those on PATH, and those of pyenv."""
-    places = [Path(place) for place in os.get_exec_path()]
-    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
-    places += sorted(root.glob("versions/*/bin"))
-    found: dict[str, str] = {}
-    for place in places:
-        for path in sorted(place.glob("python3.*")) if place.is_dir() else []:
-            match = re.fullmatch(r"python(3\.(\d+))", path.name)
-            if match and int(match[2]) >= 9 and "shims" not in path.parts:
-                found.setdefault(match[1], str(path))
-    found.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)
-    return found
 
 
 def test_other_pythons_are_at_hand() -> None:

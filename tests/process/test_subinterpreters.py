@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 import saymon_bulk
 from peer import ID, LOGIN, PASSWORD
+from processes import pythons
 from saymon_bulk.testing import PracticeServer
-from test_wheel import pythons
 
 PACKAGES = str(Path(saymon_bulk.__file__).parent.parent)
 PYTHONS = {f"{sys.version_info[0]}.{sys.version_info[1]}": sys.executable}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-WHEELS = Path(__file__).parent.parent / "target" / "wheels"
+WHEELS = Path(__file__).parents[2] / "target" / "wheels"
 
 
 def test_nothing_but_the_stable_abi() -> None:

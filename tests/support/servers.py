@@ -436,6 +436,15 @@ class OpenSSLServer:
         return self._output.read_text(encoding="utf-8", errors="replace")
 
 
+def self_signed(openssl: str, folder: Path, *options: str) -> list[str]:
+    """Makes a certificate for localhost; returns the options of s_server that show it."""
+    certificate, key = folder / "odd.pem", folder / "odd.key"
+    made = ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "30"]
+    names = ["-addext", "subjectAltName=DNS:localhost"]
+    subprocess.run([openssl, "req", "-x509", "-nodes", *options, *names, *made], check=True, capture_output=True)
+    return ["-cert", str(certificate), "-key", str(key), "-cipher", "DEFAULT:@SECLEVEL=0"]
+
+
 StartOpenSSL = Callable[..., OpenSSLServer]
 
 

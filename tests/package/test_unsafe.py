@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 ALLOWED = "src/bindings/engine/process.rs"
 UNSAFE = re.compile(r"\bunsafe\b(?!_code)")
 

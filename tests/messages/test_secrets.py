@@ -24,63 +24,16 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 import saymon_bulk
+from clean import PACKAGE, assert_clean, spellings, texts
 from peer import LOGIN, PASSWORD, Peer, Wire, ask, authorization, closing, credentials, failure, response, token
 from processes import POSIX
 from saymon_bulk import Client, HTTPStatusError, ResponseError, SaymonError, StartUncertainError
 from saymon_bulk.cli.login import client_of
 from saymon_bulk.cli.parser import parse
 
-PACKAGE = str(Path(saymon_bulk.__file__).parent)
 CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"
 
 Echo = Callable[[bytes], bytes]
-
-
-def spellings(login: str, password: str) -> set[str]:
-    """Every form in which a reader would have the secret in hand."""
-    basic = token(login, password)
-    return {
-        password,
-        quote(password),
-        password.encode("unicode_escape").decode(),
-        password.encode().decode("latin-1"),
-        repr(password.encode())[2:-1],
-        basic,
-        basic.rstrip("="),
-        quote(basic, safe=""),
-        f"{login}:{password}",
-    }
-
-
-def texts(error: BaseException) -> Iterator[tuple[str, str]]:
-    """Whatever can be read from an error: (where, what)."""
-    left: list[BaseException] = [error]
-    seen: set[int] = set()
-    while left:
-        one = left.pop()
-        if id(one) in seen:
-            continue
-        seen.add(id(one))
-        yield "str", str(one)
-        yield "repr", repr(one)
-        yield "args", repr(one.args)
-        yield "__dict__", repr(vars(one))
-        yield "__reduce__", repr(one.__reduce__())
-        for name in dir(one):
-            value = getattr(one, name, None)
-            if not name.startswith("__") and not callable(value):
-                yield name, f"{value} {value!r}"
-        for frame, line in traceback.walk_tb(one.__traceback__):
-            if frame.f_code.co_filename.startswith(PACKAGE):
-                yield f"a local of line {line}", repr(frame.f_locals)
-        left += [e for e in (one.__cause__, one.__context__) if e is not None]
-
-
-def assert_clean(error: BaseException, login: str, password: str) -> None:
-    secrets = spellings(login, password)
-    for where, text in texts(error):
-        found = [secret for secret in secrets if secret in text]
-        assert not found, f"{where}: {text}"
 
 
 def provoke(peer: Peer, echo: Echo, login: str, password: str) -> SaymonError:

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+from clean import assert_clean
 from peer import Peer
 from peer import credentials as sent
 from processes import HOME, POSIX, run_script
@@ -17,7 +18,6 @@ from saymon_bulk import Client, InsecureFileWarning
 from saymon_bulk._environment import credentials
 from saymon_bulk.cli.login import credentials_of
 from saymon_bulk.cli.parser import parse
-from test_secrets import assert_clean
 
 # host as it is given, machine as netrc has it
 SPELLINGS = [

@@ -22,7 +22,7 @@ nbclient: Any = pytest.importorskip("nbclient")
 nbformat: Any = pytest.importorskip("nbformat")
 jupyter_client: Any = pytest.importorskip("jupyter_client")
 
-NOTEBOOK = Path(__file__).parent.parent / "examples" / "saymon_bulk.ipynb"
+NOTEBOOK = Path(__file__).parents[2] / "examples" / "saymon_bulk.ipynb"
 KERNEL = "the-tests-own"
 
 

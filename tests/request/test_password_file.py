@@ -11,10 +11,10 @@ import threading
 from pathlib import Path
 
 import pytest
+from clean import assert_clean
 from peer import ID, LOGIN, PASSWORD, Peer, credentials
 from processes import HOME
 from saymon_bulk import Client
-from test_secrets import assert_clean
 
 CYRILLIC = "тайный пароль"
 VARIABLE = "SAYMON_PASSWORD_FILE"

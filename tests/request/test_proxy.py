@@ -193,7 +193,7 @@ def test_a_variable_set_later_counts_from_the_next_call(
 
 def test_the_settings_of_windows_and_macos_are_not_read() -> None:
     """hyper-util reads them with these crates, for reqwest's feature "system-proxy"."""
-    locked = (Path(__file__).parent.parent / "Cargo.lock").read_text(encoding="utf-8")
+    locked = (Path(__file__).parents[2] / "Cargo.lock").read_text(encoding="utf-8")
     assert 'name = "hyper-util"' in locked
     assert not re.findall(r'name = "(windows-registry|system-configuration)"', locked)
 

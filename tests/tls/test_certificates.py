@@ -14,7 +14,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peer import FINISHED, ask, failure
-from servers import ANSWER, Certificates, Issued, Nginx, Site, StartNginx, StartOpenSSL, issue
+from servers import ANSWER, Certificates, Issued, Nginx, Site, StartNginx, StartOpenSSL, issue, self_signed
 
 # What `openssl req -x509` is asked for.
 ODD = {
@@ -31,15 +31,6 @@ ODD = {
 # Keys that no TLS 1.2 of ours can use: a suite or a group would have to be offered with them (RFC 8422 section 5.1).
 TLS_1_3_ONLY = {"RSA-PSS", "P-521", "Ed448"}
 VERSIONS = [(kind, version) for version in ("-tls1_2", "-tls1_3") for kind in ODD]
-
-
-def self_signed(openssl: str, folder: Path, *options: str) -> list[str]:
-    """Makes a certificate for localhost; returns the options of s_server that show it."""
-    certificate, key = folder / "odd.pem", folder / "odd.key"
-    made = ["-keyout", str(key), "-out", str(certificate), "-subj", "/CN=localhost", "-days", "30"]
-    names = ["-addext", "subjectAltName=DNS:localhost"]
-    subprocess.run([openssl, "req", "-x509", "-nodes", *options, *names, *made], check=True, capture_output=True)
-    return ["-cert", str(certificate), "-key", str(key), "-cipher", "DEFAULT:@SECLEVEL=0"]
 
 
 def accepted_unchecked(host: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -59,6 +60,21 @@ def output_of(*command: str | Path, timeout: float, **environment: str) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
+
+
+def pythons() -> dict[str, str]:
+    """Other CPythons from 3.9 on, by version: those on PATH, and those of pyenv."""
+    places = [Path(place) for place in os.get_exec_path()]
+    root = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    places += sorted(root.glob("versions/*/bin"))
+    found: dict[str, str] = {}
+    for place in places:
+        for path in sorted(place.glob("python3.*")) if place.is_dir() else []:
+            match = re.fullmatch(r"python(3\.(\d+))", path.name)
+            if match and int(match[2]) >= 9 and "shims" not in path.parts:
+                found.setdefault(match[1], str(path))
+    found.pop(f"{sys.version_info[0]}.{sys.version_info[1]}", None)
+    return found
 
 
 class Script:

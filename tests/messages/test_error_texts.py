@@ -19,8 +19,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
 from peer import PASSWORD, Act, Peer, Wire, closing, failure, response, saying
-from servers import Certificates, Issued, StartOpenSSL, issue
-from test_certificates import self_signed
+from servers import Certificates, Issued, StartOpenSSL, issue, self_signed
 
 UTC = datetime.timezone.utc
 WEAK = ["-cipher", "DEFAULT:@SECLEVEL=0"]

@@ -108,7 +108,7 @@ def test_a_call_ends_what_the_server_has_closed(peer: Peer, other: Peer) -> None
 # A burst of threads leaves connections and runtimes; after 90 s without use a call of one thread ends them.
 IDLE_FOR_90_SECONDS = f"""
 import os, sys, threading, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(Path(__file__).parents[1] / "support")!r})
 from concurrent.futures import ThreadPoolExecutor
 from peer import RUN, Peer, at
 

@@ -1,6 +1,6 @@
 """What is made from the parser of the command line: completion scripts and the man page.
 
-`python tests/shell_files.py` writes the files into the work tree.
+`python tools/shell_files.py` writes the files into the work tree.
 """
 
 from __future__ import annotations

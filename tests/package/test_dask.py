@@ -27,7 +27,7 @@ else:
     example = pytest.importorskip("dask_many_servers")
 
 WORKERS = 3
-SCRIPT = Path(__file__).parent.parent / "examples" / "dask_many_servers.py"
+SCRIPT = Path(__file__).parents[2] / "examples" / "dask_many_servers.py"
 
 
 @pytest.fixture

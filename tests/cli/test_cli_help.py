@@ -147,7 +147,7 @@ def test_no_times(text: str, capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(("path", "text"), made().items(), ids=lambda one: getattr(one, "name", ""))
 def test_made_files_are_current(path: Path, text: str) -> None:
-    assert path.read_text(encoding="utf-8") == text, "run `python tests/shell_files.py`"
+    assert path.read_text(encoding="utf-8") == text, "run `python tools/shell_files.py`"
 
 
 @pytest.mark.parametrize("shell", SHELLS)
