@@ -11,7 +11,8 @@ use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
 use saymon_bulk::core::origin::Origin;
 use saymon_bulk::core::segment::PathSegment;
-use saymon_bulk::core::transport::{answer, certificate, pem};
+use saymon_bulk::core::tls::{certificate, pem};
+use saymon_bulk::core::transport::body;
 use serde_json::{Map, Value};
 
 const LOGIN: &str = "operator";
@@ -113,7 +114,7 @@ pub fn answer(data: &[u8]) {
             assert!(!good || strict, "refused for no reason: {reason}");
             let body = with_secrets(data);
             let content_type = body.get(..body.len().min(40));
-            let failure = answer::undocumented(&reason, content_type, &body, body.len().is_multiple_of(2), &someone());
+            let failure = body::undocumented(&reason, content_type, &body, body.len().is_multiple_of(2), &someone());
             let Failure::BadAnswer { text } = failure else { unreachable!() };
             assert_one_line(&text, 9000);
             assert_clean(&text);
@@ -154,7 +155,7 @@ pub fn start(data: &[u8]) {
 pub fn error_body(data: &[u8]) {
     let Some((&first, rest)) = data.split_first() else { return };
     let status = 100 + 2 * u16::from(first);
-    let failure = answer::read_error(status, &with_secrets(rest), rest.len().is_multiple_of(2), &someone());
+    let failure = body::read_error(status, &with_secrets(rest), rest.len().is_multiple_of(2), &someone());
     assert_eq!(failure.http_status, status);
     assert!(failure.body.len() <= 4096);
     assert_clean(&failure.body);
@@ -162,7 +163,7 @@ pub fn error_body(data: &[u8]) {
         assert_clean(text);
     }
     let challenges = String::from_utf8_lossy(rest);
-    if let Some(advice) = answer::unmet_challenge(challenges.lines()) {
+    if let Some(advice) = body::unmet_challenge(challenges.lines()) {
         assert_one_line(&advice, 1300);
     }
     let told = failure.to_string();
@@ -199,8 +200,8 @@ fn mark_of_a_ca(der: &[u8]) {
 pub fn retry_after(data: &[u8]) {
     let text = String::from_utf8_lossy(data);
     let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_800_000_000);
-    let pause = answer::retry_after(&text, now);
-    assert_eq!(answer::retry_after(&format!(" \t{text}\t "), now), pause);
+    let pause = body::retry_after(&text, now);
+    assert_eq!(body::retry_after(&format!(" \t{text}\t "), now), pause);
     let bare = text.trim_matches([' ', '\t']);
     if !bare.is_empty() && bare.bytes().all(|b| b.is_ascii_digit()) {
         let digits = bare.trim_start_matches('0');
@@ -213,8 +214,8 @@ pub fn retry_after(data: &[u8]) {
     // The last year of a date is 9999.
     assert!(pause < Duration::from_secs(8000 * 366 * 86400));
     let spelled = httpdate::fmt_http_date(now + pause);
-    assert_eq!(answer::retry_after(&spelled, now), Some(pause));
-    assert_eq!(answer::retry_after(bare, now + pause), Some(Duration::ZERO));
+    assert_eq!(body::retry_after(&spelled, now), Some(pause));
+    assert_eq!(body::retry_after(bare, now + pause), Some(Duration::ZERO));
 }
 
 fn someone() -> Credentials {

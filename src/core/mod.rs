@@ -8,4 +8,5 @@ mod mask;
 pub mod origin;
 pub mod segment;
 mod text;
+pub mod tls;
 pub mod transport;

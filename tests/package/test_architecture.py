@@ -88,6 +88,15 @@ def test_transport_knows_no_endpoint() -> None:
             assert not [target for target in targets if target.startswith("core::api")], name
 
 
+def test_tls_knows_no_http() -> None:
+    for name, targets in GRAPH.items():
+        outside = {target for target in targets if not target.startswith("core::tls")}
+        if name.startswith("core::tls"):
+            assert outside <= {"core::failure", "core::text", "lock"}, name
+        elif outside != targets:
+            assert name in {"core::transport::pool", "core::transport::error"}
+
+
 def test_the_engine_is_fetched_at_the_ends_of_a_verb_alone() -> None:
     assert {path for path, text in FILES.items() if "Engine::current()" in text} == DOORS
     for path, text in FILES.items():
@@ -98,7 +107,7 @@ def test_the_engine_is_fetched_at_the_ends_of_a_verb_alone() -> None:
 def test_the_environment_is_read_in_one_place() -> None:
     """With the interpreter held: Python writes its environment so, and no other lock keeps the two apart."""
     for reading, files in {
-        r"env::var": {"core::transport::proxy", "core::transport::trust"},
+        r"env::var": {"core::transport::proxy", "core::tls::trust"},
         r"Variables::read\(|SystemStore::from_env\(": {"core::transport::pool"},
         r"Environment::read\(": {"bindings::reading"},
     }.items():

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 
 use crate::core::failure::InvalidInput;
 use crate::core::segment::PathSegment;
-use crate::core::transport::answer;
+use crate::core::transport::body;
 use crate::core::transport::call::{About, Call};
 
 /// The server's answer, whole: `bulkId` is an id that a status can be asked for, `finished` a boolean.
@@ -45,8 +45,8 @@ fn header(request_id: &str) -> Result<HeaderValue, InvalidInput> {
 
 /// Reads the body of a 200.
 pub fn read(body: &[u8]) -> Result<Started, String> {
-    let object = answer::object(body, &["bulkId", "finished"])?;
-    answer::boolean(&object, "finished")?;
+    let object = body::object(body, &["bulkId", "finished"])?;
+    body::boolean(&object, "finished")?;
     let id = match object.get("bulkId") {
         Some(Value::String(id)) => {
             PathSegment::parse("bulkId", id).map_err(|error| format!("a `bulkId` that {}", error.reason))?

@@ -7,7 +7,7 @@ use reqwest::Method;
 use serde_json::{Map, Value};
 
 use crate::core::segment::PathSegment;
-use crate::core::transport::answer;
+use crate::core::transport::body;
 use crate::core::transport::call::{About, Call};
 
 /// Bytes of an answer that a wait keeps for its end; the documented answer has 18. Otherwise arbitrary.
@@ -56,12 +56,12 @@ pub fn call(id: &PathSegment) -> Call<Status> {
 /// Reads the body of a 200.
 pub fn read(body: &[u8]) -> Result<Status, String> {
     let object = parsed(body)?;
-    let finished = answer::boolean(&object, "finished")?;
+    let finished = body::boolean(&object, "finished")?;
     Ok(Status { finished, body: (object.len() > 1).then(|| body.into()) })
 }
 
 fn parsed(body: &[u8]) -> Result<Map<String, Value>, String> {
-    answer::object(body, &["finished"])
+    body::object(body, &["finished"])
 }
 
 #[cfg(test)]

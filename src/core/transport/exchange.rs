@@ -12,7 +12,7 @@ use rustls::ClientConfig;
 use tower::layer::layer_fn;
 
 use super::call::{About, Call};
-use super::cause;
+use super::error;
 use super::gate::{Gates, Pass, Ticket};
 use super::progress::{self, Connection, Openings};
 use super::proxy::{Proxies, Route, Variables};
@@ -199,14 +199,14 @@ impl Transport {
 
     async fn send<T>(&self, end: Instant, server: &Server, route: &Route, call: &Call<T>) -> Result<T, Failure> {
         loop {
-            let client = self.client(server, call).map_err(|error| cause::failure(&error))?;
+            let client = self.client(server, call).map_err(|error| error::failure(&error))?;
             let Some(answer) = connected(client.execute(request(server, call)), end).await else { continue };
             let is_kept = progress::connection() == Connection::Kept;
             match answer {
                 Ok(response) => return response::read(response, end, server, route, call).await,
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
-                Err(error) if is_kept && call.is_repeatable() && cause::is_cut(&error) => {}
-                Err(error) if is_kept && call.is_repeatable() && cause::is_dead(&error) => {
+                Err(error) if is_kept && call.is_repeatable() && error::is_cut(&error) => {}
+                Err(error) if is_kept && call.is_repeatable() && error::is_dead(&error) => {
                     server.site.distrust_connections();
                 }
                 Err(error) => return Err(self.explain(&error, end, server, route).await),
@@ -216,7 +216,7 @@ impl Transport {
 
     /// Why a request was not sent, or not answered.
     async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
-        if cause::is_refused_tunnel(error)
+        if error::is_refused_tunnel(error)
             // In a box, since each call would make room for what few of them do.
             && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, self.builder(1))).await
         {
@@ -226,7 +226,7 @@ impl Transport {
             let cause = if is_final { Cause::Proxy } else { Cause::Connect };
             return Failure::Transport { cause, text };
         }
-        cause::failure(error)
+        error::failure(error)
     }
 }
 
@@ -308,13 +308,13 @@ fn request<T>(server: &Server, call: &Call<T>) -> Request {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tls::TlsOptions;
-    use super::super::trust::Trust;
     use super::*;
     use crate::core::api::status;
     use crate::core::credentials::Credentials;
     use crate::core::origin::Origin;
     use crate::core::segment::PathSegment;
+    use crate::core::tls::config::TlsOptions;
+    use crate::core::tls::trust::Trust;
 
     /// An async function that takes a future holds it twice, and so do those around it.
     #[test]

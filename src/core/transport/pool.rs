@@ -5,17 +5,17 @@ use std::sync::{Arc, Mutex};
 use rustls::ClientConfig;
 
 use super::exchange::{Shared, Transport};
-use super::file_stamp;
-use super::identity::{Identity, Stamps};
 use super::proxy::Variables;
-use super::tls::TlsOptions;
-use super::trust::{CaFile, Stamp, SystemStore, Trust};
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
+use crate::core::tls::client_certificate::{Identity, Stamps};
+use crate::core::tls::config::TlsOptions;
+use crate::core::tls::file_id;
+use crate::core::tls::trust::{CaFile, Stamp, SystemStore, Trust};
 use crate::lock::lock;
 
-pub use super::identity::Cert;
-pub use super::trust::Verify;
+pub use crate::core::tls::client_certificate::Cert;
+pub use crate::core::tls::trust::Verify;
 
 /// Keys that are kept. A changed CA file and a changed environment make new ones; bounds memory, otherwise arbitrary.
 const MAX_KEYS: usize = 16;
@@ -48,7 +48,7 @@ impl Environment {
 pub fn may_block(verify: &Verify, cert: Option<&Cert>) -> bool {
     let trusted = if let Verify::File(path) = verify { Some(path) } else { None };
     let own = cert.into_iter().flat_map(|cert| std::iter::once(&cert.certificate).chain(&cert.key));
-    trusted.into_iter().chain(own).any(|path| file_stamp::may_block(path))
+    trusted.into_iter().chain(own).any(|path| file_id::may_block(path))
 }
 
 /// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.

@@ -10,9 +10,9 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
-use super::answer::{self, BODY_LIMIT};
+use super::body::{self, BODY_LIMIT};
 use super::call::Call;
-use super::cause;
+use super::error;
 use super::proxy::Route;
 use super::server::Server;
 use crate::core::failure::{Failure, HttpFailure};
@@ -41,7 +41,7 @@ pub async fn read<T>(
         return Err(undocumented(&response, server, route, &reason, &Body::default()));
     }
     let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
-    let body = if is_too_long { arrived(&mut response) } else { body(&mut response).await };
+    let body = if is_too_long { arrived(&mut response) } else { read_body(&mut response).await };
     match &body.end {
         End::Complete => {
             (call.read)(&body.bytes).map_err(|reason| undocumented(&response, server, route, &reason, &body))
@@ -56,22 +56,21 @@ pub async fn read<T>(
 
 fn undocumented(response: &Response, server: &Server, route: &Route, reason: &str, body: &Body) -> Failure {
     let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    answer::undocumented(reason, content_type, &body.bytes, body.is_cut(), &route.masks(&server.credentials))
+    body::undocumented(reason, content_type, &body.bytes, body.is_cut(), &route.masks(&server.credentials))
 }
 
 async fn read_failure(mut response: Response, end: Instant, server: &Server, route: &Route) -> HttpFailure {
     let (status, masks) = (response.status(), route.masks(&server.credentials));
     // A body that breaks off or does not end takes nothing from what the status says.
     let patience = (end.saturating_duration_since(Instant::now()) / 2).min(REASON_TIMEOUT);
-    let body = timeout(patience, body(&mut response)).await.unwrap_or_default();
-    let mut failure = answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
-    failure.retry_after =
-        header(&response, RETRY_AFTER).and_then(|value| answer::retry_after(&value, SystemTime::now()));
+    let body = timeout(patience, read_body(&mut response)).await.unwrap_or_default();
+    let mut failure = body::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
+    failure.retry_after = header(&response, RETRY_AFTER).and_then(|value| body::retry_after(&value, SystemTime::now()));
     if let Some(name) = challenge(status) {
         let values = response.headers().get_all(name).iter();
         let mask = |value: &HeaderValue| masks.mask(value);
         let values: Vec<_> = values.map(mask).collect();
-        failure.advice = answer::unmet_challenge(values.iter().map(String::as_str));
+        failure.advice = body::unmet_challenge(values.iter().map(String::as_str));
     }
     if status.is_redirection() {
         let location = header(&response, LOCATION);
@@ -161,7 +160,7 @@ fn is_compressed(encoding: &str) -> bool {
 }
 
 /// Reads a body, not beyond the limit.
-pub async fn body(response: &mut Response) -> Body {
+pub async fn read_body(response: &mut Response) -> Body {
     let mut bytes = Vec::new();
     loop {
         match response.chunk().await {
@@ -173,7 +172,7 @@ pub async fn body(response: &mut Response) -> Body {
                 }
             }
             Ok(None) => return Body { bytes, end: End::Complete },
-            Err(error) => return Body { bytes, end: End::Failed(cause::failure(&error)) },
+            Err(error) => return Body { bytes, end: End::Failed(error::failure(&error)) },
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use reqwest::{ClientBuilder, Method, Request, Url};
 use tokio::time::timeout;
 
-use super::answer;
+use super::body;
 use super::progress;
 use super::proxy::Route;
 use super::response;
@@ -34,6 +34,6 @@ pub async fn refusal(end: Instant, server: &Server, route: &Route, client: Clien
         return None;
     }
     // A body that does not end takes nothing from what the status says.
-    let body = timeout(patience, response::body(&mut answered)).await.unwrap_or_default();
-    Some(answer::read_error(status.as_u16(), &body.bytes, body.is_cut(), &route.masks(&server.credentials)))
+    let body = timeout(patience, response::read_body(&mut answered)).await.unwrap_or_default();
+    Some(body::read_error(status.as_u16(), &body.bytes, body.is_cut(), &route.masks(&server.credentials)))
 }

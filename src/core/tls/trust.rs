@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::file_stamp::{self, FileStamp};
+use super::file_id::{self, FileStamp};
 use super::pem;
 use crate::core::failure::InvalidInput;
 use crate::core::text;
@@ -91,7 +91,7 @@ pub struct Stamp {
 
 impl Stamp {
     pub fn of(path: &Path) -> Result<Self, InvalidInput> {
-        let path = file_stamp::absolute(path);
+        let path = file_id::absolute(path);
         let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let files = if meta.is_dir() {
             files(&path).map_err(|error| unreadable(&path, &error))?
@@ -107,7 +107,7 @@ fn files(directory: &Path) -> io::Result<Vec<FileStamp>> {
     let paths = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
     // Not all can be looked at: a link may lead nowhere.
     let stamps = paths.filter_map(|path| {
-        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= file_stamp::LIMIT)?;
+        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= file_id::LIMIT)?;
         Some(FileStamp::of(path, &meta))
     });
     let mut files: Vec<_> = stamps.collect();
@@ -122,9 +122,9 @@ impl CaFile {
         for file in &stamp.files {
             // Not for this user may be a private key beside the certificates.
             let bytes = if stamp.is_directory {
-                or_nothing(file_stamp::read_at_once(&file.path))
+                or_nothing(file_id::read_at_once(&file.path))
             } else {
-                file_stamp::read(&file.path)
+                file_id::read(&file.path)
             };
             let bytes = bytes.map_err(|error| unreadable(&file.path, &error))?;
             let found: Result<Vec<_>, _> = pem::certificates(&bytes).into_iter().collect();
@@ -209,7 +209,7 @@ fn installed() -> io::Result<Vec<CertificateDer<'static>>> {
 /// What can be read of a file. One certificate that is broken must not cost the others of a system. A store is read in the
 /// middle of a handshake, where no signal's handler runs.
 fn readable(file: &Path) -> io::Result<Vec<CertificateDer<'static>>> {
-    let bytes = or_nothing(file_stamp::read_at_once(file))?;
+    let bytes = or_nothing(file_id::read_at_once(file))?;
     Ok(pem::certificates(&bytes).into_iter().flatten().collect())
 }
 

@@ -1,5 +1,4 @@
-//! One error of rustls, webpki, hyper or hyper-util → words that can be looked up. Their own texts hold Rust's names, dumps and
-//! links.
+//! An error of rustls or webpki → words that can be looked up. Their own texts hold Rust's names and dumps.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -20,65 +19,8 @@ const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the se
 pub const UNKNOWN_ISSUER: &str = "unknown issuer: no trusted CA has signed it";
 const CLIENT_CERTIFICATE: &str = "the server wants a client certificate (cert)";
 
-/// rustls' text for a connection that ends without TLS's own end begins so; a link to its manual follows.
-const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
-
-/// hyper-util, hyper, reqwest.
-const STAGES: [&str; 3] = ["client error (", "connection error", "error connecting to socks proxy"];
-
-/// hyper-util's text for every answer to CONNECT but 200 and 407.
-pub const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
-
-/// hyper-util's texts for a login that a proxy refuses: by 407, and by the two answers of SOCKS 5 (RFC 1928, RFC 1929).
-const REFUSED_LOGINS: [&str; 3] = [
-    "tunnel error: proxy authorization required",
-    "SOCKS error: credentials not accepted",
-    "SOCKS error: server does not support user/pass authentication",
-];
-
-/// Texts of error types that hyper, hyper-util and tokio-rustls do not export.
-const TEXTS: [(&str, &str); 13] = [
-    ("connection closed before message completed", "the other side closed the connection without answering"),
-    ("tls handshake eof", "the other side closed the connection during the TLS handshake"),
-    ("error reading a body from connection", "the answer broke off"),
-    ("invalid HTTP version parsed", "the other side speaks no HTTP"),
-    (REFUSED_TUNNEL, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
-    (REFUSED_LOGINS[0], "the proxy refused the tunnel with 407: it wants a login, or another one"),
-    (REFUSED_LOGINS[1], "the proxy refused the login"),
-    ("tunnel error: unexpected end of file", "the proxy closed the connection instead of opening a tunnel"),
-    ("tunnel error: proxy response headers too long", "the proxy's answer to CONNECT is too long"),
-    ("tunnel error: failed to create underlying connection", "no connection to the proxy"),
-    (REFUSED_LOGINS[2], "the proxy wants another kind of login"),
-    ("SOCKS error: io error during SOCKS handshake", "the proxy broke off the SOCKS handshake"),
-    ("SOCKS error: failed parsing server response", "the proxy speaks no SOCKS, or another version of it"),
-];
-
-/// What one link of a chain of errors says; none if it says the stage, and the links below it why.
-pub fn of(link: &(dyn StdError + 'static), is_in_body: bool) -> Option<String> {
-    if let Some(error) = link.downcast_ref() {
-        return Some(tls(error));
-    }
-    let said = link.to_string();
-    if said.starts_with(NO_CLOSE_NOTIFY) {
-        let end = if is_in_body { "" } else { " without answering" };
-        return Some(format!("the other side closed the connection{end}"));
-    }
-    if STAGES.iter().any(|stage| said.starts_with(stage)) {
-        return None;
-    }
-    let words = TEXTS
-        .iter()
-        .find(|(text, _)| *text == said)
-        .map_or_else(|| text::escape(&said), |(_, words)| (*words).to_owned());
-    Some(words)
-}
-
-/// Whether a link of a chain of errors says that a proxy refuses the login.
-pub fn refuses_proxy_login(link: &str) -> bool {
-    REFUSED_LOGINS.contains(&link)
-}
-
-fn tls(error: &TlsError) -> String {
+/// What an error of rustls says.
+pub fn of(error: &TlsError) -> String {
     use InvalidMessage::{InvalidContentType, InvalidEmptyPayload, MessageTooLarge, UnknownProtocolVersion};
     use PeerIncompatible::{ServerDoesNotSupportTls12Or13, ServerTlsVersionIsDisabledByOurConfig};
     match error {

@@ -7,7 +7,7 @@ use rustls::client::danger::ServerCertVerifier;
 use rustls::crypto::CryptoProvider;
 use rustls::{CertificateError, OtherError};
 
-use super::words::refused;
+use super::explain::refused;
 
 /// The system's own verifier, if it has one.
 #[cfg(all(unix, not(target_vendor = "apple")))]

@@ -1,4 +1,4 @@
-//! Whom a TLS connection trusts, and who its client is → its TLS configuration.
+//! Verifies the certificate of a server, and the signature of its handshake.
 
 use std::ops::RangeInclusive;
 use std::sync::{Arc, Mutex};
@@ -6,47 +6,17 @@ use std::sync::{Arc, Mutex};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::client::{verify_server_cert_signed_by_trust_anchor, verify_server_name};
 use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms};
-use rustls::pki_types::{
-    AlgorithmIdentifier, CertificateDer, InvalidSignature, ServerName, SignatureVerificationAlgorithm, UnixTime,
-};
+use rustls::pki_types::{CertificateDer, ServerName, SignatureVerificationAlgorithm, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::sign::SingleCertAndKey;
-use rustls::{CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use rustls::{CertificateError, DigitallySignedStruct, RootCertStore, SignatureScheme};
 
 use super::certificate;
-use super::identity::Identity;
+use super::explain::{UNKNOWN_ISSUER, refused};
+use super::leaf::Leaf;
 use super::platform;
 use super::provider;
 use super::trust::Trust;
-use super::words::{UNKNOWN_ISSUER, refused};
-use crate::core::failure::SetupFailure;
 use crate::lock::lock;
-
-/// All that TLS connections must have in common to be shared. Plain data.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TlsOptions {
-    pub trust: Trust,
-    /// Whom a server may ask for. Connections and sessions of one identity serve no other.
-    pub identity: Option<Arc<Identity>>,
-}
-
-impl TlsOptions {
-    /// The configuration of all connections with these options: TLS 1.2 and 1.3.
-    pub fn config(&self) -> Result<ClientConfig, SetupFailure> {
-        let provider = Arc::new(provider::provider());
-        let verifier = Verifier { trust: self.trust.clone(), provider: provider.clone(), judge: Mutex::default() };
-        let builder = ClientConfig::builder_with_provider(provider)
-            .with_safe_default_protocol_versions()
-            .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
-        let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        Ok(match &self.identity {
-            None => builder.with_no_client_auth(),
-            Some(identity) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified().clone())))
-            }
-        })
-    }
-}
 
 /// What ring cannot verify and a server may sign with all the same (RFC 8446 section 4.2.3). A server gets an offer of these
 /// only where its signature is not checked anyway.
@@ -66,13 +36,17 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 /// Verifies certificates under a [`Trust`]. The trust store is read at the first handshake: plain http must work on a
 /// machine that has none, and reading it takes milliseconds.
 #[derive(Debug)]
-struct Verifier {
+pub struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
     judge: Mutex<Option<Arc<Judge>>>,
 }
 
 impl Verifier {
+    pub fn new(trust: Trust, provider: Arc<CryptoProvider>) -> Self {
+        Self { trust, provider, judge: Mutex::default() }
+    }
+
     /// An error is not kept: a store that cannot be read now, for want of a descriptor, may be read at the next handshake.
     fn judge(&self) -> Result<Arc<Judge>, rustls::Error> {
         let mut known = lock(&self.judge);
@@ -283,47 +257,18 @@ impl Store {
         _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
-        // A server may show a certificate that is marked as a CA's, as `openssl req -x509` makes it: the last of a path is
-        // not asked for the mark (RFC 5280 section 6.1.4). webpki refuses it, so a copy without the mark is checked, and
-        // the signature over the original.
-        let copy = certificate::without_ca_mark(end_entity).map(CertificateDer::from);
-        let server = ParsedCertificate::try_from(copy.as_ref().unwrap_or(end_entity))?;
+        let leaf = Leaf::new(end_entity);
+        let server = ParsedCertificate::try_from(leaf.unmarked())?;
         if self.holds(end_entity) {
             check_alone(&server, now)?; // nobody need vouch for it
         } else {
-            let original = certificate::signed_part(end_entity).unwrap_or_default();
-            let copy = copy.as_ref().and_then(|copy| certificate::signed_part(copy));
-            let of_original: Vec<_> =
-                self.algorithms.iter().map(|algorithm| OfOriginal { algorithm: *algorithm, copy, original }).collect();
-            let algorithms: Vec<_> = of_original.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
+            let algorithms = leaf.algorithms(self.algorithms);
+            let algorithms: Vec<_> = algorithms.iter().map(|one| one as &dyn SignatureVerificationAlgorithm).collect();
             verify_server_cert_signed_by_trust_anchor(&server, &self.roots, intermediates, now, &algorithms)
                 .map_err(|error| or_unusual_key(error, "a CA's", self.issuers(end_entity, intermediates)))?;
         }
         verify_server_name(&server, server_name)?;
         Ok(ServerCertVerified::assertion())
-    }
-}
-
-/// Verifies the signature over a certificate of which webpki sees a copy.
-#[derive(Debug)]
-struct OfOriginal<'a> {
-    algorithm: &'a dyn SignatureVerificationAlgorithm,
-    copy: Option<&'a [u8]>,
-    original: &'a [u8],
-}
-
-impl SignatureVerificationAlgorithm for OfOriginal<'_> {
-    fn verify_signature(&self, public_key: &[u8], message: &[u8], signature: &[u8]) -> Result<(), InvalidSignature> {
-        let message = if Some(message) == self.copy { self.original } else { message };
-        self.algorithm.verify_signature(public_key, message, signature)
-    }
-
-    fn public_key_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.public_key_alg_id()
-    }
-
-    fn signature_alg_id(&self) -> AlgorithmIdentifier {
-        self.algorithm.signature_alg_id()
     }
 }
 
@@ -342,8 +287,8 @@ mod tests {
     use rustls::pki_types::pem::PemObject;
 
     use super::super::certificate::tests::CA;
+    use super::super::explain;
     use super::super::trust::SystemStore;
-    use super::super::words;
     use super::*;
 
     /// A system that refuses each certificate with the same words.
@@ -398,7 +343,7 @@ mod tests {
         let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
         let error = verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now).unwrap_err();
-        words::of(&error, false).unwrap().replace("invalid peer certificate: ", "")
+        explain::of(&error).replace("invalid peer certificate: ", "")
     }
 
     const IN_TIME: u64 = 1_900_000_000;

@@ -1,4 +1,5 @@
-//! reqwest's chain of causes → a failure, in words.
+//! reqwest's chain of errors → a `Failure`, in words that can be looked up. The texts of hyper and hyper-util hold Rust's names
+//! and links.
 
 use std::error::Error as StdError;
 use std::io;
@@ -6,8 +7,42 @@ use std::io;
 use rustls::Error as TlsError;
 
 use super::resolver::Unresolved;
-use super::words;
 use crate::core::failure::{Cause, Failure};
+use crate::core::text;
+use crate::core::tls::explain;
+
+/// rustls' text for a connection that ends without TLS's own end begins so; a link to its manual follows.
+const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
+
+/// hyper-util, hyper, reqwest.
+const STAGES: [&str; 3] = ["client error (", "connection error", "error connecting to socks proxy"];
+
+/// hyper-util's text for every answer to CONNECT but 200 and 407.
+const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
+
+/// hyper-util's texts for a login that a proxy refuses: by 407, and by the two answers of SOCKS 5 (RFC 1928, RFC 1929).
+const REFUSED_LOGINS: [&str; 3] = [
+    "tunnel error: proxy authorization required",
+    "SOCKS error: credentials not accepted",
+    "SOCKS error: server does not support user/pass authentication",
+];
+
+/// Texts of error types that hyper, hyper-util and tokio-rustls do not export.
+const TEXTS: [(&str, &str); 13] = [
+    ("connection closed before message completed", "the other side closed the connection without answering"),
+    ("tls handshake eof", "the other side closed the connection during the TLS handshake"),
+    ("error reading a body from connection", "the answer broke off"),
+    ("invalid HTTP version parsed", "the other side speaks no HTTP"),
+    (REFUSED_TUNNEL, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
+    (REFUSED_LOGINS[0], "the proxy refused the tunnel with 407: it wants a login, or another one"),
+    (REFUSED_LOGINS[1], "the proxy refused the login"),
+    ("tunnel error: unexpected end of file", "the proxy closed the connection instead of opening a tunnel"),
+    ("tunnel error: proxy response headers too long", "the proxy's answer to CONNECT is too long"),
+    ("tunnel error: failed to create underlying connection", "no connection to the proxy"),
+    (REFUSED_LOGINS[2], "the proxy wants another kind of login"),
+    ("SOCKS error: io error during SOCKS handshake", "the proxy broke off the SOCKS handshake"),
+    ("SOCKS error: failed parsing server response", "the proxy speaks no SOCKS, or another version of it"),
+];
 
 /// The links of an error's chain, with those that `io::Error` hides from `source`.
 fn chain<'a>(error: &'a (dyn StdError + 'static)) -> impl Iterator<Item = &'a (dyn StdError + 'static)> {
@@ -38,7 +73,7 @@ pub fn is_dead(error: &reqwest::Error) -> bool {
 
 /// Whether a proxy answered CONNECT with something else than 200 and 407, or with no HTTP.
 pub fn is_refused_tunnel(error: &reqwest::Error) -> bool {
-    chain(error).any(|link| link.to_string() == words::REFUSED_TUNNEL)
+    chain(error).any(|link| link.to_string() == REFUSED_TUNNEL)
 }
 
 fn is_end(error: &io::Error) -> bool {
@@ -56,7 +91,7 @@ pub fn failure(error: &reqwest::Error) -> Failure {
         if link.downcast_ref::<io::Error>().is_some_and(|outer| outer.get_ref().is_some()) {
             continue;
         }
-        let words = words::of(link, is_in_body).filter(|words| !said.iter().any(|before| before.contains(words)));
+        let words = words(link, is_in_body).filter(|words| !said.iter().any(|before| before.contains(words)));
         said.extend(words);
     }
     if said.is_empty() {
@@ -76,18 +111,43 @@ fn cause(error: &reqwest::Error) -> Cause {
     for link in chain(error) {
         match link.downcast_ref::<TlsError>() {
             Some(TlsError::InvalidCertificate(_)) => return Cause::Certificate,
-            Some(TlsError::AlertReceived(alert)) if words::refuses_client(*alert) => return Cause::Tls,
+            Some(TlsError::AlertReceived(alert)) if explain::refuses_client(*alert) => return Cause::Tls,
             Some(_) if error.is_connect() => return Cause::Tls,
             Some(_) | None => {}
         }
     }
     if chain(error).any(|link| link.is::<Unresolved>()) {
         Cause::Resolve
-    } else if chain(error).any(|link| words::refuses_proxy_login(&link.to_string())) {
+    } else if chain(error).any(|link| refuses_proxy_login(&link.to_string())) {
         Cause::Proxy
     } else if error.is_connect() && !is_cut(error) {
         Cause::Connect
     } else {
         Cause::Cut
     }
+}
+
+/// What one link of a chain of errors says; none if it says the stage, and the links below it why.
+fn words(link: &(dyn StdError + 'static), is_in_body: bool) -> Option<String> {
+    if let Some(error) = link.downcast_ref() {
+        return Some(explain::of(error));
+    }
+    let said = link.to_string();
+    if said.starts_with(NO_CLOSE_NOTIFY) {
+        let end = if is_in_body { "" } else { " without answering" };
+        return Some(format!("the other side closed the connection{end}"));
+    }
+    if STAGES.iter().any(|stage| said.starts_with(stage)) {
+        return None;
+    }
+    let words = TEXTS
+        .iter()
+        .find(|(text, _)| *text == said)
+        .map_or_else(|| text::escape(&said), |(_, words)| (*words).to_owned());
+    Some(words)
+}
+
+/// Whether a link of a chain of errors says that a proxy refuses the login.
+fn refuses_proxy_login(link: &str) -> bool {
+    REFUSED_LOGINS.contains(&link)
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
-use super::file_stamp::{self, FileStamp};
+use super::file_id::{self, FileStamp};
 use super::pem;
 use super::provider;
 use crate::core::failure::InvalidInput;
@@ -102,13 +102,13 @@ impl fmt::Debug for Identity {
 }
 
 fn stamp(path: &Path) -> Result<FileStamp, InvalidInput> {
-    let path = file_stamp::absolute(path);
+    let path = file_id::absolute(path);
     let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
     Ok(FileStamp::of(path, &meta))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, InvalidInput> {
-    file_stamp::read(path).map_err(|error| unreadable(path, &error))
+    file_id::read(path).map_err(|error| unreadable(path, &error))
 }
 
 fn unreadable(path: &Path, error: &dyn fmt::Display) -> InvalidInput {
