@@ -1,23 +1,18 @@
 //! Many statuses, blocking and awaited, as a dict in the order of the ids.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::thread::{self, JoinHandle};
 
 use pyo3::prelude::*;
-use tokio::sync::mpsc;
 
-use crate::core::api::batch::{self, Batch};
-use crate::core::api::status::Status;
+use crate::core::api::batch::{self, Batch, Placed};
 use crate::core::segment::PathSegment;
-use crate::core::transport::exchange::{Asked, Transport};
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, RuntimeGuard};
+use super::engine::{Awaitable, Engine, Received, RuntimeGuard};
 use super::{errors, outcome, twin};
 
-/// Asks from several threads where that is quicker; so it is the one verb that does not go through [`twin::block`].
+/// Asks from several threads where that is quicker.
 pub fn block<'py>(
     py: Python<'py>,
     target: &Target,
@@ -25,67 +20,43 @@ pub fn block<'py>(
     concurrency: usize,
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let engine = Engine::current();
-    let workers = batch::workers(&target.server.origin, operations.len(), concurrency);
-    let share = concurrency / workers;
-    let own = concurrency - share * (workers - 1);
-    let (mut runtime, transport) = engine.acquire(&target.key, own.min(operations.len()))?;
-    let helpers = (1..workers).map(|_| engine.acquire(&target.key, share)).collect::<PyResult<Vec<_>>>()?;
-
     let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
-    let (working, mut all_done) = mpsc::channel::<()>(1);
-    let mut threads = Vec::new();
-    for (runtime, transport) in helpers {
-        let (batch, working) = (batch.clone(), working.clone());
-        let help = move || {
-            let helped = help(&batch, runtime, &transport, share);
-            drop(working);
-            helped
-        };
-        // If no thread can be started, the other workers do its part.
-        threads.extend(thread::Builder::new().name("saymon-bulk-batch".to_owned()).spawn(help));
+    let at_once = batch.at_once(concurrency);
+    let threads = batch::threads(at_once);
+    if threads > 1
+        && let Some(placed) = on_threads(py, target, &batch, at_once, threads)?
+    {
+        return outcome::values(py, &target.server, batch.in_order(placed), return_exceptions);
     }
-    drop(working);
-    let working = batch.clone();
-    let done = runtime.block_on(py, &target.server, async move {
-        working.work(&transport, own).await;
-        all_done.recv().await
+    let finish = |py, server: &Server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions);
+    twin::block(py, target, at_once, |transport, _| batch.clone().work(transport, at_once), finish)
+}
+
+/// Asks from so many threads. None if no thread can be started.
+fn on_threads(
+    py: Python<'_>,
+    target: &Target,
+    batch: &Arc<Batch>,
+    at_once: usize,
+    threads: usize,
+) -> PyResult<Option<Vec<Placed>>> {
+    let engine = Engine::current();
+    let shares = (0..threads).map(|number| (at_once + number) / threads);
+    let workers = shares.map(|share| {
+        let (runtime, transport) = engine.acquire(&target.key, share)?;
+        Ok((runtime, batch.clone().work(transport, share)))
     });
-    if let Err(interrupt) = done {
-        // A forked child has no such threads. Where a handler has closed the descriptors, nothing wakes them.
-        if runtime.is_sound() && catch_unwind(AssertUnwindSafe(|| batch.stop())).is_ok() {
-            let _ = join(py, threads);
-        } else {
-            std::mem::forget(threads);
+    let (mut results, started) = RuntimeGuard::drive_all(engine.process, workers.collect::<PyResult<_>>()?);
+    let mut placed = Vec::new();
+    for _ in 0..started {
+        let Received::Item(of_one) = results.next(py, &target.server, None)? else { return Err(errors::panicked()) };
+        let has_ended = of_one.iter().any(|(_, asked)| batch.is_end(asked));
+        placed.extend(of_one);
+        if has_ended {
+            break;
         }
-        runtime.dispose(batch);
-        return Err(interrupt);
     }
-    let helped = join(py, threads);
-    if batch.is_stopped() {
-        runtime.discard();
-    }
-    drop(runtime);
-    helped?;
-    let batch = Arc::into_inner(batch).ok_or_else(errors::panicked)?;
-    outcome::values(py, &target.server, batch.results(), return_exceptions)
-}
-
-fn join(py: Python<'_>, threads: Vec<JoinHandle<PyResult<()>>>) -> PyResult<()> {
-    let join = |thread: JoinHandle<PyResult<()>>| thread.join().unwrap_or_else(|_| Err(errors::panicked()));
-    py.detach(|| threads.into_iter().map(join).fold(Ok(()), PyResult::and))
-}
-
-fn help(batch: &Batch, mut runtime: RuntimeGuard, transport: &Transport, concurrency: usize) -> PyResult<()> {
-    let helped = runtime.block_on_detached(batch.work(transport, concurrency));
-    if helped.is_err() {
-        batch.stop();
-    }
-    if batch.is_stopped() {
-        // Requests were dropped in flight, and nobody drives their connections.
-        runtime.discard();
-    }
-    helped
+    Ok((started > 0).then_some(placed))
 }
 
 pub fn awaitable(
@@ -95,24 +66,13 @@ pub fn awaitable(
     concurrency: usize,
     return_exceptions: bool,
 ) -> PyResult<Awaitable> {
-    let ask = |transport, server| ask(transport, server, operations, concurrency, !return_exceptions);
+    let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
+    let (working, at_once) = (batch.clone(), batch.at_once(concurrency));
     twin::awaitable(
         py,
         target,
-        ask,
-        move |py, server, results| outcome::values(py, server, results, return_exceptions),
+        |transport, _| working.work(transport, at_once),
+        move |py, server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions),
         |_, _| Ok(()),
     )
-}
-
-async fn ask(
-    transport: Transport,
-    server: Arc<Server>,
-    operations: Vec<PathSegment>,
-    concurrency: usize,
-    stop_at_failure: bool,
-) -> Vec<Asked<Status>> {
-    let batch = Batch::new(server, operations, stop_at_failure);
-    batch.work(&transport, concurrency).await;
-    batch.results().collect()
 }

@@ -21,7 +21,7 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
         is_under_way.set(true);
         twin::ask(transport, server, call)
     };
-    let done = twin::block(py, target, begin, |py, server, asked| {
+    let done = twin::block(py, target, 1, begin, |py, server, asked| {
         is_under_way.set(false);
         // A signal may have come together with the answer.
         finish(py, server, asked, Python::check_signals)

@@ -17,7 +17,8 @@ use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::bindings::errors;
-use crate::core::transport::exchange::{MAX_SHARED_CONNECTIONS, Transport};
+use crate::core::transport::exchange::Transport;
+use crate::core::transport::lanes::MAX_KEPT;
 use crate::core::transport::pool::{Clients, Key, TlsConfigs};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
@@ -101,7 +102,7 @@ impl RuntimePool {
     /// A runtime for a call that asks for so much at once. A burst has one of its own, which ends with it: nobody drives an idle
     /// runtime until so many connections have ended.
     pub fn acquire(&'static self, at_once: usize) -> PyResult<RuntimeGuard> {
-        let is_kept = at_once <= MAX_SHARED_CONNECTIONS;
+        let is_kept = at_once <= MAX_KEPT;
         let idle = if is_kept { lock(&self.idle).runtimes.pop() } else { None };
         let runtime = idle.map_or_else(BlockingRuntime::new, |(_, runtime)| Ok(runtime))?;
         Ok(RuntimeGuard { pool: self, runtime: Some(runtime), is_kept, has_panicked: false })
@@ -236,15 +237,40 @@ impl RuntimeGuard {
 
     /// Drives a future on a thread of its own, from its beginning to its end. It sends items and returns the last one, which
     /// comes when the runtime is free for the next call.
-    pub fn drive<T, F>(mut self, make: impl FnOnce(ItemSender<T>) -> F) -> PyResult<Items<T>>
+    pub fn drive<T, F>(self, make: impl FnOnce(ItemSender<T>) -> F) -> PyResult<Items<T>>
     where
         T: Send + 'static,
         F: Future<Output = T> + Send + 'static,
     {
-        let (process, (sender, received)) = (self.process(), mpsc::channel());
-        let (stop, stopped) = oneshot::channel::<()>();
+        let process = self.process();
+        let (sender, received) = mpsc::channel();
         let sender = ItemSender(sender);
-        let mut future = Box::pin(make(sender.clone()));
+        let future = make(sender.clone());
+        let stop = self.drive_on_thread(sender, future)?;
+        Ok(Items { inner: Some((received, vec![stop])), process })
+    }
+
+    /// The same for several futures, each of which returns one item; and how many threads could be started.
+    pub fn drive_all<T, F>(process: Process, futures: Vec<(Self, F)>) -> (Items<T>, usize)
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (sender, received) = mpsc::channel();
+        let sender = ItemSender(sender);
+        let drive = |(runtime, future): (Self, F)| runtime.drive_on_thread(sender.clone(), future).ok();
+        let stops: Vec<_> = futures.into_iter().filter_map(drive).collect();
+        let started = stops.len();
+        (Items { inner: Some((received, stops)), process }, started)
+    }
+
+    fn drive_on_thread<T, F>(mut self, sender: ItemSender<T>, future: F) -> PyResult<Stop>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        let (stop, stopped) = oneshot::channel::<()>();
+        let mut future = Box::pin(future);
         let run = move || {
             let Some(BlockingRuntime { runtime, .. }) = &self.runtime else { return };
             let drive = || {
@@ -270,18 +296,9 @@ impl RuntimeGuard {
                 Err(_) => sender.fail(),
             }
         };
-        let thread = std::thread::Builder::new().name("saymon-bulk-wait".to_owned());
+        let thread = std::thread::Builder::new().name("saymon-bulk".to_owned());
         thread.spawn(run).map_err(|error| PyOSError::new_err(format!("no thread can be started to wait: {error}")))?;
-        Ok(Items { inner: Some((received, stop)), process })
-    }
-
-    /// Runs a future on a thread that is not Python's, where no signal arrives.
-    pub fn block_on_detached(&mut self, future: impl Future<Output = ()>) -> PyResult<()> {
-        let BlockingRuntime { runtime, .. } = self.runtime()?;
-        catch_unwind(AssertUnwindSafe(|| runtime.block_on(future))).map_err(|_| {
-            self.give_up();
-            errors::panicked()
-        })
+        Ok(stop)
     }
 
     /// After a panic of tokio, which has none but these: its descriptors were closed by others, or no thread can be started. Leaks
@@ -360,10 +377,13 @@ impl<T> ItemSender<T> {
     }
 }
 
+/// Ends a future that a thread of its own drives.
+type Stop = oneshot::Sender<()>;
+
 /// What a future sends that a thread of its own drives. Dropped, it ends the future.
 pub struct Items<T> {
     /// None once it is dropped.
-    inner: Option<(mpsc::Receiver<Option<T>>, oneshot::Sender<()>)>,
+    inner: Option<(mpsc::Receiver<Option<T>>, Vec<Stop>)>,
     pub process: Process,
 }
 

@@ -22,6 +22,7 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, Transport};
 use crate::core::transport::gate::Ticket;
+use crate::core::transport::lanes::{self, Lanes};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
@@ -114,7 +115,7 @@ pub struct Waits {
 type Turn = Pin<Box<dyn Future<Output = (Wait, Option<(Asked<Status>, Then)>)> + Send>>;
 
 struct Shared {
-    transport: Transport,
+    lanes: Lanes,
     ticket: Ticket,
     server: Arc<Server>,
     plan: Plan,
@@ -132,9 +133,9 @@ struct Shared {
 pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> (Waits, Listener) {
     let shared = Arc::new(Shared {
         ticket: transport.ticket(&server),
-        transport: transport.of_calls(plan.concurrency.min(operations.len())),
+        lanes: Lanes::new(transport),
         started: Instant::now(),
-        polls: Semaphore::new(plan.concurrency.min(Semaphore::MAX_PERMITS)),
+        polls: Semaphore::new(lanes::at_once(plan.concurrency, operations.len())),
         queue: Semaphore::new(1),
         answers: AtomicU64::new(0),
         end: Mutex::default(),
@@ -406,7 +407,7 @@ impl Wait {
         let limit = shared.limit(now)?;
         self.was_last = shared.is_over(now);
         let call = status::call(&self.pending.operation);
-        let asked = shared.transport.ask_within(limit, &shared.server, call, pass).await;
+        let asked = shared.lanes.take().ask_within(limit, &shared.server, call, pass).await;
         let then = match &asked.outcome {
             Ok(status) => self.answered(shared, status),
             Err(failure) => self.failed(shared, failure, now.elapsed() > limit + OVERRUN),

@@ -7,16 +7,15 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
 use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
-use reqwest::{Client, ClientBuilder, Request, redirect};
+use reqwest::{Client, Request};
 use rustls::ClientConfig;
-use tower::layer::layer_fn;
 
 use super::call::{About, Call};
+use super::client::{KeptClient, Settings, Shared};
 use super::error;
-use super::gate::{Gates, Pass, Ticket};
-use super::progress::{self, Connection, Openings};
-use super::proxy::{Proxies, Route, Variables};
-use super::resolver::Resolver;
+use super::gate::{Pass, Ticket};
+use super::progress::{self, Connection};
+use super::proxy::{Route, Variables};
 use super::response;
 use super::server::Server;
 use super::tunnel;
@@ -38,81 +37,44 @@ pub struct Asked<T> {
 /// How long the first address of a name may take until the next one is tried; half of what is left, if that is less.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Calls at once that share the connections of all others: as many as a batch makes by default.
-pub const MAX_SHARED_CONNECTIONS: usize = 16;
-
-/// What the transports of a process have in common.
-#[derive(Debug, Clone, Default)]
-pub struct Shared {
-    gates: Arc<Gates>,
-    resolver: Arc<Resolver>,
-}
-
-/// A client with its kept connections: one TLS configuration, the proxies of one reading of the environment.
+/// Sends calls with one client.
 #[derive(Debug, Clone)]
 pub struct Transport {
-    pooled: Arc<Mutex<Pooled>>,
-    tls: Arc<ClientConfig>,
-    proxies: Arc<Proxies>,
-    shared: Shared,
-}
-
-#[derive(Debug)]
-struct Pooled {
-    client: Client,
-    made: Instant,
-    /// How many connections may be in the making at the same time.
-    openings: usize,
-}
-
-impl Pooled {
-    fn new(
-        tls: &ClientConfig,
-        proxies: &Arc<Proxies>,
-        shared: &Shared,
-        openings: usize,
-    ) -> Result<Self, reqwest::Error> {
-        let client = proxies.apply(builder(tls, shared, openings)).build()?;
-        Ok(Self { client, made: Instant::now(), openings })
-    }
+    settings: Arc<Settings>,
+    client: Arc<Mutex<KeptClient>>,
+    /// Clients of lanes that nobody uses now.
+    idle_lanes: Arc<Mutex<Vec<Arc<Mutex<KeptClient>>>>>,
 }
 
 impl Transport {
-    pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Result<Self, reqwest::Error> {
-        let (tls, proxies) = (Arc::new(tls), Arc::new(Proxies::new(variables)));
-        let pooled = Pooled::new(&tls, &proxies, shared, MAX_SHARED_CONNECTIONS)?;
-        Ok(Self { pooled: Arc::new(Mutex::new(pooled)), tls, proxies, shared: shared.clone() })
+    pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Self {
+        let settings = Arc::new(Settings::new(tls, variables, shared));
+        Self { settings, client: Arc::new(Mutex::new(KeptClient::shared())), idle_lanes: Arc::default() }
     }
 
-    /// The transport of so many calls at once. A burst has connections of its own, which end with it: more than a few would
-    /// stay idle afterwards, and a pool with a limit would close and open them all the time.
-    pub fn of_calls(&self, at_once: usize) -> Self {
-        if at_once <= MAX_SHARED_CONNECTIONS {
-            return self.clone();
-        }
-        let own = self.pooled(at_once).map(|pooled| Arc::new(Mutex::new(pooled)));
-        Self { pooled: own.unwrap_or_else(|_| self.pooled.clone()), ..self.clone() }
+    /// The same with a client of its own, for one request at a time.
+    pub(super) fn lane(&self) -> Self {
+        let client = lock(&self.idle_lanes).pop();
+        let client = client.unwrap_or_else(|| Arc::new(Mutex::new(KeptClient::of_lane())));
+        Self { client, ..self.clone() }
     }
 
-    fn pooled(&self, openings: usize) -> Result<Pooled, reqwest::Error> {
-        Pooled::new(&self.tls, &self.proxies, &self.shared, openings)
-    }
-
-    fn builder(&self, openings: usize) -> ClientBuilder {
-        builder(&self.tls, &self.shared, openings)
+    /// Keeps so many clients of lanes for the next calls.
+    pub(super) fn keep(&self, lanes: Vec<Self>, at_most: usize) {
+        let mut idle = lock(&self.idle_lanes);
+        let others = lanes.into_iter().map(|lane| lane.client).filter(|client| !Arc::ptr_eq(client, &self.client));
+        let room = at_most.saturating_sub(idle.len() + 1);
+        idle.extend(others.take(room));
     }
 
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
     /// its outcome uncertain, and hyper-util sends again on another (its `retry_canceled_requests`).
     fn client<T>(&self, server: &Server, call: &Call<T>) -> Result<Client, reqwest::Error> {
-        if !call.is_repeatable() {
-            return self.proxies.apply(self.builder(1)).pool_max_idle_per_host(0).build();
+        if call.is_repeatable() {
+            lock(&self.client).get(&self.settings, server)
+        } else {
+            self.settings.one_way_client()
         }
-        let mut pooled = lock(&self.pooled);
-        if !server.site.trusts_connections_since(pooled.made) {
-            *pooled = self.pooled(pooled.openings)?;
-        }
-        Ok(pooled.client.clone())
     }
 
     /// Makes a call within the server's own limit, also if it waits at the gate.
@@ -142,20 +104,20 @@ impl Transport {
 
     /// For the passes of all requests of a call that begins now.
     pub fn ticket(&self, server: &Server) -> Ticket {
-        self.shared.gates.ticket(server)
+        self.settings.shared.gates.ticket(server)
     }
 
     /// Makes a call within another limit.
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Asked<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
-        self.shared.gates.judge(server, &outcome);
+        self.settings.shared.gates.judge(server, &outcome);
         drop(pass);
         Asked { about: call.about, outcome, took: Some(started.elapsed()) }
     }
 
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
-        let route = self.proxies.route(server.origin.url());
+        let route = self.settings.proxies.route(server.origin.url());
         if let Route::Unusable(variable) = route {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
@@ -218,7 +180,7 @@ impl Transport {
     async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
         if error::is_refused_tunnel(error)
             // In a box, since each call would make room for what few of them do.
-            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, self.builder(1))).await
+            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, self.settings.builder(1))).await
         {
             let text = format!("the proxy refused the tunnel: {refusal}");
             // Other statuses tell of a server that the proxy does not reach now, or of too many requests.
@@ -245,20 +207,6 @@ async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
         Either::Right(_) if progress::next_attempt() => None,
         Either::Right(_) => Some(answer.await),
     }
-}
-
-/// What all clients have in common.
-fn builder(tls: &ClientConfig, shared: &Shared, openings: usize) -> ClientBuilder {
-    let openings = Openings::new(openings);
-    Client::builder()
-        .tls_backend_preconfigured(tls.clone())
-        .redirect(redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        // A line that begins with a blank continues the one above; a client replaces the fold (RFC 9112 section 5.2).
-        .http1_allow_obsolete_multiline_headers_in_responses(true)
-        .user_agent(concat!("saymon-bulk/", env!("CARGO_PKG_VERSION")))
-        .dns_resolver(shared.resolver.clone())
-        .connector_layer(layer_fn(move |connector| progress::Watched::new(connector, openings.clone())))
 }
 
 /// Whether a failure on an open connection proves that the server did not act on the request.
@@ -320,7 +268,7 @@ mod tests {
     #[test]
     fn a_call_is_held_once() {
         let tls = TlsOptions { trust: Trust::Anyone, identity: None }.config().unwrap();
-        let transport = Transport::new(tls, &Variables::default(), &Shared::default()).unwrap();
+        let transport = Transport::new(tls, &Variables::default(), &Shared::default());
         let credentials = Credentials::new("login", "password").unwrap();
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
         let call = || status::call(&PathSegment::parse("id", "x").unwrap());

@@ -2,9 +2,11 @@
 
 pub mod body;
 pub mod call;
+pub mod client;
 mod error;
 pub mod exchange;
 pub mod gate;
+pub mod lanes;
 pub mod pool;
 mod progress;
 mod proxy;

@@ -4,7 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use rustls::ClientConfig;
 
-use super::exchange::{Shared, Transport};
+use super::client::Shared;
+use super::exchange::Transport;
 use super::proxy::Variables;
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
@@ -104,10 +105,7 @@ pub struct Clients(Vec<(Arc<Key>, Transport)>);
 
 impl Clients {
     pub fn get_or_make(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> Result<Transport, SetupFailure> {
-        get_or_make(&mut self.0, key, || {
-            Transport::new(configs.config(key)?, &key.proxies, &configs.shared)
-                .map_err(|error| SetupFailure(format!("no HTTP client can be made: {error}")))
-        })
+        get_or_make(&mut self.0, key, || Ok(Transport::new(configs.config(key)?, &key.proxies, &configs.shared)))
     }
 }
 

@@ -12,6 +12,7 @@ use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
+use super::yields;
 use crate::lock::lock;
 
 /// So many servers may be known before those to which no connection is made are forgotten; bounds memory, otherwise arbitrary.
@@ -96,7 +97,11 @@ impl Openings {
     /// [`watch`].
     async fn next(&self) -> Option<OwnedSemaphorePermit> {
         let of_server = self.of_server(PROGRESS.try_with(|progress| progress.server).ok()?);
-        let mut opening = pin!(of_server.acquire_owned());
+        let mut opening = pin!(async {
+            // The connection of the request before may be on its way back to the pool.
+            yields::let_ready_tasks_run().await;
+            of_server.acquire_owned().await
+        });
         poll_fn(|context| {
             if PROGRESS.try_with(|progress| progress.connection.set(Connection::Opening)).is_err() {
                 return Poll::Ready(None);

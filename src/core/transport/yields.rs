@@ -32,6 +32,13 @@ pub async fn read_connections() {
     let_connections_settle().await;
 }
 
+/// Lets all tasks run that are ready now, and those that they wake. A new task runs after all that are ready.
+pub async fn let_ready_tasks_run() {
+    for _ in 0..UNTIL_CLOSED {
+        let _ = tokio::spawn(async {}).await;
+    }
+}
+
 /// Lets the other tasks of the runtime run, and its driver, once.
 pub async fn let_others_run() {
     tokio::task::yield_now().await;

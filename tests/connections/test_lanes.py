@@ -1,0 +1,122 @@
+"""`concurrency` requests at once are as many connections, also where a new connection takes long, and 16 are kept."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+import threading
+from collections.abc import Iterator
+from typing import Any, Callable
+
+import pytest
+from peer import LOGIN, PASSWORD
+from saymon_bulk import BulkStatus, Client
+from servers import Certificates, wait_until
+
+HANDSHAKE = 0.5
+ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished": true}'
+
+
+class SlowServer:
+    """Speaks TLS; each handshake takes a while, and each answer none."""
+
+    def __init__(self, certificates: Certificates) -> None:
+        self.connections = self.open = self.most = 0
+        self._lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        self._context.load_cert_chain(certificates.certificate("good"), certificates.key("good"))
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+        self.host = f"https://127.0.0.1:{self._listener.getsockname()[1]}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with self._lock:
+            self.connections += 1
+            self.open += 1
+            self.most = max(self.most, self.open)
+        try:
+            self._stopping.wait(HANDSHAKE)
+            with connection, self._context.wrap_socket(connection, server_side=True) as secure:
+                while secure.recv(65536):
+                    secure.sendall(ANSWER)
+        except OSError:
+            pass
+        finally:
+            with self._lock:
+                self.open -= 1
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._listener.close()
+
+
+@pytest.fixture
+def slow(certificates: Certificates) -> Iterator[SlowServer]:
+    server = SlowServer(certificates)
+    yield server
+    server.stop()
+
+
+async def collected(client: Client, ids: list[str], concurrency: int) -> dict[str, BulkStatus]:
+    return {id: status async for id, status in client.wait_for_bulks_async(ids, concurrency=concurrency)}
+
+
+Ask = Callable[[Client, list[str], int], Any]
+
+
+async def batch_async(client: Client, ids: list[str], concurrency: int) -> Any:
+    return await client.get_bulk_statuses_async(ids, concurrency=concurrency)
+
+
+WAYS: dict[str, tuple[bool, Ask]] = {
+    "batch": (False, lambda client, ids, concurrency: client.get_bulk_statuses(ids, concurrency=concurrency)),
+    "batch_async": (True, batch_async),
+    "waits": (False, lambda client, ids, concurrency: dict(client.wait_for_bulks(ids, concurrency=concurrency))),
+    "waits_async": (True, collected),
+}
+
+
+def in_turn(ask: Ask, is_async: bool, client: Client, counts: list[int], concurrency: int) -> None:
+    """Asks for so many operations, one call after the other, in one event loop."""
+
+    def names(count: int) -> list[str]:
+        return [f"op-{number}" for number in range(count)]
+
+    async def all_of_them() -> None:
+        for count in counts:
+            assert len(await ask(client, names(count), concurrency)) == count
+
+    if is_async:
+        asyncio.run(all_of_them())
+    else:
+        for count in counts:
+            assert len(ask(client, names(count), concurrency)) == count
+
+
+@pytest.mark.parametrize(("is_async", "ask"), WAYS.values(), ids=WAYS)
+def test_call_after_call_uses_the_same_connections(
+    slow: SlowServer, certificates: Certificates, is_async: bool, ask: Ask
+) -> None:
+    client = Client(slow.host, LOGIN, PASSWORD, verify=certificates.ca)
+    in_turn(ask, is_async, client, [1, 16, 16, 17, 61, 200, 1000, 5000], 16)
+    assert slow.connections == slow.most == 16
+
+
+@pytest.mark.parametrize(("is_async", "ask"), WAYS.values(), ids=WAYS)
+def test_a_burst_has_no_more_connections_than_requests_at_once(
+    slow: SlowServer, certificates: Certificates, is_async: bool, ask: Ask
+) -> None:
+    client = Client(slow.host, LOGIN, PASSWORD, verify=certificates.ca)
+    in_turn(ask, is_async, client, [1000], 64)
+    assert slow.most <= 64
+    wait_until(lambda: slow.open <= 16, "16 connections stay at most")
