@@ -66,13 +66,13 @@ impl Target {
         cert: Option<&Bound<'py, PyAny>>,
     ) -> PyResult<Self> {
         let engine = Engine::current();
-        let (origin, site) = engine.origin(&text("host", host)?)?;
+        let (origin, silence) = engine.origin(&text("host", host)?)?;
         let credentials = Credentials::new(text("login", login)?, text("password", password)?)?;
         let request_timeout = positive("request_timeout", request_timeout)?;
         let verify = verify_from(verify)?;
         let is_verified = verify != Verify::Off;
         let key = reading::key(host.py(), engine, &origin, verify, cert.map(cert_from).transpose()?)?;
-        let server = Arc::new(Server::new(origin, credentials, request_timeout, site));
+        let server = Arc::new(Server::new(origin, credentials, request_timeout, silence));
         Ok(Self { server, key, is_verified })
     }
 

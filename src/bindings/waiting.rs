@@ -110,7 +110,6 @@ impl Waits {
         let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
         let (engine, server) = (Engine::current(), self.target.server.clone());
         errors::check_open(&server)?;
-        server.site.belongs_to(engine.process.number());
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let items = runtime.drive(|sender| waits.run(move |sent| sender.send(sent)))?;
@@ -205,7 +204,6 @@ impl AsyncWaits {
     fn begin(&self, operations: Vec<PathSegment>, plan: Plan) -> PyResult<()> {
         let server = self.target.server.clone();
         errors::check_open(&server)?;
-        server.site.belongs_to(self.engine.process.number());
         let transport = self.engine.transport(&self.target.key)?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let (sender, received) = unbounded_channel();

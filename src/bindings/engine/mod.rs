@@ -25,7 +25,7 @@ use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
 use crate::core::transport::pool::{Cert, Environment, Key, TlsConfigs, Verify};
-use crate::core::transport::server::{Server, Site, Sites};
+use crate::core::transport::server::{PerOrigin, Server, Silence};
 use crate::lock::lock;
 
 use super::cached::{self, Interned};
@@ -48,8 +48,8 @@ pub struct Engine {
     queues: Queues,
     /// Told when any client is closed.
     closing: Notify,
-    sites: Sites,
-    last_host: Mutex<Option<(String, Origin, Arc<Site>)>>,
+    silences: PerOrigin<Silence>,
+    last_host: Mutex<Option<(String, Origin, Arc<Silence>)>>,
 }
 
 static ENGINE: PerProcess<Engine> = PerProcess::new();
@@ -65,7 +65,7 @@ impl Engine {
             asyncio: Mutex::default(),
             queues: Queues::default(),
             closing: Notify::new(),
-            sites: Sites::default(),
+            silences: PerOrigin::default(),
             last_host: Mutex::default(),
         })
     }
@@ -81,17 +81,17 @@ impl Engine {
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.
-    pub fn origin(&self, host: &str) -> Result<(Origin, Arc<Site>), InvalidInput> {
+    pub fn origin(&self, host: &str) -> Result<(Origin, Arc<Silence>), InvalidInput> {
         let mut last = lock(&self.last_host);
-        if let Some((text, origin, site)) = &*last
+        if let Some((text, origin, silence)) = &*last
             && text == host
         {
-            return Ok((origin.clone(), site.clone()));
+            return Ok((origin.clone(), silence.clone()));
         }
         let origin = Origin::parse(host)?;
-        let site = self.sites.of(&origin);
-        *last = Some((host.to_owned(), origin.clone(), site.clone()));
-        Ok((origin, site))
+        let silence = self.silences.of(&origin);
+        *last = Some((host.to_owned(), origin.clone(), silence.clone()));
+        Ok((origin, silence))
     }
 
     /// A runtime for one blocking call that asks for so much at once, and the transport in it.

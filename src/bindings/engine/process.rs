@@ -32,10 +32,6 @@ impl Process {
         }
     }
 
-    pub fn number(self) -> u64 {
-        self.0
-    }
-
     pub fn is_current(self) -> bool {
         self == Self::current()
     }

@@ -23,6 +23,7 @@ use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Asked, Transport};
 use crate::core::transport::gate::Ticket;
 use crate::core::transport::lanes::{self, Lanes};
+use crate::core::transport::rate::Rate;
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
@@ -118,10 +119,11 @@ struct Shared {
     lanes: Lanes,
     ticket: Ticket,
     server: Arc<Server>,
+    rate: Arc<Rate>,
     plan: Plan,
     started: Instant,
     polls: Semaphore,
-    /// Polls of this wait queue here. Only the first enters the server's line, so that a large wait does not push others back.
+    /// Polls of this wait queue here. Only the first enters the queue of the rate, so that a large wait does not push others back.
     queue: Semaphore,
     /// Good answers so far, of all operations.
     answers: AtomicU64,
@@ -134,6 +136,7 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
     let shared = Arc::new(Shared {
         ticket: transport.ticket(&server),
         lanes: Lanes::new(transport),
+        rate: transport.rate(&server),
         started: Instant::now(),
         polls: Semaphore::new(lanes::at_once(plan.concurrency, operations.len())),
         queue: Semaphore::new(1),
@@ -417,7 +420,7 @@ impl Wait {
 
     fn answered(&mut self, shared: &Shared, status: &Status) -> Then {
         shared.answers.fetch_add(1, Ordering::Relaxed);
-        shared.server.site.ease();
+        shared.rate.ease();
         self.failures = 0;
         self.pending.failure = None;
         if status.finished {
@@ -448,7 +451,7 @@ impl Wait {
             _ => None,
         };
         if is_throttling(failure) {
-            shared.server.site.throttle(retry_after, longest(&shared.plan));
+            shared.rate.throttle(retry_after, longest(&shared.plan));
             if answers > self.answers {
                 // Others get answers, so the server is up and this operation's turn comes.
                 self.failures = 0;
@@ -529,12 +532,12 @@ impl Shared {
     /// Waits until the rate of the server allows a poll. False if it does not do so before the wait is over.
     async fn may_poll_at_this_rate(&self) -> bool {
         // Who asks once is no wait, as a batch is none.
-        if self.server.site.is_free() || self.plan.asks_once() {
+        if self.rate.is_free() || self.plan.asks_once() {
             return true;
         }
         let turn = async {
             let _first = self.queue.acquire().await;
-            self.server.site.turn(longest(&self.plan)).await;
+            self.rate.wait_for_slot(longest(&self.plan)).await;
         };
         self.in_time(turn).await.is_some()
     }

@@ -10,8 +10,9 @@ use tower::layer::layer_fn;
 use super::gate::Gates;
 use super::progress::{Openings, Watched};
 use super::proxy::{Proxies, Variables};
+use super::rate::Rate;
 use super::resolver::Resolver;
-use super::server::Server;
+use super::server::{PerOrigin, Server};
 
 /// How many connections for single calls may be in the making at the same time, for each server.
 const MAX_OPENINGS: usize = 16;
@@ -20,6 +21,7 @@ const MAX_OPENINGS: usize = 16;
 #[derive(Debug, Clone, Default)]
 pub struct Shared {
     pub gates: Arc<Gates>,
+    pub rates: Arc<PerOrigin<Rate>>,
     resolver: Arc<Resolver>,
 }
 
@@ -77,7 +79,7 @@ impl KeptClient {
     /// The client, made again if its connections may be dead.
     pub fn get(&mut self, settings: &Settings, server: &Server) -> Result<Client, reqwest::Error> {
         if let Some((client, made)) = &self.made
-            && server.site.trusts_connections_since(*made)
+            && server.trusts_connections_since(*made)
         {
             return Ok(client.clone());
         }

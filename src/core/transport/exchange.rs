@@ -16,6 +16,7 @@ use super::error;
 use super::gate::{Pass, Ticket};
 use super::progress::{self, Connection};
 use super::proxy::{Route, Variables};
+use super::rate::Rate;
 use super::response;
 use super::server::Server;
 use super::tunnel;
@@ -107,6 +108,11 @@ impl Transport {
         self.settings.shared.gates.ticket(server)
     }
 
+    /// The rate of all polls to the origin of a server.
+    pub fn rate(&self, server: &Server) -> Arc<Rate> {
+        self.settings.shared.rates.of(&server.origin)
+    }
+
     /// Makes a call within another limit.
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Asked<T> {
         let started = Instant::now();
@@ -126,7 +132,7 @@ impl Transport {
         let outcome = outcome.unwrap_or_else(|| {
             let on_kept = connection == Connection::Kept;
             if on_kept {
-                server.site.distrust_connections();
+                server.distrust_connections();
             }
             Err(Failure::Timeout { limit, on_kept })
         });
@@ -169,7 +175,7 @@ impl Transport {
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
                 Err(error) if is_kept && call.is_repeatable() && error::is_cut(&error) => {}
                 Err(error) if is_kept && call.is_repeatable() && error::is_dead(&error) => {
-                    server.site.distrust_connections();
+                    server.distrust_connections();
                 }
                 Err(error) => return Err(self.explain(&error, end, server, route).await),
             }

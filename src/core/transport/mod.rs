@@ -10,6 +10,7 @@ pub mod lanes;
 pub mod pool;
 mod progress;
 mod proxy;
+pub mod rate;
 mod resolver;
 mod response;
 pub mod server;
