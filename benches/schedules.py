@@ -20,9 +20,9 @@ COUNT = 10_000
 SHORTEST, LONGEST = 1.0, 7200.0
 ROUND_TRIP = 0.03
 
-# The defaults of `wait_for_bulk` and `wait_for_bulks`; PART and JITTER stand in src/core/api/waiting.rs.
+# The defaults of `wait_for_bulk` and `wait_for_bulks`; PAUSE_RATIO and JITTER stand in src/core/api/schedule.rs.
 INTERVAL, MAX_INTERVAL, CONCURRENCY = 1.0, 10.0, 16
-PART, JITTER = 0.1, 0.1
+PAUSE_RATIO, JITTER = 0.1, 0.1
 
 # The next pause, from the time waited so far, the number of pauses so far, and a source of chance.
 Pause = Callable[[float, int, Random], float]
@@ -30,7 +30,7 @@ Pause = Callable[[float, int, Random], float]
 
 def ours(interval: float = INTERVAL, max_interval: float = MAX_INTERVAL) -> Pause:
     def pause(age: float, _: int, random: Random) -> float:
-        nominal = min(max(age * PART, interval), max(max_interval, interval))
+        nominal = min(max(age * PAUSE_RATIO, interval), max(max_interval, interval))
         return nominal * random.uniform(1 - JITTER, 1 + JITTER)
 
     return pause

@@ -10,7 +10,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
 use pyo3::{Borrowed, IntoPyObjectExt};
 
-use crate::core::api::waiting::Plan;
+use crate::core::api::schedule::Plan;
 use crate::core::credentials::Credentials;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
@@ -23,7 +23,7 @@ use super::engine::Engine;
 use super::{errors, reading};
 
 /// A hundred years of seconds.
-const LONGEST: f64 = 100.0 * 365.25 * 86400.0;
+const MAX_SECONDS: f64 = 100.0 * 365.25 * 86400.0;
 
 /// An optional argument. Python's None is a value that was given.
 pub enum Argument<'py, T> {
@@ -219,7 +219,7 @@ fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duratio
         return Err(refuse());
     }
     // A time beyond a clock's reach becomes the longest, a time below its tick one tick.
-    let duration = Duration::try_from_secs_f64(seconds.min(LONGEST)).map_err(|_| refuse())?;
+    let duration = Duration::try_from_secs_f64(seconds.min(MAX_SECONDS)).map_err(|_| refuse())?;
     Ok(if duration.is_zero() && seconds > 0.0 { Duration::from_nanos(1) } else { duration })
 }
 

@@ -6,7 +6,8 @@ use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyStopAsyncIterat
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
-use crate::core::api::waiting::{Pending, is_tolerable};
+use crate::core::api::listener::Pending;
+use crate::core::api::schedule::is_tolerable;
 use crate::core::failure::{Cause, Failure, HttpFailure, InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
@@ -49,7 +50,7 @@ pub fn panicked() -> PyErr {
     )
 }
 
-/// What a log handler or a signal's handler has raised, but a RuntimeError for what would end an iteration in silence (PEP 479).
+/// Turns a StopIteration of a log or signal handler into a RuntimeError: it would end the caller's loop silently (PEP 479).
 pub fn unstopped(py: Python<'_>, error: PyErr) -> PyErr {
     if !error.is_instance_of::<PyStopIteration>(py) && !error.is_instance_of::<PyStopAsyncIteration>(py) {
         return error;

@@ -5,9 +5,9 @@ use std::slice;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
+use crate::core::api::listener::{Event, Then};
 use crate::core::api::start::Started;
 use crate::core::api::status::Status;
-use crate::core::api::waiting::{Event, Then};
 use crate::core::failure::Failure;
 use crate::core::transport::exchange::Asked;
 use crate::core::transport::server::Server;

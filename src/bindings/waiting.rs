@@ -12,7 +12,9 @@ use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
 use tokio::time::timeout_at;
 
-use crate::core::api::waiting::{self, Event, Listener, Plan, Sent};
+use crate::core::api::listener::{Event, Listener, Sent};
+use crate::core::api::schedule::Plan;
+use crate::core::api::waiting;
 use crate::core::segment::PathSegment;
 use crate::lock::lock;
 

@@ -1,0 +1,291 @@
+//! The caller's end of a wait: takes the events, and knows by its own clock when the wait should have ended.
+
+use std::collections::{HashSet, VecDeque};
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use super::schedule::{CALLER_GRACE, OVERRUN, Plan};
+use super::status::Status;
+use crate::core::failure::{Cause, Failure};
+use crate::core::segment::PathSegment;
+use crate::core::transport::call::About;
+use crate::core::transport::exchange::Asked;
+use crate::core::transport::server::Server;
+
+/// What happened in a wait.
+#[derive(Debug)]
+pub enum Event {
+    /// One operation was asked for, `elapsed` after the start. `failures` counts its failures in a row.
+    Polled { asked: Asked<Status>, elapsed: Duration, failures: u32, then: Then },
+    /// The deadline passed; the last event.
+    TimedOut { pending: Vec<Pending>, elapsed: Duration },
+}
+
+/// What a poll means for its operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Then {
+    /// The wait is over: the operation has finished, or the failure is not tolerated.
+    Over,
+    /// Polling goes on.
+    PollAgain,
+    /// The deadline cut the poll off.
+    CutOff,
+}
+
+/// An event on its way to the caller.
+#[derive(Debug)]
+pub struct Sent {
+    pub(super) event: Event,
+    /// Dropped when the caller has dealt with the event. Its operation is asked again after that, or at the deadline.
+    pub(super) in_hand: Option<oneshot::Sender<()>>,
+}
+
+/// An operation that had not finished by the deadline.
+#[derive(Debug)]
+pub struct Pending {
+    pub operation: PathSegment,
+    /// The last good answer, without a long body.
+    pub status: Option<Status>,
+    /// The last failure since then.
+    pub failure: Option<Failure>,
+}
+
+/// The caller's end of a wait.
+#[derive(Debug)]
+pub struct Listener {
+    operations: Vec<PathSegment>,
+    over: HashSet<PathSegment>,
+    started: Instant,
+    timeout: Option<Duration>,
+    /// When the wait ends by the caller's clock, whatever the other end does.
+    end: Option<Instant>,
+    was_suspended: bool,
+    /// After a refused password: the operations that share it, the last one first.
+    refused: Option<(Failure, Vec<PathSegment>)>,
+    received: VecDeque<Sent>,
+    /// Of the last event.
+    in_hand: Option<oneshot::Sender<()>>,
+}
+
+impl Listener {
+    pub(super) fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, server: &Server) -> Self {
+        let requests = u32::try_from(operations.len()).unwrap_or(u32::MAX);
+        // Each operation is asked once, one after the other if the password is not proved.
+        let longest = if plan.asks_once() {
+            Some(server.request_timeout.saturating_mul(requests.saturating_add(1)))
+        } else {
+            plan.timeout.map(|timeout| timeout.saturating_add(OVERRUN))
+        };
+        let end = longest.and_then(|longest| started.checked_add(longest)?.checked_add(CALLER_GRACE));
+        Self {
+            operations,
+            over: HashSet::new(),
+            started,
+            timeout: plan.timeout,
+            end,
+            was_suspended: false,
+            refused: None,
+            received: VecDeque::new(),
+            in_hand: None,
+        }
+    }
+
+    /// When the wait ends by the caller's clock.
+    pub fn end(&self) -> Option<Instant> {
+        self.end
+    }
+
+    /// Whether that end has come. A process that was suspended finds it long past, and both ends of the wait get their time once.
+    pub fn has_ended(&mut self) -> bool {
+        let now = Instant::now();
+        let Some(end) = self.end.filter(|end| *end <= now) else { return false };
+        if now > end + CALLER_GRACE && !self.was_suspended {
+            self.was_suspended = true;
+            self.end = Some(now + OVERRUN + CALLER_GRACE);
+            return false;
+        }
+        true
+    }
+
+    /// Takes what the other end has sent.
+    pub fn receive(&mut self, sent: Vec<Sent>) {
+        self.received.extend(sent);
+    }
+
+    /// The next event, if it is there. The caller has dealt with the one before.
+    pub fn next_event(&mut self) -> Option<Event> {
+        self.in_hand = None;
+        while let Some(sent) = self.received.pop_front() {
+            if let Some(event) = self.take(sent) {
+                return Some(event);
+            }
+        }
+        self.refusal()
+    }
+
+    /// The event. None for one that comes too late to be told: an answer of an operation that still runs, long after the deadline.
+    fn take(&mut self, sent: Sent) -> Option<Event> {
+        let Sent { event, in_hand } = sent;
+        self.in_hand = in_hand;
+        match &event {
+            Event::Polled { asked: Asked { outcome: Ok(_), .. }, then: Then::PollAgain, elapsed, .. }
+                if self.is_stale(*elapsed) =>
+            {
+                return None;
+            }
+            Event::Polled { asked, then, .. } => {
+                if *then == Then::Over {
+                    self.over.extend(asked.about.operation().cloned());
+                }
+                if let Err(failure) = &asked.outcome
+                    && failure.refuses_all()
+                {
+                    let mut left = self.left();
+                    left.reverse();
+                    self.refused = Some((failure.clone(), left));
+                }
+            }
+            Event::TimedOut { pending, .. } => self.over.extend(pending.iter().map(|one| one.operation.clone())),
+        }
+        Some(event)
+    }
+
+    /// Whether an answer is old, after the deadline. What the caller does with answers must not stretch the wait.
+    fn is_stale(&self, answered: Duration) -> bool {
+        let now = self.started.elapsed();
+        self.timeout.is_some_and(|timeout| now > timeout + OVERRUN) && now > answered + OVERRUN
+    }
+
+    /// The next event of a wait that a refused password has ended; None if there is none.
+    fn refusal(&mut self) -> Option<Event> {
+        let (failure, left) = self.refused.as_mut()?;
+        let operation = left.pop()?;
+        let asked = Asked { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
+        self.over.insert(operation);
+        Some(Event::Polled { asked, elapsed: self.started.elapsed(), failures: 1, then: Then::Over })
+    }
+
+    /// Whether the wait for every operation is over.
+    pub fn is_over(&self) -> bool {
+        self.over.len() == self.operations.len()
+    }
+
+    /// The end by the caller's clock; None if every wait is over.
+    pub fn give_up(&mut self) -> Option<Event> {
+        let text =
+            "the wait was not driven in time; this is an error of saymon_bulk, or its file descriptors were closed";
+        let failure = Failure::Transport { cause: Cause::Cut, text: text.to_owned() };
+        let pend = |operation| Pending { operation, status: None, failure: Some(failure.clone()) };
+        let pending: Vec<_> = self.left().into_iter().map(pend).collect();
+        self.over.extend(pending.iter().map(|one| one.operation.clone()));
+        (!pending.is_empty()).then(|| Event::TimedOut { pending, elapsed: self.started.elapsed() })
+    }
+
+    fn left(&self) -> Vec<PathSegment> {
+        self.operations.iter().filter(|operation| !self.over.contains(*operation)).cloned().collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::core::api::status;
+    use crate::core::credentials::Credentials;
+    use crate::core::failure::HttpFailure;
+    use crate::core::origin::Origin;
+
+    fn listener(ids: &[&str], timeout: Option<u64>) -> Listener {
+        let credentials = Credentials::new("login", "password").unwrap();
+        let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(30), Arc::default());
+        let plan = Plan {
+            timeout: timeout.map(Duration::from_secs),
+            interval: Duration::from_secs(1),
+            max_interval: Duration::from_secs(10),
+            retries: 0,
+            concurrency: 16,
+        };
+        let operations = ids.iter().map(|id| PathSegment::parse("id", id).unwrap()).collect();
+        Listener::new(operations, &plan, Instant::now(), &server)
+    }
+
+    fn polled(id: &str, outcome: Result<&str, Failure>, then: Then) -> Sent {
+        let about = About::Operation(PathSegment::parse("id", id).unwrap());
+        let outcome = outcome.map(|body| status::read(body.as_bytes()).unwrap());
+        let asked = Asked { about, outcome, took: Some(Duration::ZERO) };
+        Sent { event: Event::Polled { asked, elapsed: Duration::ZERO, failures: 0, then }, in_hand: None }
+    }
+
+    const RUNS: &str = r#"{"finished":false}"#;
+    const ENDS: &str = r#"{"finished":true}"#;
+
+    #[test]
+    fn the_caller_s_clock_ends_a_wait_whose_other_end_is_silent() {
+        let end = |ids: &[&str], timeout| Some(listener(ids, timeout).end()? - Instant::now());
+        assert_eq!(end(&["a"], None), None);
+        assert!(end(&["a"], Some(10)).is_some_and(|end| end <= Duration::from_secs(13)));
+        // One that asks once has the time for each request, and for one more.
+        let once = end(&["x"; 40], Some(0)).unwrap();
+        assert!(once > Duration::from_secs(41 * 30) && once <= Duration::from_secs(41 * 30 + 2));
+        let mut listener = listener(&["a", "b", "c"], Some(10));
+        assert!(!listener.has_ended());
+        listener.end = Some(Instant::now());
+        assert!(listener.has_ended());
+        listener.receive(vec![polled("b", Ok(ENDS), Then::Over)]);
+        assert!(listener.next_event().is_some() && listener.next_event().is_none());
+        let Some(Event::TimedOut { pending, .. }) = listener.give_up() else { panic!() };
+        assert_eq!(pending.iter().map(|one| one.operation.as_str()).collect::<Vec<_>>(), ["a", "c"]);
+        assert!(pending.iter().all(|one| one.status.is_none() && one.failure.is_some()));
+        assert!(listener.is_over() && listener.give_up().is_none());
+    }
+
+    #[test]
+    fn a_process_that_was_suspended_gets_its_time_once() {
+        let mut listener = listener(&["a"], Some(10));
+        listener.end = Some(Instant::now() - Duration::from_secs(60));
+        assert!(!listener.has_ended() && listener.end().unwrap() > Instant::now() + OVERRUN);
+        listener.end = Some(Instant::now() - Duration::from_secs(60));
+        assert!(listener.has_ended());
+    }
+
+    #[test]
+    fn an_old_answer_after_the_deadline_is_passed_over_but_no_end() {
+        let mut listener = listener(&["a", "b"], Some(10));
+        listener.started -= Duration::from_secs(12);
+        listener.receive(vec![polled("a", Ok(RUNS), Then::PollAgain), polled("b", Ok(ENDS), Then::Over)]);
+        let Some(Event::Polled { asked, .. }) = listener.next_event() else { panic!() };
+        assert_eq!(asked.about.id(), Some("b"));
+        assert!(listener.next_event().is_none());
+    }
+
+    #[test]
+    fn a_refused_password_is_the_outcome_of_all_that_are_left() {
+        let mut listener = listener(&["a", "b", "c", "d"], None);
+        let refusal = || Failure::Http(Box::new(HttpFailure { http_status: 401, ..HttpFailure::default() }));
+        listener.receive(vec![polled("b", Ok(ENDS), Then::Over), polled("c", Err(refusal()), Then::Over)]);
+        let events = std::iter::from_fn(|| listener.next_event());
+        let ids: Vec<_> = events
+            .filter_map(|event| match event {
+                Event::Polled { asked, then: Then::Over, .. } => asked.about.id().map(str::to_owned),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(ids, ["b", "c", "a", "d"]);
+        assert!(listener.is_over());
+    }
+
+    #[test]
+    fn an_operation_is_dealt_with_when_the_next_event_is_asked_for() {
+        let mut listener = listener(&["a"], None);
+        let (in_hand, mut dealt_with) = oneshot::channel();
+        let Sent { event, .. } = polled("a", Ok(RUNS), Then::PollAgain);
+        listener.receive(vec![Sent { event, in_hand: Some(in_hand) }]);
+        assert!(listener.next_event().is_some());
+        assert_eq!(dealt_with.try_recv(), Err(oneshot::error::TryRecvError::Empty));
+        assert!(listener.next_event().is_none());
+        assert_eq!(dealt_with.try_recv(), Err(oneshot::error::TryRecvError::Closed));
+    }
+}
