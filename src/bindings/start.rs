@@ -1,4 +1,4 @@
-//! Starts, blocking and awaited: at most one request each, and an interrupted one is told of.
+//! Starts, blocking and awaited: at most one request each, and an interrupted start is logged.
 
 use std::cell::Cell;
 

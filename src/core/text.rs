@@ -9,14 +9,14 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, PercentEncode, utf8_percent_e
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// Characters of a server's text that one of our messages may quote.
-const LIMIT: usize = 300;
+const MAX_QUOTED: usize = 300;
 
 /// Escapes what could forge a log line or a terminal's state: controls, line ends, marks that turn the direction of
-/// writing. Cuts at [`LIMIT`].
+/// writing. Cuts at [`MAX_QUOTED`].
 pub fn escape(text: &str) -> String {
-    let mut out = String::with_capacity(text.len().min(LIMIT) + 3);
+    let mut out = String::with_capacity(text.len().min(MAX_QUOTED) + 3);
     for (count, c) in text.chars().enumerate() {
-        if count == LIMIT {
+        if count == MAX_QUOTED {
             out.push_str("...");
             break;
         }
@@ -68,7 +68,7 @@ mod tests {
 
     #[test]
     fn cuts_long_text() {
-        assert_eq!(escape(&"é".repeat(400)).chars().count(), LIMIT + 3);
+        assert_eq!(escape(&"é".repeat(400)).chars().count(), MAX_QUOTED + 3);
     }
 
     #[test]

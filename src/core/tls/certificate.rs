@@ -39,7 +39,7 @@ fn element(der: &[u8]) -> Option<Element<'_>> {
     Some(Element { tag, content, whole, rest })
 }
 
-/// The elements one after the other, up to what is none.
+/// The elements in order, until one cannot be read.
 fn elements(mut der: &[u8]) -> impl Iterator<Item = Element<'_>> {
     std::iter::from_fn(move || {
         let found = element(der)?;

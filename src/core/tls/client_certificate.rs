@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
-use super::file_id::{self, FileStamp};
+use super::file_id::{self, FileId};
 use super::pem;
 use super::provider;
 use crate::core::failure::InvalidInput;
@@ -28,29 +28,29 @@ pub struct Cert {
 }
 
 /// A client certificate with its key, as the files were when read.
-pub struct Identity {
-    stamps: Stamps,
+pub struct ClientCertificate {
+    stamp: CertStamp,
     certified: Arc<CertifiedKey>,
 }
 
 /// Detects that one of the two files has changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamps {
-    certificate: FileStamp,
-    key: FileStamp,
+pub struct CertStamp {
+    certificate: FileId,
+    key: FileId,
 }
 
-impl Stamps {
+impl CertStamp {
     pub fn of(cert: &Cert) -> Result<Self, InvalidInput> {
-        let certificate = stamp(&cert.certificate)?;
-        let key = cert.key.as_ref().map_or_else(|| Ok(certificate.clone()), |key| stamp(key))?;
+        let certificate = file_id(&cert.certificate)?;
+        let key = cert.key.as_ref().map_or_else(|| Ok(certificate.clone()), |key| file_id(key))?;
         Ok(Self { certificate, key })
     }
 }
 
-impl Identity {
-    pub fn read(stamps: Stamps) -> Result<Self, InvalidInput> {
-        let (path, key_path) = (&stamps.certificate.path, &stamps.key.path);
+impl ClientCertificate {
+    pub fn read(stamp: CertStamp) -> Result<Self, InvalidInput> {
+        let (path, key_path) = (&stamp.certificate.path, &stamp.key.path);
         let file = read(path)?;
         let chain = pem::chain(&file).map_err(|fault| unusable(path, fault))?;
         let Some(first) = chain.first() else {
@@ -74,11 +74,11 @@ impl Identity {
                 text::of_path(path)
             )));
         }
-        Ok(Self { stamps, certified: Arc::new(CertifiedKey::new(chain, signer)) })
+        Ok(Self { stamp, certified: Arc::new(CertifiedKey::new(chain, signer)) })
     }
 
-    pub fn stamps(&self) -> &Stamps {
-        &self.stamps
+    pub fn stamp(&self) -> &CertStamp {
+        &self.stamp
     }
 
     pub fn certified(&self) -> &Arc<CertifiedKey> {
@@ -86,25 +86,25 @@ impl Identity {
     }
 }
 
-impl PartialEq for Identity {
+impl PartialEq for ClientCertificate {
     fn eq(&self, other: &Self) -> bool {
-        self.stamps == other.stamps
+        self.stamp == other.stamp
     }
 }
 
-impl Eq for Identity {}
+impl Eq for ClientCertificate {}
 
 /// Without the key.
-impl fmt::Debug for Identity {
+impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Identity").field("stamps", &self.stamps).finish_non_exhaustive()
+        f.debug_struct("ClientCertificate").field("stamp", &self.stamp).finish_non_exhaustive()
     }
 }
 
-fn stamp(path: &Path) -> Result<FileStamp, InvalidInput> {
+fn file_id(path: &Path) -> Result<FileId, InvalidInput> {
     let path = file_id::absolute(path);
     let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
-    Ok(FileStamp::of(path, &meta))
+    Ok(FileId::of(path, &meta))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, InvalidInput> {

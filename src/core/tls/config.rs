@@ -5,7 +5,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::sign::SingleCertAndKey;
 
-use super::client_certificate::Identity;
+use super::client_certificate::ClientCertificate;
 use super::provider;
 use super::trust::Trust;
 use super::verifier::Verifier;
@@ -15,8 +15,8 @@ use crate::core::failure::SetupFailure;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsOptions {
     pub trust: Trust,
-    /// Whom a server may ask for. Connections and sessions of one identity serve no other.
-    pub identity: Option<Arc<Identity>>,
+    /// Whom a server may ask for. Connections and sessions of one client certificate serve no other.
+    pub client_certificate: Option<Arc<ClientCertificate>>,
 }
 
 impl TlsOptions {
@@ -28,11 +28,10 @@ impl TlsOptions {
             .with_safe_default_protocol_versions()
             .map_err(|error| SetupFailure(format!("TLS cannot be set up: {error}")))?;
         let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
-        Ok(match &self.identity {
+        Ok(match &self.client_certificate {
             None => builder.with_no_client_auth(),
-            Some(identity) => {
-                builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(identity.certified().clone())))
-            }
+            Some(client_certificate) => builder
+                .with_client_cert_resolver(Arc::new(SingleCertAndKey::from(client_certificate.certified().clone()))),
         })
     }
 }

@@ -9,30 +9,27 @@ use std::time::SystemTime;
 use crate::core::text;
 
 /// No larger file is read: certificates have 2 KiB, the bundles of systems 300 KiB, and a device may have no end.
-pub const LIMIT: u64 = 8 * 1024 * 1024;
+pub const MAX_FILE_BYTES: u64 = 8 * 1024 * 1024;
 
-/// Two equal stamps are of the same content.
+/// Two equal ids are of the same content.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct FileStamp {
+pub struct FileId {
     pub path: PathBuf,
     length: u64,
     modified: Option<SystemTime>,
-    identity: Identity,
-    /// The number of this stamp, if it is of no regular file: what such a file gives next is not known.
+    /// Device, inode, time of the last change: a copy that keeps length and modification time (`cp -p`) cannot keep these.
+    #[cfg(unix)]
+    identity: (u64, u64, i64, i64),
+    /// Creation time: the one property in Rust's stable library that a replaced file cannot keep.
+    #[cfg(not(unix))]
+    identity: Option<SystemTime>,
+    /// A number of its own for what is no regular file: what such a file gives next is not known.
     number: Option<u64>,
 }
 
 static NUMBER: AtomicU64 = AtomicU64::new(0);
 
-/// A copy that keeps length and modification time (`cp -p`) cannot keep these: device, inode, time of the last change.
-#[cfg(unix)]
-type Identity = (u64, u64, i64, i64);
-
-/// Of what a new file in the place of the old one cannot keep, Rust's stable library tells this: the time of its creation.
-#[cfg(not(unix))]
-type Identity = Option<SystemTime>;
-
-impl FileStamp {
+impl FileId {
     pub fn of(path: PathBuf, meta: &Metadata) -> Self {
         #[cfg(unix)]
         use std::os::unix::fs::MetadataExt;
@@ -57,10 +54,10 @@ pub fn may_block(path: &Path) -> bool {
 /// The content of a file.
 pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     let file = File::open(path)?;
-    let length = file.metadata().map_or(0, |meta| meta.len().min(LIMIT));
+    let length = file.metadata().map_or(0, |meta| meta.len().min(MAX_FILE_BYTES));
     let mut content = Vec::with_capacity(usize::try_from(length).unwrap_or_default() + 1);
-    let read = file.take(LIMIT + 1).read_to_end(&mut content)?;
-    if u64::try_from(read).is_ok_and(|read| read <= LIMIT) {
+    let read = file.take(MAX_FILE_BYTES + 1).read_to_end(&mut content)?;
+    if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE_BYTES) {
         return Ok(content);
     }
     Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"))

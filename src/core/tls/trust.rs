@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::CertificateDer;
 
-use super::file_id::{self, FileStamp};
+use super::file_id::{self, FileId};
 use super::pem;
 use crate::core::failure::InvalidInput;
 use crate::core::text;
@@ -77,38 +77,38 @@ impl SystemStore {
 /// The certificates of a path as they were when read.
 #[derive(Debug)]
 pub struct CaFile {
-    stamp: Stamp,
+    stamp: CaStamp,
     certificates: Vec<CertificateDer<'static>>,
 }
 
 /// Detects a changed file, or a change to a directory or to any file in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Stamp {
+pub struct CaStamp {
     path: PathBuf,
     is_directory: bool,
-    files: Vec<FileStamp>,
+    files: Vec<FileId>,
 }
 
-impl Stamp {
+impl CaStamp {
     pub fn of(path: &Path) -> Result<Self, InvalidInput> {
         let path = file_id::absolute(path);
         let meta = fs::metadata(&path).map_err(|error| unreadable(&path, &error))?;
         let files = if meta.is_dir() {
             files(&path).map_err(|error| unreadable(&path, &error))?
         } else {
-            vec![FileStamp::of(path.clone(), &meta)]
+            vec![FileId::of(path.clone(), &meta)]
         };
         Ok(Self { path, is_directory: meta.is_dir(), files })
     }
 }
 
 /// The files of a directory, under whatever name; not those of directories in it.
-fn files(directory: &Path) -> io::Result<Vec<FileStamp>> {
+fn files(directory: &Path) -> io::Result<Vec<FileId>> {
     let paths = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
     // Not all can be looked at: a link may lead nowhere.
     let stamps = paths.filter_map(|path| {
-        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= file_id::LIMIT)?;
-        Some(FileStamp::of(path, &meta))
+        let meta = fs::metadata(&path).ok().filter(|meta| meta.is_file() && meta.len() <= file_id::MAX_FILE_BYTES)?;
+        Some(FileId::of(path, &meta))
     });
     let mut files: Vec<_> = stamps.collect();
     files.sort();
@@ -116,7 +116,7 @@ fn files(directory: &Path) -> io::Result<Vec<FileStamp>> {
 }
 
 impl CaFile {
-    pub fn read(stamp: Stamp) -> Result<Self, InvalidInput> {
+    pub fn read(stamp: CaStamp) -> Result<Self, InvalidInput> {
         let mut certificates = Vec::new();
         let mut is_der = false;
         for file in &stamp.files {
@@ -143,7 +143,7 @@ impl CaFile {
         Ok(Self { stamp, certificates: once(certificates) })
     }
 
-    pub fn stamp(&self) -> &Stamp {
+    pub fn stamp(&self) -> &CaStamp {
         &self.stamp
     }
 

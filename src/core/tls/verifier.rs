@@ -39,31 +39,31 @@ const RSA_BITS: RangeInclusive<usize> = 2048..=8192;
 pub struct Verifier {
     trust: Trust,
     provider: Arc<CryptoProvider>,
-    judge: Mutex<Option<Arc<Judge>>>,
+    roots: Mutex<Option<Arc<Roots>>>,
 }
 
 impl Verifier {
     pub fn new(trust: Trust, provider: Arc<CryptoProvider>) -> Self {
-        Self { trust, provider, judge: Mutex::default() }
+        Self { trust, provider, roots: Mutex::default() }
     }
 
     /// An error is not kept: a store that cannot be read now, for want of a descriptor, may be read at the next handshake.
-    fn judge(&self) -> Result<Arc<Judge>, rustls::Error> {
-        let mut known = lock(&self.judge);
-        if let Some(judge) = &*known {
-            return Ok(judge.clone());
+    fn roots(&self) -> Result<Arc<Roots>, rustls::Error> {
+        let mut known = lock(&self.roots);
+        if let Some(roots) = &*known {
+            return Ok(roots.clone());
         }
-        let judge = match &self.trust {
+        let roots = match &self.trust {
             Trust::System(store) => match platform::verifier(&self.provider) {
-                Some(system) if !store.is_chosen() => system.map(Judge::System),
-                _ => store.certificates().map(|certificates| Judge::Store(Store::new(certificates))),
+                Some(system) if !store.is_chosen() => system.map(Roots::System),
+                _ => store.certificates().map(|certificates| Roots::Store(Store::new(certificates))),
             },
-            Trust::File(file) => Ok(Judge::Store(Store::new(file.certificates().to_vec()))),
+            Trust::File(file) => Ok(Roots::Store(Store::new(file.certificates().to_vec()))),
             Trust::Anyone => Err("certificates are not checked".to_owned()),
         };
-        let judge = Arc::new(judge.map_err(rustls::Error::General)?);
-        *known = Some(judge.clone());
-        Ok(judge)
+        let roots = Arc::new(roots.map_err(rustls::Error::General)?);
+        *known = Some(roots.clone());
+        Ok(roots)
     }
 }
 
@@ -103,9 +103,9 @@ impl ServerCertVerifier for Verifier {
         if self.trust == Trust::Anyone {
             return Ok(ServerCertVerified::assertion());
         }
-        let verdict = match &*self.judge()? {
-            Judge::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
-            Judge::System(system) => system
+        let verdict = match &*self.roots()? {
+            Roots::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Roots::System(system) => system
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .map_err(|error| in_detail(error, end_entity, server_name, now)),
         };
@@ -272,9 +272,9 @@ impl Store {
     }
 }
 
-/// Who judges a chain of certificates.
+/// What a chain of certificates is verified against.
 #[derive(Debug)]
-enum Judge {
+enum Roots {
     Store(Store),
     System(Arc<dyn ServerCertVerifier>),
 }
@@ -338,8 +338,8 @@ mod tests {
     /// What is said of a self-signed certificate for localhost at a second of 2026 or later.
     fn said(reason: CertificateError, name: &str, second: u64) -> String {
         let provider = Arc::new(provider::provider());
-        let judge = Mutex::new(Some(Arc::new(Judge::System(Arc::new(Refusing(reason))))));
-        let verifier = Verifier { trust: Trust::System(SystemStore::default()), provider, judge };
+        let roots = Mutex::new(Some(Arc::new(Roots::System(Arc::new(Refusing(reason))))));
+        let verifier = Verifier { trust: Trust::System(SystemStore::default()), provider, roots };
         let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
         let error = verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now).unwrap_err();

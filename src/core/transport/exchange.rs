@@ -273,7 +273,7 @@ mod tests {
     /// An async function that takes a future holds it twice, and so do those around it.
     #[test]
     fn a_call_is_held_once() {
-        let tls = TlsOptions { trust: Trust::Anyone, identity: None }.config().unwrap();
+        let tls = TlsOptions { trust: Trust::Anyone, client_certificate: None }.config().unwrap();
         let transport = Transport::new(tls, &Variables::default(), &Shared::default());
         let credentials = Credentials::new("login", "password").unwrap();
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());

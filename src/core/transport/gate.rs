@@ -16,7 +16,7 @@ use crate::lock::lock;
 
 /// How long the one ahead may wait for its answer before the others go. Longer than servers delay the refusal of a password on
 /// purpose; otherwise arbitrary.
-const PATIENCE: Duration = Duration::from_secs(10);
+const MAX_TIME_AHEAD: Duration = Duration::from_secs(10);
 
 /// So many gates may be known before those that nobody uses are forgotten; bounds memory, otherwise arbitrary.
 const MAX_UNUSED: usize = 64;
@@ -151,7 +151,7 @@ impl Ticket {
                     }
                 }
             };
-            if timeout_at(ahead + PATIENCE, changed).await.is_err() {
+            if timeout_at(ahead + MAX_TIME_AHEAD, changed).await.is_err() {
                 server.open_gate();
                 gate.changed.notify_waiters();
             }
@@ -347,7 +347,7 @@ mod tests {
         runtime().block_on(async {
             let _first = pass(&gates, &server).await.unwrap();
             assert!(pass(&gates, &server).now_or_never().is_none());
-            lock(&gates.of(&server).state).ahead = Some(Instant::now() - PATIENCE);
+            lock(&gates.of(&server).state).ahead = Some(Instant::now() - MAX_TIME_AHEAD);
             assert!(pass(&gates, &server).await.is_ok() && pass(&gates, &server).await.is_ok());
         });
     }

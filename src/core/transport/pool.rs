@@ -9,10 +9,10 @@ use super::exchange::Transport;
 use super::proxy::Variables;
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
-use crate::core::tls::client_certificate::{Identity, Stamps};
+use crate::core::tls::client_certificate::{CertStamp, ClientCertificate};
 use crate::core::tls::config::TlsOptions;
 use crate::core::tls::file_id;
-use crate::core::tls::trust::{CaFile, Stamp, SystemStore, Trust};
+use crate::core::tls::trust::{CaFile, CaStamp, SystemStore, Trust};
 use crate::lock::lock;
 
 pub use crate::core::tls::client_certificate::Cert;
@@ -70,15 +70,15 @@ impl TlsConfigs {
         let trust = match verify {
             Verify::System => Trust::System(environment.store),
             Verify::Off => Trust::Anyone,
-            Verify::File(path) => Trust::File(self.ca_file(Stamp::of(path)?)?),
+            Verify::File(path) => Trust::File(self.ca_file(CaStamp::of(path)?)?),
         };
-        let identity = cert.map(|cert| self.identity(Stamps::of(cert)?)).transpose()?;
-        let key = Key { tls: TlsOptions { trust, identity }, proxies: environment.proxies };
+        let client_certificate = cert.map(|cert| self.client_certificate(CertStamp::of(cert)?)).transpose()?;
+        let key = Key { tls: TlsOptions { trust, client_certificate }, proxies: environment.proxies };
         let known = lock(&self.known).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
 
-    fn ca_file(&self, stamp: Stamp) -> Result<Arc<CaFile>, InvalidInput> {
+    fn ca_file(&self, stamp: CaStamp) -> Result<Arc<CaFile>, InvalidInput> {
         let known = lock(&self.known).iter().find_map(|(key, _)| match &key.tls.trust {
             Trust::File(file) if *file.stamp() == stamp => Some(file.clone()),
             _ => None,
@@ -86,12 +86,12 @@ impl TlsConfigs {
         known.map_or_else(|| CaFile::read(stamp).map(Arc::new), Ok)
     }
 
-    fn identity(&self, stamps: Stamps) -> Result<Arc<Identity>, InvalidInput> {
+    fn client_certificate(&self, stamp: CertStamp) -> Result<Arc<ClientCertificate>, InvalidInput> {
         let known = lock(&self.known).iter().find_map(|(key, _)| {
-            let identity = key.tls.identity.as_ref()?;
-            (*identity.stamps() == stamps).then(|| identity.clone())
+            let client_certificate = key.tls.client_certificate.as_ref()?;
+            (*client_certificate.stamp() == stamp).then(|| client_certificate.clone())
         });
-        known.map_or_else(|| Identity::read(stamps).map(Arc::new), Ok)
+        known.map_or_else(|| ClientCertificate::read(stamp).map(Arc::new), Ok)
     }
 
     fn config(&self, key: &Arc<Key>) -> Result<ClientConfig, SetupFailure> {

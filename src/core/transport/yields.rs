@@ -18,7 +18,7 @@ const FOR_THE_RUNTIME: usize = 8;
 /// Bounds the yields of one call, otherwise arbitrary: a process has fewer connections.
 const AT_MOST: usize = 20_000;
 
-/// Lets connections take their next steps now, and not when this runtime is next driven: that of an abandoned request closes.
+/// Lets connections act before the runtime stops. The connection of a dropped request closes here.
 pub async fn let_connections_settle() {
     for _ in 0..UNTIL_CLOSED {
         let_others_run().await;
