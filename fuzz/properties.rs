@@ -9,6 +9,7 @@ use reqwest::Url;
 use saymon_bulk::core::api::{start, status};
 use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
+use saymon_bulk::core::mask::Masks;
 use saymon_bulk::core::origin::Origin;
 use saymon_bulk::core::segment::PathSegment;
 use saymon_bulk::core::tls::{certificate, pem};
@@ -218,9 +219,9 @@ pub fn retry_after(data: &[u8]) {
     assert_eq!(body::retry_after(bare, now + pause), Some(Duration::ZERO));
 }
 
-fn someone() -> Credentials {
+fn someone() -> Masks {
     let Ok(credentials) = Credentials::new(LOGIN, PASSWORD) else { unreachable!() };
-    credentials
+    Masks::new(&credentials.secrets())
 }
 
 /// Bytes that stand in no UTF-8 stand for the secrets here: so they get anywhere.

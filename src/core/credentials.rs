@@ -28,8 +28,6 @@ pub struct Credentials {
     login: String,
     password: String,
     authorization: HeaderValue,
-    /// Other secrets that are masked too.
-    also_masked: Vec<String>,
 }
 
 impl Credentials {
@@ -49,7 +47,7 @@ impl Credentials {
         let mut authorization = HeaderValue::try_from(authorization)
             .map_err(|_| InvalidInput::new("password", "does not fit into a header"))?;
         authorization.set_sensitive(true);
-        Ok(Self { login, password, authorization, also_masked: Vec::new() })
+        Ok(Self { login, password, authorization })
     }
 
     pub fn login(&self) -> &str {
@@ -60,25 +58,9 @@ impl Credentials {
         &self.authorization
     }
 
-    /// The same credentials, which mask other secrets too.
-    pub fn masking(&self, also_masked: Vec<String>) -> Self {
-        Self { also_masked, ..self.clone() }
-    }
-
-    /// Removes the secrets from foreign text, which may echo them.
-    pub fn mask(&self, text: impl AsRef<[u8]>) -> String {
-        mask::mask(text.as_ref(), &self.secrets(), false)
-    }
-
-    /// Does the same for text that was cut anywhere and may end in the beginning of a secret.
-    pub fn mask_cut(&self, text: impl AsRef<[u8]>) -> String {
-        mask::mask(text.as_ref(), &self.secrets(), true)
-    }
-
-    fn secrets(&self) -> Vec<String> {
-        let mut all = secrets(&self.login, &self.password);
-        all.extend(self.also_masked.iter().cloned());
-        all
+    /// What foreign text may echo.
+    pub fn secrets(&self) -> Vec<String> {
+        secrets(&self.login, &self.password)
     }
 }
 
@@ -116,6 +98,7 @@ impl fmt::Debug for Credentials {
 
 #[cfg(test)]
 mod tests {
+    use super::super::mask::Masks;
     use super::*;
 
     #[test]
@@ -145,26 +128,22 @@ mod tests {
 
     #[test]
     fn masks() {
+        let masks = |password| Masks::new(&secrets("login", password));
         let credentials = Credentials::new("login", "hunter22").unwrap();
         let echo = format!("{} hunter22 login:hunter22", credentials.authorization().to_str().unwrap());
-        assert_eq!(credentials.mask(&echo), "Basic *** *** ***");
+        assert_eq!(Masks::new(&credentials.secrets()).mask(&echo), "Basic *** *** ***");
         assert!(!format!("{credentials:?}").contains("hunter22"));
-        assert_eq!(credentials.mask_cut("hunter22hunter22hunt"), "*********");
-        let odd = Credentials::new("login", "S\"ё&/@").unwrap();
+        assert_eq!(masks("hunter22").mask_cut("hunter22hunter22hunt"), "*********");
+        let odd = masks("S\"ё&/@");
         let echo = "S\\\"ё&/@ S\\\"\\u0451&/@ S&quot;ё&amp;/@ S%22%D1%91%26%2F%40 s\"ё&/@";
         assert_eq!(odd.mask(echo), "*** *** *** *** ***");
         assert_eq!(
             odd.mask("S\\\\\\\"ё&/@ S%2522%25D1%2591%2526%252f%2540 UyLRkSYvQA== UyLRkSYvQA S\"Ñ\u{91}&/@"),
             "*** *** *** *** ***"
         );
-        let plain = Credentials::new("login", "password").unwrap();
-        assert_eq!(plain.mask("Invalid login or password."), "Invalid login or password.");
-        assert_eq!(plain.mask("login:password"), "***");
-        let capital = Credentials::new("login", "Password").unwrap();
-        assert_eq!(capital.mask("Invalid login or password: login:Password"), "Invalid login or password: ***");
-        assert_eq!(
-            plain.masking(secrets("login", "hunter22")).mask("hunter22 login:password hunter2"),
-            "*** *** hunter2"
-        );
+        assert_eq!(masks("password").mask("Invalid login or password."), "Invalid login or password.");
+        assert_eq!(masks("password").mask("login:password"), "***");
+        let told = "Invalid login or password: login:Password";
+        assert_eq!(masks("Password").mask(told), "Invalid login or password: ***");
     }
 }

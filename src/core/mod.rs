@@ -4,7 +4,7 @@
 pub mod api;
 pub mod credentials;
 pub mod failure;
-mod mask;
+pub mod mask;
 pub mod origin;
 pub mod segment;
 mod text;

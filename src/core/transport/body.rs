@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
-use crate::core::credentials::Credentials;
 use crate::core::failure::{Failure, HttpFailure};
+use crate::core::mask::Masks;
 use crate::core::text;
 
 /// Bytes of a body that are read at most; the documented answer has 18.
@@ -17,7 +17,7 @@ pub const BODY_LIMIT: usize = 64 * 1024;
 const BODY_EXCERPT: usize = 4096;
 
 /// Python reads and writes integers of up to 4300 digits, unless the program has another limit (`sys.set_int_max_str_digits`).
-const DIGITS: usize = 4300;
+const MAX_DIGITS: usize = 4300;
 
 /// serde_json carries long integers under names of this kind (its feature `arbitrary_precision`), so an object with a field of
 /// that name would be taken for a number.
@@ -92,7 +92,7 @@ fn absurd_number(value: &Value) -> Option<&'static str> {
                 return (!is_finite).then_some("a number that is too large");
             }
             let digits = digits.strip_prefix('-').unwrap_or(digits);
-            (digits.len() > DIGITS).then_some("an integer of more than 4300 digits")
+            (digits.len() > MAX_DIGITS).then_some("an integer of more than 4300 digits")
         }
         Value::Array(items) => items.iter().find_map(absurd_number),
         Value::Object(fields) => fields.values().find_map(absurd_number),
@@ -125,27 +125,21 @@ impl<'de> Visitor<'de> for Fields {
 }
 
 /// A 200 that is not the documented answer, with its content type and an excerpt.
-pub fn undocumented(
-    reason: &str,
-    content_type: Option<&[u8]>,
-    body: &[u8],
-    is_cut: bool,
-    credentials: &Credentials,
-) -> Failure {
-    let quote = |text: &[u8]| text::escape(&credentials.mask(text));
+pub fn undocumented(reason: &str, content_type: Option<&[u8]>, body: &[u8], is_cut: bool, masks: &Masks) -> Failure {
+    let quote = |text: &[u8]| text::escape(&masks.mask(text));
     let mut told = format!("HTTP 200 with {}", quote(reason.as_bytes()));
     told.push_str(&match content_type {
         Some(content_type) => format!("; Content-Type {}", quote(content_type)),
         None => "; no Content-Type".to_owned(),
     });
     if !body.is_empty() {
-        told.push_str(&format!("; it begins: {}", text::escape(&masked(body, is_cut, credentials))));
+        told.push_str(&format!("; it begins: {}", text::escape(&masked(body, is_cut, masks))));
     }
     Failure::BadAnswer { text: told }
 }
 
 /// Reads the answer to any other HTTP status.
-pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, credentials: &Credentials) -> HttpFailure {
+pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, masks: &Masks) -> HttpFailure {
     let member = |fields: &Map<String, Value>, name: &str| fields.get(name).and_then(Value::as_str).map(str::to_owned);
     let (mut code, mut message) = match serde_json::from_slice(body) {
         Ok(Value::Object(fields)) => (member(&fields, "code"), member(&fields, "message")),
@@ -158,12 +152,12 @@ pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, credentials: &Cre
     }
     // A control character is shown by its escape, which may be a part of the password.
     let mask = |text: String| {
-        let masked = credentials.mask(&text);
+        let masked = masks.mask(&text);
         let shown = text::escape(&masked);
-        let again = credentials.mask(&shown);
+        let again = masks.mask(&shown);
         if again == shown { masked } else { again }
     };
-    let masked = masked(body, is_cut, credentials);
+    let masked = masked(body, is_cut, masks);
     HttpFailure {
         http_status,
         code: code.map(mask),
@@ -175,8 +169,8 @@ pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, credentials: &Cre
 }
 
 /// A body as text without secrets. The mask comes before any further cut, which could leave half a secret.
-fn masked(body: &[u8], is_cut: bool, credentials: &Credentials) -> String {
-    if is_cut { credentials.mask_cut(body) } else { credentials.mask(body) }
+fn masked(body: &[u8], is_cut: bool, masks: &Masks) -> String {
+    if is_cut { masks.mask_cut(body) } else { masks.mask(body) }
 }
 
 /// What an answer in another shape says first: a page's title, which is where nginx puts its reason; a page's heading and the
@@ -222,8 +216,8 @@ pub fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
 mod tests {
     use super::*;
 
-    fn someone() -> Credentials {
-        Credentials::new("login", "hunter22").unwrap()
+    fn someone() -> Masks {
+        Masks::new(&["hunter22".to_owned()])
     }
 
     #[test]

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::{ClientBuilder, Proxy, Url};
 
 use crate::core::credentials::{self, Credentials};
+use crate::core::mask::Masks;
 use crate::core::origin::{self, Origin};
 
 /// Lower case goes before upper case, as in curl and in Python's urllib.
@@ -65,12 +66,13 @@ pub enum Route {
 }
 
 impl Route {
-    /// The server's credentials, which mask the proxy's too.
-    pub fn masks(&self, credentials: &Credentials) -> Credentials {
-        match self {
-            Self::Through(hop) => credentials.masking(hop.secrets()),
-            Self::Direct | Self::Unusable(_) => credentials.clone(),
+    /// What masks the secrets of a request: the server's and the proxy's.
+    pub fn masks(&self, credentials: &Credentials) -> Masks {
+        let mut secrets = credentials.secrets();
+        if let Self::Through(hop) = self {
+            secrets.extend(hop.secrets());
         }
+        Masks::new(&secrets)
     }
 }
 
