@@ -104,17 +104,12 @@ impl ServerCertVerifier for Verifier {
             return Ok(ServerCertVerified::assertion());
         }
         let verdict = match &*self.roots()? {
-            Roots::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now),
+            Roots::Store(store) => store.verify_server_cert(end_entity, intermediates, server_name, now),
             Roots::System(system) => system
                 .verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
                 .map_err(|error| in_detail(error, end_entity, server_name, now)),
         };
-        match verdict {
-            Err(rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer)) => {
-                Err(unknown_issuer(end_entity, &self.trust).into())
-            }
-            verdict => verdict,
-        }
+        verdict.map_err(|error| with_advice(error, end_entity, &self.trust))
     }
 
     fn verify_tls12_signature(
@@ -163,15 +158,17 @@ fn or_unusual_key(
     }
 }
 
-fn unknown_issuer(certificate: &CertificateDer<'_>, trust: &Trust) -> CertificateError {
+/// What to do where the issuer is unknown.
+fn with_advice(error: rustls::Error, certificate: &CertificateDer<'_>, trust: &Trust) -> rustls::Error {
     match trust {
+        _ if error != rustls::Error::InvalidCertificate(CertificateError::UnknownIssuer) => error,
         _ if is_self_signed(certificate) => {
-            refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone")
+            refused("self-signed certificate; verify='/path/to/it.pem' would trust it alone").into()
         }
         Trust::System(_) => {
-            refused(format!("{UNKNOWN_ISSUER}; verify='/path/to/ca.pem' would trust the CA in that file"))
+            refused(format!("{UNKNOWN_ISSUER}; verify='/path/to/ca.pem' would trust the CA in that file")).into()
         }
-        _ => CertificateError::UnknownIssuer,
+        _ => error,
     }
 }
 
@@ -254,7 +251,6 @@ impl Store {
         end_entity: &CertificateDer<'_>,
         intermediates: &[CertificateDer<'_>],
         server_name: &ServerName<'_>,
-        _: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, rustls::Error> {
         let leaf = Leaf::new(end_entity);
@@ -291,45 +287,6 @@ mod tests {
     use super::super::trust::SystemStore;
     use super::*;
 
-    /// A system that refuses each certificate with the same words.
-    #[derive(Debug)]
-    struct Refusing(CertificateError);
-
-    impl ServerCertVerifier for Refusing {
-        fn verify_server_cert(
-            &self,
-            _: &CertificateDer<'_>,
-            _: &[CertificateDer<'_>],
-            _: &ServerName<'_>,
-            _: &[u8],
-            _: UnixTime,
-        ) -> Result<ServerCertVerified, rustls::Error> {
-            Err(self.0.clone().into())
-        }
-
-        fn verify_tls12_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn verify_tls13_signature(
-            &self,
-            _: &[u8],
-            _: &CertificateDer<'_>,
-            _: &DigitallySignedStruct,
-        ) -> Result<HandshakeSignatureValid, rustls::Error> {
-            Ok(HandshakeSignatureValid::assertion())
-        }
-
-        fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-            Vec::new()
-        }
-    }
-
     fn told(text: &str) -> CertificateError {
         let error: Box<dyn std::error::Error + Send + Sync> = text.into();
         CertificateError::Other(OtherError(Arc::from(error)))
@@ -337,12 +294,10 @@ mod tests {
 
     /// What is said of a self-signed certificate for localhost at a second of 2026 or later.
     fn said(reason: CertificateError, name: &str, second: u64) -> String {
-        let provider = Arc::new(provider::provider());
-        let roots = Mutex::new(Some(Arc::new(Roots::System(Arc::new(Refusing(reason))))));
-        let verifier = Verifier { trust: Trust::System(SystemStore::default()), provider, roots };
         let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
-        let error = verifier.verify_server_cert(&certificate, &[], &name.try_into().unwrap(), &[], now).unwrap_err();
+        let error = in_detail(reason.into(), &certificate, &name.try_into().unwrap(), now);
+        let error = with_advice(error, &certificate, &Trust::System(SystemStore::default()));
         explain::of(&error).replace("invalid peer certificate: ", "")
     }
 

@@ -283,7 +283,10 @@ mod tests {
         gates.judge(&server, &Ok(()));
         let before = gates.ticket(&server);
         assert!(before.pass(&server).now_or_never().unwrap().is_ok());
+        gates.judge(&server, &http(502, None));
+        assert!(server.is_proved());
         gates.judge(&server, &http(401, None));
+        assert!(!server.is_open());
         assert!(before.pass(&server).now_or_never().unwrap().is_err());
         assert!(gates.ticket(&server).pass(&server).now_or_never().unwrap().is_ok());
     }
@@ -315,16 +318,6 @@ mod tests {
     }
 
     #[test]
-    fn a_password_that_becomes_wrong_closes_the_gate() {
-        let (gates, server) = (Gates::default(), server());
-        gates.judge(&server, &Ok(()));
-        gates.judge(&server, &http(502, None));
-        assert!(server.is_proved());
-        gates.judge(&server, &http(401, None));
-        assert!(!server.is_open());
-    }
-
-    #[test]
     fn one_that_is_given_up_lets_the_next_go() {
         let (gates, server) = (Gates::default(), server());
         runtime().block_on(async {
@@ -337,7 +330,7 @@ mod tests {
             for one in waiting {
                 drop(one.await.unwrap());
             }
-            assert!(began.elapsed() < Duration::from_secs(1));
+            assert!(began.elapsed() < MAX_TIME_AHEAD);
         });
     }
 
