@@ -12,7 +12,6 @@ use crate::core::failure::{Cause, Failure};
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::Asked;
-use crate::core::transport::server::Server;
 
 /// What happened in a wait.
 #[derive(Debug)]
@@ -70,11 +69,11 @@ pub struct Listener {
 }
 
 impl Listener {
-    pub(super) fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, server: &Server) -> Self {
+    pub(super) fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, request_timeout: Duration) -> Self {
         let requests = u32::try_from(operations.len()).unwrap_or(u32::MAX);
         // Each operation is asked once, one after the other if the password is not proved.
         let longest = if plan.asks_once() {
-            Some(server.request_timeout.saturating_mul(requests.saturating_add(1)))
+            Some(request_timeout.saturating_mul(requests.saturating_add(1)))
         } else {
             plan.timeout.map(|timeout| timeout.saturating_add(OVERRUN))
         };
@@ -190,17 +189,11 @@ impl Listener {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::core::api::status;
-    use crate::core::credentials::Credentials;
     use crate::core::failure::HttpFailure;
-    use crate::core::origin::Origin;
 
     fn listener(ids: &[&str], timeout: Option<u64>) -> Listener {
-        let credentials = Credentials::new("login", "password").unwrap();
-        let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(30), Arc::default());
         let plan = Plan {
             timeout: timeout.map(Duration::from_secs),
             interval: Duration::from_secs(1),
@@ -209,7 +202,7 @@ mod tests {
             concurrency: 16,
         };
         let operations = ids.iter().map(|id| PathSegment::parse("id", id).unwrap()).collect();
-        Listener::new(operations, &plan, Instant::now(), &server)
+        Listener::new(operations, &plan, Instant::now(), Duration::from_secs(30))
     }
 
     fn polled(id: &str, outcome: Result<&str, Failure>, then: Then) -> Sent {

@@ -71,7 +71,7 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
     for operation in &operations {
         polling.push(Wait::new(operation.clone(), &shared).poll_when_due(shared.clone()));
     }
-    let listener = Listener::new(operations, &shared.plan, shared.started, &shared.server);
+    let listener = Listener::new(operations, &shared.plan, started, shared.server.request_timeout);
     (Waits { shared, polling, late: Vec::new() }, listener)
 }
 

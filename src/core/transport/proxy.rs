@@ -1,6 +1,6 @@
 //! The environment's proxy variables → the proxy that a request goes through.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -23,36 +23,32 @@ const SPOOFED: &[&str] = if cfg!(windows) { &["HTTP_PROXY", "http_proxy"] } else
 
 const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
 
-/// The variables of one origin at one moment. Equal readings may share connections. A value may hold a password, so there is no
-/// `Debug`.
+/// What the variables say of one origin at one moment. Equal readings may share connections. A value may hold a password, so
+/// there is no `Debug`.
 #[derive(Clone, PartialEq, Eq, Default)]
-pub struct Variables(Vec<(&'static str, OsString)>);
+pub struct Variables {
+    /// The variable that counts, and its value.
+    proxy: Option<(&'static str, OsString)>,
+    exempt: OsString,
+}
 
 impl Variables {
-    /// Those of the origin's scheme. Each look-up costs each call, so the others are left alone. None count for loopback, as in
-    /// Go: a proxy elsewhere has another loopback, and would read the login of plain http.
+    /// Each look-up costs each call, so it stops at the first variable that counts.
     pub fn read(origin: &Origin) -> Self {
+        Self::of(origin, |name| std::env::var_os(name))
+    }
+
+    /// None count for loopback, as in Go: a proxy elsewhere has another loopback, and would read the login of plain http.
+    fn of(origin: &Origin, get: impl Fn(&str) -> Option<OsString>) -> Self {
         if origin.is_loopback() {
             return Self::default();
         }
-        let read = |name: &&'static str| Some((*name, std::env::var_os(name)?));
+        let set = |name: &&'static str| Some((*name, get(name)?)).filter(|(_, value)| !value.is_empty());
+        let is_spoofed = |name: &str| SPOOFED.contains(&name) && get(CGI).is_some();
         let names = if origin.is_tls() { &HTTPS } else { &HTTP };
-        let mut set: Vec<_> = names.iter().filter_map(read).collect();
-        if !set.is_empty() {
-            set.extend(EXEMPT.iter().chain([&CGI]).filter_map(read));
-        }
-        Self(set)
-    }
-
-    fn get(&self, name: &str) -> Option<&OsStr> {
-        self.0.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_os_str())
-    }
-
-    /// The first of these variables that is not empty.
-    fn first(&self, names: &[&'static str]) -> Option<(&'static str, &OsStr)> {
-        let is_spoofed = |name: &str| SPOOFED.contains(&name) && self.get(CGI).is_some();
-        let set = |name: &&'static str| Some((*name, self.get(name)?)).filter(|(_, value)| !value.is_empty());
-        names.iter().filter(|name| !is_spoofed(name)).find_map(set)
+        let proxy = names.iter().filter_map(set).find(|(name, _)| !is_spoofed(name));
+        let exempt = proxy.as_ref().and_then(|_| EXEMPT.iter().find_map(set));
+        Self { proxy, exempt: exempt.map(|(_, list)| list).unwrap_or_default() }
     }
 }
 
@@ -111,51 +107,38 @@ impl std::fmt::Debug for Hop {
     }
 }
 
-/// The proxies of one reading.
+/// The proxy of one reading, and the hosts that it is not for.
 #[derive(Debug)]
 pub struct Proxies {
-    http: Route,
-    https: Route,
+    route: Route,
     exempt: Vec<Exemption>,
 }
 
 impl Proxies {
     pub fn new(variables: &Variables) -> Self {
-        let exempt = variables.first(&EXEMPT).map(|(_, list)| list.to_string_lossy()).unwrap_or_default();
+        let route = match &variables.proxy {
+            None => Route::Direct,
+            Some((name, value)) => value.to_str().and_then(hop).map_or(Route::Unusable(name), Route::Through),
+        };
+        let exempt = variables.exempt.to_string_lossy();
         let entries = exempt.split(|c: char| c == ',' || c.is_whitespace());
-        Self {
-            http: route(variables, &HTTP),
-            https: route(variables, &HTTPS),
-            exempt: entries.filter_map(Exemption::parse).collect(),
-        }
+        Self { route, exempt: entries.filter_map(Exemption::parse).collect() }
     }
 
     pub fn route(&self, target: &Url) -> &Route {
-        let route = if target.scheme() == "https" { &self.https } else { &self.http };
-        if *route == Route::Direct || self.exempt.iter().any(|exemption| exemption.covers(target)) {
-            return &Route::Direct;
-        }
-        route
+        if self.exempt.iter().any(|exemption| exemption.covers(target)) { &Route::Direct } else { &self.route }
     }
 
-    /// Makes a client use these proxies and no others.
+    /// Makes a client use this proxy and no other.
     pub fn apply(self: &Arc<Self>, builder: ClientBuilder) -> ClientBuilder {
-        let builder = builder.no_proxy();
-        if (&self.http, &self.https) == (&Route::Direct, &Route::Direct) {
+        let (builder, proxies) = (builder.no_proxy(), self.clone());
+        if self.route == Route::Direct {
             return builder;
         }
-        let proxies = self.clone();
         builder.proxy(Proxy::custom(move |target| match proxies.route(target) {
             Route::Through(hop) => Some(hop.url.clone()),
             Route::Direct | Route::Unusable(_) => None,
         }))
-    }
-}
-
-fn route(variables: &Variables, names: &[&'static str]) -> Route {
-    match variables.first(names) {
-        None => Route::Direct,
-        Some((name, value)) => value.to_str().and_then(hop).map_or(Route::Unusable(name), Route::Through),
     }
 }
 
@@ -243,12 +226,12 @@ fn address(name: &str) -> Option<IpAddr> {
 mod tests {
     use super::*;
 
-    fn proxies(variables: &[(&'static str, &str)]) -> Proxies {
-        Proxies::new(&Variables(variables.iter().map(|(name, value)| (*name, value.into())).collect()))
-    }
-
-    fn through(proxies: &Proxies, target: &str) -> Option<String> {
-        match proxies.route(&Url::parse(target).unwrap()) {
+    /// The proxy's authority; none for a direct connection.
+    fn through(variables: &[(&str, &str)], target: &str) -> Option<String> {
+        let target = Url::parse(target).unwrap();
+        let origin = Origin::parse(&format!("{}://h", target.scheme())).unwrap();
+        let get = |name: &str| Some(variables.iter().find(|(known, _)| *known == name)?.1.into());
+        match Proxies::new(&Variables::of(&origin, get)).route(&target) {
             Route::Direct => None,
             Route::Through(hop) => Some(hop.authority.clone()),
             Route::Unusable(name) => Some(format!("unusable {name}")),
@@ -257,21 +240,20 @@ mod tests {
 
     #[test]
     fn takes_the_first_variable_that_is_not_empty() {
-        let found = |variables: &[_], target| through(&proxies(variables), target);
         let both = [("HTTP_PROXY", "upper:1"), ("http_proxy", "lower:1")];
-        assert_eq!(found(&both, "http://h").unwrap(), "lower:1");
-        assert_eq!(found(&both, "https://h"), None);
-        assert_eq!(found(&[("http_proxy", ""), ("HTTP_PROXY", "upper:1")], "http://h").unwrap(), "upper:1");
+        assert_eq!(through(&both, "http://h").unwrap(), "lower:1");
+        assert_eq!(through(&both, "https://h"), None);
+        assert_eq!(through(&[("http_proxy", ""), ("HTTP_PROXY", "upper:1")], "http://h").unwrap(), "upper:1");
         let all = [("https_proxy", ""), ("all_proxy", "all:1"), ("HTTP_PROXY", "upper:1")];
-        assert_eq!(found(&all, "https://h").unwrap(), "all:1");
-        assert_eq!(found(&all, "http://h").unwrap(), "upper:1");
+        assert_eq!(through(&all, "https://h").unwrap(), "all:1");
+        assert_eq!(through(&all, "http://h").unwrap(), "upper:1");
         let exempt = [("http_proxy", "p:1"), ("no_proxy", ""), ("NO_PROXY", "h")];
-        assert_eq!(found(&exempt, "http://h"), None);
+        assert_eq!(through(&exempt, "http://h"), None);
     }
 
     #[test]
     fn under_cgi_only_http_proxy_is_a_visitors() {
-        let with = |name, target| through(&proxies(&[("REQUEST_METHOD", "GET"), (name, "p:1")]), target);
+        let with = |name, target| through(&[("REQUEST_METHOD", "GET"), (name, "p:1")], target);
         assert_eq!(with("HTTP_PROXY", "http://h"), None);
         assert_eq!(with("http_proxy", "http://h").is_none(), cfg!(windows));
         for name in ["all_proxy", "ALL_PROXY"] {
@@ -320,27 +302,13 @@ mod tests {
     #[test]
     fn refuses_what_others_would_split_within_a_password() {
         for value in [
-            "http://svc:Winter#1@proxy:3128",
-            "http://svc:123456#x@proxy:3128",
-            "http://svc:Win/ter@proxy:3128",
-            "svc:Win?ter@proxy:3128",
-            "http://svc:p@ss@proxy:3128",
-            "http://svc@corp:Win/ter@proxy:3128",
-            "http://svc:Winter#1",
-            "http://svc:%ff@proxy:3128",
-            "ftp://proxy",
-            "//proxy",
-            "http://",
-            "http://:3128",
-            "http://proxy:",
-            "http://proxy:0",
-            "http://proxy:3128:1",
-            " http://proxy",
-            "http://pro xy",
-            "http:proxy",
+            "http://svc:Winter#1@proxy:3128", "http://svc:123456#x@proxy:3128", "http://svc:Win/ter@proxy:3128",
+            "svc:Win?ter@proxy:3128", "http://svc:p@ss@proxy:3128", "http://svc@corp:Win/ter@proxy:3128",
+            "http://svc:Winter#1", "http://svc:%ff@proxy:3128", "ftp://proxy", "//proxy", "http://", "http://:3128",
+            "http://proxy:", "http://proxy:0", "http://proxy:3128:1", " http://proxy", "http://pro xy", "http:proxy",
         ] {
             assert_eq!(hop(value), None, "{value}");
-            assert_eq!(through(&proxies(&[("all_proxy", value)]), "https://h").unwrap(), "unusable all_proxy");
+            assert_eq!(through(&[("all_proxy", value)], "https://h").unwrap(), "unusable all_proxy");
         }
     }
 
@@ -383,8 +351,8 @@ mod tests {
             ("", "http://h", false),
             (",;%/", "http://h", false),
         ] {
-            let proxies = proxies(&[("all_proxy", "p:1"), ("no_proxy", list)]);
-            assert_eq!(through(&proxies, target).is_none(), exempt, "{list} {target}");
+            let variables = [("all_proxy", "p:1"), ("no_proxy", list)];
+            assert_eq!(through(&variables, target).is_none(), exempt, "{list} {target}");
         }
     }
 }
