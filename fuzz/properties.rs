@@ -21,14 +21,8 @@ const PASSWORD: &str = "Tr0ub4dor&3";
 
 /// The password as servers may write it: once and twice in JSON, in a URL and in HTML, and in base64.
 const SPELLINGS: [&str; 8] = [
-    "Tr0ub4dor\\u00263",
-    "Tr0ub4dor%263",
-    "Tr0ub4dor&#x26;3",
-    "Tr0ub4dor\\\\u00263",
-    "Tr0ub4dor%25263",
-    "Tr0ub4dor&amp;#38;3",
-    "Tr0ub4dor%5cu00263",
-    "VHIwdWI0ZG9yJjM",
+    "Tr0ub4dor\\u00263", "Tr0ub4dor%263", "Tr0ub4dor&#x26;3", "Tr0ub4dor\\\\u00263", "Tr0ub4dor%25263",
+    "Tr0ub4dor&amp;#38;3", "Tr0ub4dor%5cu00263", "VHIwdWI0ZG9yJjM",
 ];
 
 /// What a field name must not be, lest serde_json take it for a number of its own.

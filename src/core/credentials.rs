@@ -14,11 +14,7 @@ const SCHEME: &str = "Basic ";
 /// What the server itself says of credentials. A password that is one of these words stays unmasked: a gap in a known
 /// sentence would tell it.
 const DOCUMENTED: [&str; 6] = [
-    "Not logged in.",
-    "Invalid login or password.",
-    "Unauthorized",
-    "InvalidCredentials",
-    "InvalidContent",
+    "Not logged in.", "Invalid login or password.", "Unauthorized", "InvalidCredentials", "InvalidContent",
     "ResourceNotFound",
 ];
 
