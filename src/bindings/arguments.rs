@@ -16,7 +16,7 @@ use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 
-use crate::core::transport::pool::{Cert, Key, Verify};
+use crate::core::transport::pool::{Cert, PoolKey, Verify};
 use crate::core::transport::server::Server;
 
 use super::engine::Engine;
@@ -52,7 +52,7 @@ impl<'py, T: IntoPyObjectExt<'py>> Argument<'py, T> {
 #[derive(Clone)]
 pub struct Target {
     pub server: Arc<Server>,
-    pub key: Arc<Key>,
+    pub key: Arc<PoolKey>,
     is_verified: bool,
 }
 

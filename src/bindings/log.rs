@@ -14,7 +14,7 @@ use pyo3::types::{IntoPyDict, PyDict, PyList, PyTuple};
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::Asked;
+use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
 use super::cached::{self, Cached, Interned};
@@ -25,7 +25,7 @@ const INFO: u8 = 20;
 const WARNING: u8 = 30;
 
 /// One exchange: origin, what it was about, HTTP status, milliseconds.
-pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -> PyResult<()> {
+pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Completed<T>) -> PyResult<()> {
     let (Some(logger), Some(took)) = (logger(py, DEBUG)?, asked.took) else { return Ok(()) };
     let plain = asked.outcome.as_ref().map_err(Failure::plain);
     let outcome = match plain {
@@ -39,7 +39,7 @@ pub fn exchange<T: Display>(py: Python<'_>, server: &Server, asked: &Asked<T>) -
 }
 
 /// A start that the server has answered.
-pub fn started(py: Python<'_>, server: &Server, asked: &Asked<Started>, started: &Started) -> PyResult<()> {
+pub fn started(py: Python<'_>, server: &Server, asked: &Completed<Started>, started: &Started) -> PyResult<()> {
     let Some(logger) = logger(py, INFO)? else { return Ok(()) };
     let (origin, about, id) = (server.origin.as_str(), asked.about.to_string(), started.id.to_string());
     let attributes = attributes_of(py, server, asked)?;
@@ -80,7 +80,7 @@ pub fn is_noted(error: &Bound<'_, PyAny>, about: &About) -> bool {
 pub fn warning<T>(
     py: Python<'_>,
     server: &Server,
-    asked: &Asked<T>,
+    asked: &Completed<T>,
     text: &str,
     error: &Bound<'_, PyAny>,
 ) -> PyResult<()> {
@@ -88,7 +88,7 @@ pub fn warning<T>(
     write(&logger, (WARNING, text, error), &attributes_of(py, server, asked)?)
 }
 
-fn attributes_of<'py, T>(py: Python<'py>, server: &Server, asked: &Asked<T>) -> PyResult<Bound<'py, PyDict>> {
+fn attributes_of<'py, T>(py: Python<'py>, server: &Server, asked: &Completed<T>) -> PyResult<Bound<'py, PyDict>> {
     let status_code = match asked.outcome.as_ref().map_err(Failure::plain) {
         Ok(_) | Err(Failure::BadAnswer { .. }) => Some(200),
         Err(Failure::Http(failure)) => Some(failure.http_status),

@@ -5,22 +5,22 @@ use std::slice;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList};
 
-use crate::core::api::listener::{Event, Then};
+use crate::core::api::listener::{Event, Next};
 use crate::core::api::start::Started;
 use crate::core::api::status::Status;
 use crate::core::failure::Failure;
-use crate::core::transport::exchange::Asked;
+use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
 use super::{convert, errors, log};
 
 /// One status: its dict, or an exception.
-pub fn status<'py>(py: Python<'py>, server: &Server, asked: Asked<Status>) -> PyResult<Bound<'py, PyAny>> {
+pub fn status<'py>(py: Python<'py>, server: &Server, asked: Completed<Status>) -> PyResult<Bound<'py, PyAny>> {
     answered(py, server, &asked)?
 }
 
 /// The same. What logging or a signal's handler raises is no outcome of the operation: it comes as the outer error.
-fn answered<'py>(py: Python<'py>, server: &Server, asked: &Asked<Status>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+fn answered<'py>(py: Python<'py>, server: &Server, asked: &Completed<Status>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
     log::exchange(py, server, asked)?;
     Ok(match &asked.outcome {
         Ok(status) => Ok(convert::status(py, status)?.into_any()),
@@ -29,7 +29,11 @@ fn answered<'py>(py: Python<'py>, server: &Server, asked: &Asked<Status>) -> PyR
 }
 
 /// One start: the server's object as a dict, or an exception. What logging or a signal's handler raises comes as the outer error.
-pub fn started<'py>(py: Python<'py>, server: &Server, asked: &Asked<Started>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
+pub fn started<'py>(
+    py: Python<'py>,
+    server: &Server,
+    asked: &Completed<Started>,
+) -> PyResult<PyResult<Bound<'py, PyAny>>> {
     log::exchange(py, server, asked)?;
     Ok(match &asked.outcome {
         Ok(started) => {
@@ -50,7 +54,7 @@ pub fn started<'py>(py: Python<'py>, server: &Server, asked: &Asked<Started>) ->
 pub fn values<'py>(
     py: Python<'py>,
     server: &Server,
-    results: impl IntoIterator<Item = Asked<Status>>,
+    results: impl IntoIterator<Item = Completed<Status>>,
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let statuses = PyDict::new(py);
@@ -92,23 +96,23 @@ pub fn steps<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let steps = PyList::empty(py);
     match event {
-        Event::Polled { asked, elapsed, failures, then } => {
+        Event::Polled { asked, elapsed, failures, next } => {
             log::exchange(py, server, &asked)?;
             let step = |status, error| {
                 let id = asked.about.id().into_pyobject(py)?.into_any().unbind();
-                let (elapsed, is_over) = (elapsed.as_secs_f64(), then == Then::Over);
+                let (elapsed, is_over) = (elapsed.as_secs_f64(), next == Next::Over);
                 PyResult::Ok(Step { id, status, error, elapsed, failures, is_over })
             };
             match &asked.outcome {
                 Ok(status) => steps.append(step(Some(convert::status(py, status)?.unbind()), None)?)?,
-                Err(_) if then == Then::CutOff => {}
+                Err(_) if next == Next::CutOff => {}
                 Err(failure) => {
                     let error = errors::exception(py, failure, &server.origin, &asked.about)?;
-                    if then == Then::Over && !return_exceptions {
+                    if next == Next::Over && !return_exceptions {
                         return Err(error);
                     }
                     let error = error.into_value(py);
-                    if then == Then::PollAgain {
+                    if next == Next::PollAgain {
                         log::warning(py, server, &asked, "%s; polling goes on", error.bind(py))?;
                     }
                     steps.append(step(None, Some(error.into_any()))?)?;

@@ -7,7 +7,7 @@ use std::thread;
 use pyo3::prelude::*;
 
 use crate::core::origin::Origin;
-use crate::core::transport::pool::{self, Cert, Environment, Key, Verify};
+use crate::core::transport::pool::{self, Cert, Environment, PoolKey, Verify};
 
 use super::engine::{self, Engine, Received};
 use super::errors;
@@ -19,7 +19,7 @@ pub fn key(
     origin: &Origin,
     verify: Verify,
     cert: Option<Cert>,
-) -> PyResult<Arc<Key>> {
+) -> PyResult<Arc<PoolKey>> {
     let environment = Environment::read(origin, &verify);
     if cert.is_none() && !matches!(verify, Verify::File(_)) {
         return Ok(engine.key(environment, &verify, None)?);
@@ -42,7 +42,7 @@ fn blocking(
     environment: Environment,
     verify: Verify,
     cert: Option<Cert>,
-) -> PyResult<Arc<Key>> {
+) -> PyResult<Arc<PoolKey>> {
     let (sender, mut receiver) = channel();
     let read = move || {
         let _ = sender.send(engine.key(environment, &verify, cert.as_ref()));

@@ -7,7 +7,7 @@ use pyo3::prelude::*;
 use crate::core::api::start::Started;
 use crate::core::failure::Failure;
 use crate::core::transport::call::{About, Call};
-use crate::core::transport::exchange::Asked;
+use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
@@ -51,7 +51,7 @@ pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResu
 fn finish<'py>(
     py: Python<'py>,
     server: &Server,
-    asked: Asked<Started>,
+    asked: Completed<Started>,
     check_signals: impl FnOnce(Python<'py>) -> PyResult<()>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let done = outcome::started(py, server, &asked).and_then(|done| check_signals(py).map(|()| done));

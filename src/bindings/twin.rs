@@ -7,7 +7,7 @@ use std::sync::Arc;
 use pyo3::prelude::*;
 
 use crate::core::transport::call::Call;
-use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::exchange::{Completed, Transport};
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
@@ -15,7 +15,7 @@ use super::engine::{Awaitable, Engine};
 use super::errors;
 
 /// The core future of a verb that is one call.
-pub async fn ask<T>(transport: Transport, server: Arc<Server>, call: Call<T>) -> Asked<T> {
+pub async fn ask<T>(transport: Transport, server: Arc<Server>, call: Call<T>) -> Completed<T> {
     transport.ask(&server, call).await
 }
 

@@ -19,7 +19,7 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use crate::bindings::errors;
 use crate::core::transport::exchange::Transport;
 use crate::core::transport::lanes::MAX_KEPT;
-use crate::core::transport::pool::{Clients, Key, TlsConfigs};
+use crate::core::transport::pool::{Clients, PoolKey, TlsConfigs};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
 use crate::lock::lock;
@@ -173,7 +173,7 @@ impl RuntimeGuard {
         self.runtime.as_mut().ok_or_else(|| PyRuntimeError::new_err("the call was interrupted"))
     }
 
-    pub fn transport(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> PyResult<Transport> {
+    pub fn transport(&mut self, key: &Arc<PoolKey>, configs: &TlsConfigs) -> PyResult<Transport> {
         Ok(self.runtime()?.clients.get_or_make(key, configs)?)
     }
 

@@ -24,7 +24,7 @@ use tokio::task::AbortHandle;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
-use crate::core::transport::pool::{Cert, Environment, Key, TlsConfigs, Verify};
+use crate::core::transport::pool::{Cert, Environment, PoolKey, TlsConfigs, Verify};
 use crate::core::transport::server::{PerOrigin, Server, Silence};
 use crate::lock::lock;
 
@@ -76,7 +76,7 @@ impl Engine {
         environment: Environment,
         verify: &Verify,
         cert: Option<&Cert>,
-    ) -> Result<Arc<Key>, InvalidInput> {
+    ) -> Result<Arc<PoolKey>, InvalidInput> {
         self.tls.key(environment, verify, cert)
     }
 
@@ -95,14 +95,14 @@ impl Engine {
     }
 
     /// A runtime for one blocking call that asks for so much at once, and the transport in it.
-    pub fn acquire(&'static self, key: &Arc<Key>, at_once: usize) -> PyResult<(RuntimeGuard, Transport)> {
+    pub fn acquire(&'static self, key: &Arc<PoolKey>, at_once: usize) -> PyResult<(RuntimeGuard, Transport)> {
         let mut runtime = self.runtimes.acquire(at_once)?;
         let transport = runtime.transport(key, &self.tls)?;
         Ok((runtime, transport))
     }
 
     /// The transport of all event loops.
-    pub fn transport(&self, key: &Arc<Key>) -> PyResult<Transport> {
+    pub fn transport(&self, key: &Arc<PoolKey>) -> PyResult<Transport> {
         Ok(lock(&self.asyncio).clients.get_or_make(key, &self.tls)?)
     }
 

@@ -11,7 +11,7 @@ use super::status::{self, Status};
 use crate::core::failure::Failure;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::exchange::{Completed, Transport};
 use crate::core::transport::gate::Ticket;
 use crate::core::transport::lanes::{Lanes, at_once};
 use crate::core::transport::server::Server;
@@ -34,7 +34,7 @@ pub struct Batch {
 }
 
 /// A status, with the place of its operation in the batch.
-pub type Placed = (usize, Asked<Status>);
+pub type Placed = (usize, Completed<Status>);
 
 /// How many threads a blocking batch with so many requests at once is worth.
 pub fn threads(at_once: usize) -> usize {
@@ -78,7 +78,9 @@ impl Batch {
                         .ask_within(self.server.request_timeout, &self.server, status::call(operation), pass)
                         .await
                 }
-                Err(failure) => Asked { about: About::Operation(operation.clone()), outcome: Err(failure), took: None },
+                Err(failure) => {
+                    Completed { about: About::Operation(operation.clone()), outcome: Err(failure), took: None }
+                }
             };
             let has_ended = self.is_end(&asked);
             lock(results).push((place, asked));
@@ -94,13 +96,13 @@ impl Batch {
     }
 
     /// Whether a result ends the batch. One that was not sent follows from the failure of another, which does.
-    pub fn is_end(&self, asked: &Asked<Status>) -> bool {
+    pub fn is_end(&self, asked: &Completed<Status>) -> bool {
         let ends = |failure: &Failure| self.stops_at_failure || failure.refuses_all();
         asked.took.is_some() && asked.outcome.as_ref().is_err_and(ends)
     }
 
     /// The results in the order of the operations. A refused password is the result of all that have none.
-    pub fn in_order(&self, placed: impl IntoIterator<Item = Placed>) -> impl Iterator<Item = Asked<Status>> {
+    pub fn in_order(&self, placed: impl IntoIterator<Item = Placed>) -> impl Iterator<Item = Completed<Status>> {
         let mut results: Vec<_> = self.operations.iter().map(|_| None).collect();
         let mut refused = None;
         for (place, asked) in placed {
@@ -116,7 +118,7 @@ impl Batch {
         results.into_iter().zip(&self.operations).filter_map(move |(result, operation)| {
             result.or_else(|| {
                 let outcome = Err(refused.clone()?);
-                Some(Asked { about: About::Operation(operation.clone()), outcome, took: None })
+                Some(Completed { about: About::Operation(operation.clone()), outcome, took: None })
             })
         })
     }

@@ -11,20 +11,20 @@ use super::status::Status;
 use crate::core::failure::{Cause, Failure};
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::Asked;
+use crate::core::transport::exchange::Completed;
 
 /// What happened in a wait.
 #[derive(Debug)]
 pub enum Event {
     /// One operation was asked for, `elapsed` after the start. `failures` counts its failures in a row.
-    Polled { asked: Asked<Status>, elapsed: Duration, failures: u32, then: Then },
+    Polled { asked: Completed<Status>, elapsed: Duration, failures: u32, next: Next },
     /// The deadline passed; the last event.
     TimedOut { pending: Vec<Pending>, elapsed: Duration },
 }
 
 /// What a poll means for its operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Then {
+pub enum Next {
     /// The wait is over: the operation has finished, or the failure is not tolerated.
     Over,
     /// Polling goes on.
@@ -129,13 +129,13 @@ impl Listener {
         let Sent { event, in_hand } = sent;
         self.in_hand = in_hand;
         match &event {
-            Event::Polled { asked: Asked { outcome: Ok(_), .. }, then: Then::PollAgain, elapsed, .. }
+            Event::Polled { asked: Completed { outcome: Ok(_), .. }, next: Next::PollAgain, elapsed, .. }
                 if self.is_stale(*elapsed) =>
             {
                 return None;
             }
-            Event::Polled { asked, then, .. } => {
-                if *then == Then::Over {
+            Event::Polled { asked, next, .. } => {
+                if *next == Next::Over {
                     self.over.extend(asked.about.operation().cloned());
                 }
                 if let Err(failure) = &asked.outcome
@@ -161,9 +161,9 @@ impl Listener {
     fn refusal(&mut self) -> Option<Event> {
         let (failure, left) = self.refused.as_mut()?;
         let operation = left.pop()?;
-        let asked = Asked { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
+        let asked = Completed { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
         self.over.insert(operation);
-        Some(Event::Polled { asked, elapsed: self.started.elapsed(), failures: 1, then: Then::Over })
+        Some(Event::Polled { asked, elapsed: self.started.elapsed(), failures: 1, next: Next::Over })
     }
 
     /// Whether the wait for every operation is over.
@@ -205,11 +205,11 @@ mod tests {
         Listener::new(operations, &plan, Instant::now(), Duration::from_secs(30))
     }
 
-    fn polled(id: &str, outcome: Result<&str, Failure>, then: Then) -> Sent {
+    fn polled(id: &str, outcome: Result<&str, Failure>, next: Next) -> Sent {
         let about = About::Operation(PathSegment::parse("id", id).unwrap());
         let outcome = outcome.map(|body| status::read(body.as_bytes()).unwrap());
-        let asked = Asked { about, outcome, took: Some(Duration::ZERO) };
-        Sent { event: Event::Polled { asked, elapsed: Duration::ZERO, failures: 0, then }, in_hand: None }
+        let asked = Completed { about, outcome, took: Some(Duration::ZERO) };
+        Sent { event: Event::Polled { asked, elapsed: Duration::ZERO, failures: 0, next }, in_hand: None }
     }
 
     const RUNS: &str = r#"{"finished":false}"#;
@@ -227,7 +227,7 @@ mod tests {
         assert!(!listener.has_ended());
         listener.end = Some(Instant::now());
         assert!(listener.has_ended());
-        listener.receive(vec![polled("b", Ok(ENDS), Then::Over)]);
+        listener.receive(vec![polled("b", Ok(ENDS), Next::Over)]);
         assert!(listener.next_event().is_some() && listener.next_event().is_none());
         let Some(Event::TimedOut { pending, .. }) = listener.give_up() else { panic!() };
         assert_eq!(pending.iter().map(|one| one.operation.as_str()).collect::<Vec<_>>(), ["a", "c"]);
@@ -248,7 +248,7 @@ mod tests {
     fn an_old_answer_after_the_deadline_is_passed_over_but_no_end() {
         let mut listener = listener(&["a", "b"], Some(10));
         listener.started -= Duration::from_secs(12);
-        listener.receive(vec![polled("a", Ok(RUNS), Then::PollAgain), polled("b", Ok(ENDS), Then::Over)]);
+        listener.receive(vec![polled("a", Ok(RUNS), Next::PollAgain), polled("b", Ok(ENDS), Next::Over)]);
         let Some(Event::Polled { asked, .. }) = listener.next_event() else { panic!() };
         assert_eq!(asked.about.id(), Some("b"));
         assert!(listener.next_event().is_none());
@@ -258,11 +258,11 @@ mod tests {
     fn a_refused_password_is_the_outcome_of_all_that_are_left() {
         let mut listener = listener(&["a", "b", "c", "d"], None);
         let refusal = || Failure::Http(Box::new(HttpFailure { http_status: 401, ..HttpFailure::default() }));
-        listener.receive(vec![polled("b", Ok(ENDS), Then::Over), polled("c", Err(refusal()), Then::Over)]);
+        listener.receive(vec![polled("b", Ok(ENDS), Next::Over), polled("c", Err(refusal()), Next::Over)]);
         let events = std::iter::from_fn(|| listener.next_event());
         let ids: Vec<_> = events
             .filter_map(|event| match event {
-                Event::Polled { asked, then: Then::Over, .. } => asked.about.id().map(str::to_owned),
+                Event::Polled { asked, next: Next::Over, .. } => asked.about.id().map(str::to_owned),
                 _ => None,
             })
             .collect();
@@ -274,7 +274,7 @@ mod tests {
     fn an_operation_is_dealt_with_when_the_next_event_is_asked_for() {
         let mut listener = listener(&["a"], None);
         let (in_hand, mut dealt_with) = oneshot::channel();
-        let Sent { event, .. } = polled("a", Ok(RUNS), Then::PollAgain);
+        let Sent { event, .. } = polled("a", Ok(RUNS), Next::PollAgain);
         listener.receive(vec![Sent { event, in_hand: Some(in_hand) }]);
         assert!(listener.next_event().is_some());
         assert_eq!(dealt_with.try_recv(), Err(oneshot::error::TryRecvError::Empty));

@@ -11,13 +11,13 @@ use futures_util::stream::{FuturesUnordered, StreamExt};
 use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout_at};
 
-use super::listener::{Event, Listener, Pending, Sent, Then};
+use super::listener::{Event, Listener, Next, Pending, Sent};
 use super::schedule::{Deadline, OVERRUN, Plan, is_throttling, is_tolerable, jittered};
 use super::status::{self, Status};
 use crate::core::failure::Failure;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
-use crate::core::transport::exchange::{Asked, Transport};
+use crate::core::transport::exchange::{Completed, Transport};
 use crate::core::transport::gate::Ticket;
 use crate::core::transport::lanes::{self, Lanes};
 use crate::core::transport::rate::Rate;
@@ -35,7 +35,7 @@ pub struct Waits {
 }
 
 /// A pause and a poll. The result is None if the wait ended before the poll.
-type Polling = Pin<Box<dyn Future<Output = (Wait, Option<(Asked<Status>, Then)>)> + Send>>;
+type Polling = Pin<Box<dyn Future<Output = (Wait, Option<(Completed<Status>, Next)>)> + Send>>;
 
 struct Shared {
     lanes: Lanes,
@@ -98,14 +98,14 @@ impl Waits {
                 }
             };
             let Some((wait, polled)) = polled else { break };
-            let Some((asked, then)) = polled else {
+            let Some((asked, next)) = polled else {
                 self.late.push(wait.pending);
                 continue;
             };
             let is_refused = asked.outcome.as_ref().is_err_and(Failure::refuses_all);
-            let event = Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures: wait.failures, then };
+            let event = Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures: wait.failures, next };
             let mut in_hand = None;
-            if then != Then::Over {
+            if next != Next::Over {
                 let (holding, dealt_with) = oneshot::channel();
                 in_hand = Some(holding);
                 self.polling.push(Wait { dealt_with: Some(dealt_with), ..wait }.poll_when_due(self.shared.clone()));
@@ -159,7 +159,7 @@ impl Wait {
         })
     }
 
-    async fn poll(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
+    async fn poll(&mut self, shared: &Shared) -> Option<(Completed<Status>, Next)> {
         if self.was_last || shared.server.is_closed() {
             return None;
         }
@@ -178,7 +178,7 @@ impl Wait {
         Box::pin(self.ask(shared)).await
     }
 
-    async fn ask(&mut self, shared: &Shared) -> Option<(Asked<Status>, Then)> {
+    async fn ask(&mut self, shared: &Shared) -> Option<(Completed<Status>, Next)> {
         if !shared.may_poll_at_this_rate().await {
             return None;
         }
@@ -186,7 +186,7 @@ impl Wait {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());
-                return Some((Asked { about, outcome: Err(failure), took: None }, Then::Over));
+                return Some((Completed { about, outcome: Err(failure), took: None }, Next::Over));
             }
         };
         let now = Instant::now();
@@ -194,40 +194,40 @@ impl Wait {
         self.was_last = shared.deadline.has_passed(now);
         let call = status::call(&self.pending.operation);
         let asked = shared.lanes.take().ask_within(limit, &shared.server, call, pass).await;
-        let then = match &asked.outcome {
+        let next = match &asked.outcome {
             Ok(status) => self.answered(shared, status),
             Err(failure) => self.failed(shared, failure, now.elapsed() > limit + OVERRUN),
         };
-        Some((asked, then))
+        Some((asked, next))
     }
 
-    fn answered(&mut self, shared: &Shared, status: &Status) -> Then {
+    fn answered(&mut self, shared: &Shared, status: &Status) -> Next {
         shared.answers.fetch_add(1, Ordering::Relaxed);
         shared.rate.ease();
         self.failures = 0;
         self.pending.failure = None;
         if status.finished {
-            return Then::Over;
+            return Next::Over;
         }
         self.pending.status = Some(status.shortened());
         self.pause = shared.plan.pause_at(shared.started.elapsed());
         self.schedule(shared, None);
-        Then::PollAgain
+        Next::PollAgain
     }
 
     /// `was_stopped`: the poll took longer than it may, since the process was stopped.
-    fn failed(&mut self, shared: &Shared, failure: &Failure, was_stopped: bool) -> Then {
+    fn failed(&mut self, shared: &Shared, failure: &Failure, was_stopped: bool) -> Next {
         let is_cut_off = matches!(failure, Failure::Timeout { limit, .. } if *limit < shared.server.request_timeout);
         if is_cut_off {
             // The deadline cut the poll off; the server may be well.
             self.was_last = self.was_last || !was_stopped;
             self.due = Instant::now();
             self.pending.failure = Some(failure.clone());
-            return Then::CutOff;
+            return Next::CutOff;
         }
         let answers = shared.answers.load(Ordering::Relaxed);
         if !is_tolerable(failure, answers > 0) {
-            return Then::Over;
+            return Next::Over;
         }
         let retry_after = match failure {
             Failure::Http(failure) => failure.retry_after,
@@ -246,12 +246,12 @@ impl Wait {
             self.failures += 1;
         }
         if self.failures > shared.plan.retries {
-            return Then::Over;
+            return Next::Over;
         }
         self.schedule(shared, retry_after);
         self.pause = shared.plan.grown(self.pause);
         self.pending.failure = Some(failure.clone());
-        Then::PollAgain
+        Next::PollAgain
     }
 
     /// Sets the next poll: after the pause, or when the server asks for it, but not after the deadline.

@@ -28,7 +28,7 @@ const JSON: &str = "application/json";
 
 /// What came of a call: what it was about, how it ended, how long it took.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Asked<T> {
+pub struct Completed<T> {
     pub about: About,
     pub outcome: Result<T, Failure>,
     /// None if nothing was sent, since the failure of another call was enough.
@@ -79,7 +79,7 @@ impl Transport {
     }
 
     /// Makes a call within the server's own limit, also if it waits at the gate.
-    pub async fn ask<T>(&self, server: &Server, call: Call<T>) -> Asked<T> {
+    pub async fn ask<T>(&self, server: &Server, call: Call<T>) -> Completed<T> {
         if server.is_open() {
             return self.ask_within(server.request_timeout, server, call, Pass::default()).await;
         }
@@ -93,12 +93,12 @@ impl Transport {
             let failure = match pass {
                 Ok(Ok(pass)) if !left.is_zero() => {
                     let asked = self.ask_within(left, server, call, pass).await;
-                    return Asked { outcome: asked.outcome.map_err(|failure| failure.of_limit(limit)), ..asked };
+                    return Completed { outcome: asked.outcome.map_err(|failure| failure.of_limit(limit)), ..asked };
                 }
                 Ok(Err(failure)) => failure,
                 Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false },
             };
-            Asked { about: call.about, outcome: Err(failure), took: None }
+            Completed { about: call.about, outcome: Err(failure), took: None }
         })
         .await
     }
@@ -114,12 +114,12 @@ impl Transport {
     }
 
     /// Makes a call within another limit.
-    pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Asked<T> {
+    pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Completed<T> {
         let started = Instant::now();
         let outcome = self.exchange(limit, server, &call).await;
         self.settings.shared.gates.judge(server, &outcome);
         drop(pass);
-        Asked { about: call.about, outcome, took: Some(started.elapsed()) }
+        Completed { about: call.about, outcome, took: Some(started.elapsed()) }
     }
 
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {

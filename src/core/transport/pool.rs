@@ -25,7 +25,7 @@ const MAX_KEYS: usize = 16;
 /// from the key alone. Basic credentials go with each request and are no part of it; a scheme that binds credentials to
 /// connections (NTLM) would be.
 #[derive(PartialEq, Eq)]
-pub struct Key {
+pub struct PoolKey {
     tls: TlsOptions,
     proxies: Variables,
 }
@@ -55,7 +55,7 @@ pub fn may_block(verify: &Verify, cert: Option<&Cert>) -> bool {
 /// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.
 #[derive(Default)]
 pub struct TlsConfigs {
-    known: Mutex<Vec<(Arc<Key>, ClientConfig)>>,
+    known: Mutex<Vec<(Arc<PoolKey>, ClientConfig)>>,
     shared: Shared,
 }
 
@@ -66,14 +66,14 @@ impl TlsConfigs {
         environment: Environment,
         verify: &Verify,
         cert: Option<&Cert>,
-    ) -> Result<Arc<Key>, InvalidInput> {
+    ) -> Result<Arc<PoolKey>, InvalidInput> {
         let trust = match verify {
             Verify::System => Trust::System(environment.store),
             Verify::Off => Trust::Anyone,
             Verify::File(path) => Trust::File(self.ca_file(CaStamp::of(path)?)?),
         };
         let client_certificate = cert.map(|cert| self.client_certificate(CertStamp::of(cert)?)).transpose()?;
-        let key = Key { tls: TlsOptions { trust, client_certificate }, proxies: environment.proxies };
+        let key = PoolKey { tls: TlsOptions { trust, client_certificate }, proxies: environment.proxies };
         let known = lock(&self.known).iter().map(|(known, _)| known).find(|known| ***known == key).cloned();
         Ok(known.unwrap_or_else(|| Arc::new(key)))
     }
@@ -94,24 +94,24 @@ impl TlsConfigs {
         known.map_or_else(|| ClientCertificate::read(stamp).map(Arc::new), Ok)
     }
 
-    fn config(&self, key: &Arc<Key>) -> Result<ClientConfig, SetupFailure> {
+    fn config(&self, key: &Arc<PoolKey>) -> Result<ClientConfig, SetupFailure> {
         get_or_make(&mut lock(&self.known), key, || key.tls.config())
     }
 }
 
 /// The clients of one runtime, with their connections.
 #[derive(Default)]
-pub struct Clients(Vec<(Arc<Key>, Transport)>);
+pub struct Clients(Vec<(Arc<PoolKey>, Transport)>);
 
 impl Clients {
-    pub fn get_or_make(&mut self, key: &Arc<Key>, configs: &TlsConfigs) -> Result<Transport, SetupFailure> {
+    pub fn get_or_make(&mut self, key: &Arc<PoolKey>, configs: &TlsConfigs) -> Result<Transport, SetupFailure> {
         get_or_make(&mut self.0, key, || Ok(Transport::new(configs.config(key)?, &key.proxies, &configs.shared)))
     }
 }
 
 fn get_or_make<T: Clone>(
-    kept: &mut Vec<(Arc<Key>, T)>,
-    key: &Arc<Key>,
+    kept: &mut Vec<(Arc<PoolKey>, T)>,
+    key: &Arc<PoolKey>,
     make: impl FnOnce() -> Result<T, SetupFailure>,
 ) -> Result<T, SetupFailure> {
     if let Some((_, known)) = kept.iter().find(|(known, _)| known == key) {
