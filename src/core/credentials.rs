@@ -139,7 +139,7 @@ mod tests {
         );
         assert_eq!(masks("password").mask("Invalid login or password."), "Invalid login or password.");
         assert_eq!(masks("password").mask("login:password"), "***");
-        let told = "Invalid login or password: login:Password";
-        assert_eq!(masks("Password").mask(told), "Invalid login or password: ***");
+        let sentence = "Invalid login or password: login:Password";
+        assert_eq!(masks("Password").mask(sentence), "Invalid login or password: ***");
     }
 }

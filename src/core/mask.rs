@@ -483,9 +483,9 @@ mod tests {
             r#"\\u043b\\/\\"\\u00fc\\u0026secret"#,
         ] {
             for length in 1..=spelled.len() {
-                let told = cut([b"abc ", &spelled.as_bytes()[..length]].concat(), secret);
-                let is_sign = length == 1 && !told.contains('*');
-                assert!(told == "abc ***" || is_sign, "{length} of {spelled}: {told}");
+                let masked = cut([b"abc ", &spelled.as_bytes()[..length]].concat(), secret);
+                let is_sign = length == 1 && !masked.contains('*');
+                assert!(masked == "abc ***" || is_sign, "{length} of {spelled}: {masked}");
             }
         }
         assert_eq!(cut("abc", "secret"), "abc");

@@ -51,7 +51,7 @@ pub fn of(error: &TlsError) -> String {
         }
         TlsError::PeerIncompatible(reason) => format!("the TLS of the other side does not fit: {}", plain(reason)),
         TlsError::PeerMisbehaved(reason) => format!("the other side breaks the rules of TLS: {}", plain(reason)),
-        TlsError::General(told) => text::escape(told),
+        TlsError::General(message) => text::escape(message),
         error => text::escape(&error.to_string()),
     }
 }

@@ -26,17 +26,17 @@ const OTHER_PURPOSE: &str = "certificate had invalid extensions";
 
 /// A refusal of the system's verifier, as rustls or webpki would give it where that is possible.
 pub fn reason(refusal: CertificateError) -> CertificateError {
-    let CertificateError::Other(OtherError(told)) = &refusal else { return refusal };
-    let told = told.to_string();
-    if told == OTHER_PURPOSE {
+    let CertificateError::Other(OtherError(message)) = &refusal else { return refusal };
+    let message = message.to_string();
+    if message == OTHER_PURPOSE {
         return CertificateError::InvalidPurpose;
     }
-    number(&told).and_then(|number| of_windows(number).or_else(|| of_macos(number))).unwrap_or(refusal)
+    number(&message).and_then(|number| of_windows(number).or_else(|| of_macos(number))).unwrap_or(refusal)
 }
 
 /// The number at the end: `… (os error -2146762486)` of Windows, `…: -67843` of macOS.
-fn number(told: &str) -> Option<i32> {
-    told.trim_end_matches(')').rsplit([' ', ':']).next()?.parse().ok()
+fn number(message: &str) -> Option<i32> {
+    message.trim_end_matches(')').rsplit([' ', ':']).next()?.parse().ok()
 }
 
 const UNKNOWN_REVOCATION: &str =

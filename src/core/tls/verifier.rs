@@ -287,13 +287,13 @@ mod tests {
     use super::super::trust::SystemStore;
     use super::*;
 
-    fn told(text: &str) -> CertificateError {
+    fn other(text: &str) -> CertificateError {
         let error: Box<dyn std::error::Error + Send + Sync> = text.into();
         CertificateError::Other(OtherError(Arc::from(error)))
     }
 
-    /// What is said of a self-signed certificate for localhost at a second of 2026 or later.
-    fn said(reason: CertificateError, name: &str, second: u64) -> String {
+    /// The words for a self-signed certificate for localhost at a second of 2026 or later.
+    fn words(reason: CertificateError, name: &str, second: u64) -> String {
         let certificate = CertificateDer::from_pem_slice(CA.as_bytes()).unwrap();
         let now = UnixTime::since_unix_epoch(Duration::from_secs(second));
         let error = in_detail(reason.into(), &certificate, &name.try_into().unwrap(), now);
@@ -305,7 +305,7 @@ mod tests {
 
     #[test]
     fn a_systems_refusal_is_told_in_our_words() {
-        for (reason, name, second, words) in [
+        for (reason, name, second, expected) in [
             (CertificateError::Expired, "localhost", 4_400_000_000, "expired since 14 Jan 2109 18:52:17 UTC"),
             (CertificateError::Expired, "localhost", 1_000_000_000, "not valid before 25 Nov 2026 18:52:17 UTC"),
             (CertificateError::UnknownIssuer, "localhost", 4_400_000_000, "expired since 14 Jan 2109 18:52:17 UTC"),
@@ -323,14 +323,14 @@ mod tests {
                 "self-signed certificate; verify='/path/to/it.pem' would trust it alone",
             ),
             (
-                told("Цепочка (os error -2146762486)"),
+                other("Цепочка (os error -2146762486)"),
                 "localhost",
                 IN_TIME,
                 "self-signed certificate; verify='/path/to/it.pem' would trust it alone",
             ),
-            (told("told: -67820 by somebody"), "localhost", IN_TIME, "told: -67820 by somebody"),
+            (other("told: -67820 by somebody"), "localhost", IN_TIME, "told: -67820 by somebody"),
         ] {
-            assert_eq!(said(reason, name, second), words);
+            assert_eq!(words(reason, name, second), expected);
         }
     }
 }

@@ -127,15 +127,15 @@ impl<'de> Visitor<'de> for Fields {
 /// A 200 that is not the documented answer, with its content type and an excerpt.
 pub fn undocumented(reason: &str, content_type: Option<&[u8]>, body: &[u8], is_cut: bool, masks: &Masks) -> Failure {
     let quote = |text: &[u8]| text::escape(&masks.mask(text));
-    let mut told = format!("HTTP 200 with {}", quote(reason.as_bytes()));
-    told.push_str(&match content_type {
+    let mut message = format!("HTTP 200 with {}", quote(reason.as_bytes()));
+    message.push_str(&match content_type {
         Some(content_type) => format!("; Content-Type {}", quote(content_type)),
         None => "; no Content-Type".to_owned(),
     });
     if !body.is_empty() {
-        told.push_str(&format!("; it begins: {}", text::escape(&masked(body, is_cut, masks))));
+        message.push_str(&format!("; it begins: {}", text::escape(&masked(body, is_cut, masks))));
     }
-    Failure::BadAnswer { text: told }
+    Failure::BadAnswer { text: message }
 }
 
 /// Reads the answer to any other HTTP status.
@@ -247,7 +247,7 @@ mod tests {
         let plain = read_error(400, br#"{"code":"InvalidContent","message":"Invalid JSON"}"#, false, &someone());
         assert_eq!(plain.to_string(), "HTTP 400 InvalidContent: Invalid JSON");
         assert_eq!(read_error(500, &vec![b'x'; 9000], true, &someone()).body.len(), BODY_EXCERPT);
-        for (page, told) in [
+        for (page, message) in [
             ("<html>\r\n<head><title>502 Bad Gateway</title>", "HTTP 502: 502 Bad Gateway"),
             (
                 "<html><body><h1>502 Bad Gateway</h1>\nThe server returned an invalid response.\n</body></html>\n",
@@ -258,7 +258,7 @@ mod tests {
             ("<html><body></body></html>", "HTTP 502"),
             ("<", "HTTP 502"),
         ] {
-            assert_eq!(read_error(502, page.as_bytes(), false, &someone()).to_string(), told);
+            assert_eq!(read_error(502, page.as_bytes(), false, &someone()).to_string(), message);
         }
     }
 

@@ -84,20 +84,20 @@ fn is_end(error: &io::Error) -> bool {
 /// A transport failure with its whole chain of causes, each once.
 pub fn failure(error: &reqwest::Error) -> Failure {
     let is_in_body = error.is_body() || error.is_decode();
-    let mut said: Vec<String> = Vec::new();
+    let mut reasons: Vec<String> = Vec::new();
     // The first link says "error sending request" and the URL; the causes follow.
     for link in chain(error).skip(1) {
         // An io::Error around another error repeats what the next link says.
         if link.downcast_ref::<io::Error>().is_some_and(|outer| outer.get_ref().is_some()) {
             continue;
         }
-        let words = words(link, is_in_body).filter(|words| !said.iter().any(|before| before.contains(words)));
-        said.extend(words);
+        let words = words(link, is_in_body).filter(|words| !reasons.iter().any(|before| before.contains(words)));
+        reasons.extend(words);
     }
-    if said.is_empty() {
-        said.push(if is_in_body { "broken body" } else { "broken exchange" }.to_owned());
+    if reasons.is_empty() {
+        reasons.push(if is_in_body { "broken body" } else { "broken exchange" }.to_owned());
     }
-    let mut text = said.join(": ");
+    let mut text = reasons.join(": ");
     // A port of TLS answers plain http with an alert, or not at all.
     let is_no_http = |error: &hyper::Error| error.is_parse() || error.is_incomplete_message();
     let is_unanswered = !is_in_body && chain(error).filter_map(|link| link.downcast_ref()).any(is_no_http);
@@ -132,18 +132,18 @@ fn words(link: &(dyn StdError + 'static), is_in_body: bool) -> Option<String> {
     if let Some(error) = link.downcast_ref() {
         return Some(explain::of(error));
     }
-    let said = link.to_string();
-    if said.starts_with(NO_CLOSE_NOTIFY) {
+    let message = link.to_string();
+    if message.starts_with(NO_CLOSE_NOTIFY) {
         let end = if is_in_body { "" } else { " without answering" };
         return Some(format!("the other side closed the connection{end}"));
     }
-    if STAGES.iter().any(|stage| said.starts_with(stage)) {
+    if STAGES.iter().any(|stage| message.starts_with(stage)) {
         return None;
     }
     let words = TEXTS
         .iter()
-        .find(|(text, _)| *text == said)
-        .map_or_else(|| text::escape(&said), |(_, words)| (*words).to_owned());
+        .find(|(text, _)| *text == message)
+        .map_or_else(|| text::escape(&message), |(_, words)| (*words).to_owned());
     Some(words)
 }
 
