@@ -6,8 +6,9 @@
 //! 1. The mark only gives a right, to sign other certificates. A copy without it has fewer rights than the original.
 //! 2. The copy differs in this one octet: the names, dates, purposes and the key that webpki checks are the original's.
 //! 3. The signature is verified over the original, so an original that nobody signed is refused.
-//! 4. The copy is the last of its path and is never used as an issuer. As an issuer webpki would refuse it.
-//! 5. The other certificates of the path are verified as they came: their signed parts are not the copy's.
+//! 4. The copy is the last of its path and is never used as an issuer.
+//! 5. The others of the path are verified as they came. One with the copy's signed part is verified over the original, but it
+//!    lacks the mark, so webpki refuses it as an issuer.
 
 use rustls::pki_types::{AlgorithmIdentifier, CertificateDer, InvalidSignature, SignatureVerificationAlgorithm};
 
