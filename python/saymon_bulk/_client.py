@@ -120,7 +120,7 @@ class Client(_core.Client):
             ValueError: The host or the credentials are missing, or a file
                 that a variable names cannot be used. The text says which.
         """
-        from ._environment import certificate, client_arguments
+        from ._credentials import certificate, client_arguments
 
         cert = certificate() if cert is None else cert
         return cls(*client_arguments(), request_timeout=request_timeout, verify=verify, cert=cert)
@@ -166,9 +166,9 @@ class Client(_core.Client):
 
         Source: the vendor's page "Run Bulk Operation for Objects".
         """
-        from . import _starting
+        from . import _start_body
 
-        return self._start_bulk(_starting.body(search, bulk, every_object), _starting.request_id())
+        return self._start_bulk(_start_body.body(search, bulk, every_object), _start_body.request_id())
 
     async def start_bulk_async(
         self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
@@ -185,10 +185,10 @@ class Client(_core.Client):
         A cancelled task leaves the outcome uncertain: the server may have
         started the operation. A warning in the log says so.
         """
-        from . import _starting
+        from . import _start_body
 
-        body = _starting.body(search, bulk, every_object)
-        with _starting.Interruptible(self) as start:
+        body = _start_body.body(search, bulk, every_object)
+        with _start_body.Interruptible(self._start_interrupted) as start:
             return await start.begin(self._start_bulk_awaitable, body)
 
     def start_clone(self, object_id: str) -> BulkStart:
@@ -219,9 +219,9 @@ class Client(_core.Client):
 
         Source: the vendor's page "Clone Object in Background".
         """
-        from . import _starting
+        from . import _start_body
 
-        return self._start_clone(object_id, _starting.request_id())
+        return self._start_clone(object_id, _start_body.request_id())
 
     async def start_clone_async(self, object_id: str) -> BulkStart:
         """Start a bulk operation that clones an object, as a coroutine.
@@ -236,9 +236,9 @@ class Client(_core.Client):
         same. A cancelled task leaves the outcome uncertain: the server may
         have started the operation. A warning in the log says so.
         """
-        from . import _starting
+        from . import _start_body
 
-        with _starting.Interruptible(self) as start:
+        with _start_body.Interruptible(self._start_interrupted) as start:
             return await start.begin(self._start_clone_awaitable, object_id)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 
-from ._environment import LIMIT
-
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +34,11 @@ class Entry:
 class Netrc:
     """The entries of a file."""
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, limit: int) -> None:
         with open(path, "rb") as file:
             status = os.fstat(file.fileno())
-            content = file.read(LIMIT + 1)
-        if len(content) > LIMIT:
+            content = file.read(limit + 1)
+        if len(content) > limit:
             del content  # a traceback shows the variables of a frame
             raise ValueError(f"netrc cannot be read: {path}: larger than 1 MiB")
         self.others_can_read = os.name == "posix" and bool(status.st_mode & 0o044)

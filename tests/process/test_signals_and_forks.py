@@ -447,9 +447,9 @@ worker.join()
 
 
 USES = {
-    "_starting": "client.start_clone('1')",
+    "_start_body": "client.start_clone('1')",
     "_warnings": "saymon_bulk.Client('http://192.0.2.1', 'l', 'p')",
-    "_environment": "saymon_bulk.Client.from_env()",
+    "_credentials": "saymon_bulk.Client.from_env()",
     "_types": "saymon_bulk.BulkStatus",
     "_waiting": "client.wait_for_bulks([])",
     "testing": "saymon_bulk.testing.PracticeServer",

@@ -15,7 +15,7 @@ from peer import Peer
 from peer import credentials as sent
 from processes import HOME, POSIX, run_script
 from saymon_bulk import Client, InsecureFileWarning
-from saymon_bulk._environment import credentials
+from saymon_bulk._credentials import credentials
 from saymon_bulk.cli.login import credentials_of
 from saymon_bulk.cli.parser import parse
 

@@ -18,7 +18,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer import ID, Peer, at, response
-from saymon_bulk import _starting
+from saymon_bulk import _start_body
 
 GOOD = {"name": "CPU"}
 BULK = [{"modify": {"a": 1}}]
@@ -388,8 +388,8 @@ def test_an_int_that_hides_its_digits(peer: Peer) -> None:
 
 def test_the_bytes_are_looked_at_once_more() -> None:
     """Whatever the checks before have let through."""
-    assert _starting.joined(b'{"a":1}', [b'{"b":1}'], False) == b'{"search":{"a":1},"bulk":[{"b":1}]}'
-    assert _starting.joined(b"{}", [b'{"b":1}'], True) == b'{"search":{},"bulk":[{"b":1}]}'
+    assert _start_body.joined(b'{"a":1}', [b'{"b":1}'], False) == b'{"search":{"a":1},"bulk":[{"b":1}]}'
+    assert _start_body.joined(b"{}", [b'{"b":1}'], True) == b'{"search":{},"bulk":[{"b":1}]}'
     for criteria, changes, every_object in (
         (b"{}", [b'{"b":1}'], False),
         (b'{"a":1}', [b'{"b":1}'], True),
@@ -397,7 +397,7 @@ def test_the_bytes_are_looked_at_once_more() -> None:
         (b'{"a":1}', [], False),
     ):
         with pytest.raises(ValueError, match=r"^(search|bulk)\b"):
-            _starting.joined(criteria, changes, every_object)
+            _start_body.joined(criteria, changes, every_object)
 
 
 names = st.text(st.characters())

@@ -42,7 +42,7 @@ def _certificate(options: Options) -> Cert | None:
         return options.cert if options.key is None else (options.cert, options.key)
     if options.key is not None:
         raise ValueError("--key goes with --cert")
-    from .._environment import certificate
+    from .._credentials import certificate
 
     return certificate()
 
@@ -52,7 +52,7 @@ def credentials_of(options: Options) -> tuple[str, str]:
     if options.password_stdin:
         password = _password_on_stdin()
     else:
-        from .._environment import credentials
+        from .._credentials import credentials
 
         login, password = credentials(options.host, login)
     if not login:
@@ -67,7 +67,7 @@ def _absence(options: Options) -> str:
     """Why netrc gave nothing, if it was asked."""
     if options.password_stdin:
         return ""
-    from .._environment import absence
+    from .._credentials import absence
 
     return absence(options.host, options.login) + "; "
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from .. import _starting
+from .. import _start_body
 from ..errors import ResponseError, SaymonError
 from .ids import checked, is_word
 from .login import client_of
@@ -34,7 +34,7 @@ def start(options: Options) -> int:
     try:
         try:
             # One step of the interpreter: a Ctrl-C that comes with the answer cannot take it away.
-            outcomes.extend(map(send, [what], [_starting.request_id()]))
+            outcomes.extend(map(send, [what], [_start_body.request_id()]))
         except SaymonError as error:
             outcomes.append(error)
         return _go_on(outcomes[0], client, options)
@@ -97,17 +97,17 @@ def _body(options: Options) -> bytes:
             raise ValueError("holds criteria, and --every-object goes without")
         if not search and not every_object:
             raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
-        return _starting.criteria(search, every_object)
+        return _start_body.criteria(search, every_object)
 
     def changes(bulk: list[Any]) -> list[bytes]:
         # In the words of JSON: those of a Python argument speak of a mapping.
         for place, change in enumerate(bulk):
             if not isinstance(change, dict):
                 raise ValueError(f"bulk[{place}] must be a JSON object")
-        return _starting.changes(bulk)
+        return _start_body.changes(bulk)
 
     search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
-    return _starting.joined(search, encoded(options.bulk, list, changes), every_object)
+    return _start_body.joined(search, encoded(options.bulk, list, changes), every_object)
 
 
 def _terminal() -> TextIO:

@@ -170,9 +170,9 @@ pub fn _shutdown(py: Python<'_>) {
 static IMPORTED_LATER: [Interned; 9] = [
     Interned::new("inspect"),
     Interned::new("json"),
-    Interned::new("saymon_bulk._environment"),
+    Interned::new("saymon_bulk._credentials"),
     Interned::new("saymon_bulk._netrc"),
-    Interned::new("saymon_bulk._starting"),
+    Interned::new("saymon_bulk._start_body"),
     Interned::new("saymon_bulk._types"),
     Interned::new("saymon_bulk._waiting"),
     Interned::new("saymon_bulk._warnings"),

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from ._client import Client
     from ._types import BulkStart
 
 # What a whole request body has, as the vendor's page shows it. Criteria have neither.
@@ -37,8 +36,8 @@ def request_id() -> str:
 class Interruptible:
     """An awaited start. What ends it otherwise than by its outcome tells that the start may have happened."""
 
-    def __init__(self, client: Client) -> None:
-        self._client = client
+    def __init__(self, interrupted: Callable[[BaseException, str], BaseException]) -> None:
+        self._interrupted = interrupted
         self._begun: list[Awaitable[BulkStart]] = []
         self.request_id = request_id()
 
@@ -58,7 +57,7 @@ class Interruptible:
             return
         if isinstance(error, Exception) and not is_begun:
             return
-        raised = self._client._start_interrupted(error, self.request_id)
+        raised = self._interrupted(error, self.request_id)
         if raised is not error:
             raise raised from error
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
 CERT, KEY = "SAYMON_CERT", "SAYMON_KEY"
 
-LIMIT = 1024 * 1024  # bytes of a file with passwords; a device may have no end
+_LIMIT = 1024 * 1024  # bytes of a file with passwords; a device may have no end
 
 
 def client_arguments() -> tuple[str, str, str]:
@@ -54,7 +54,7 @@ def _password_in(path: str) -> str:
     # An error is raised outside of `except`: UnicodeDecodeError holds the content, and would stay as its context.
     try:
         with open(path, "rb") as file:
-            password, problem = _text(file.read(LIMIT + 1))
+            password, problem = _text(file.read(_LIMIT + 1))
     except OSError as error:
         password, problem = "", f"cannot be read: {type(error).__name__}"
     if password:
@@ -64,7 +64,7 @@ def _password_in(path: str) -> str:
 
 def _text(content: bytes) -> tuple[str, str | None]:
     """The text of a file with one line, or what is wrong with the file."""
-    if len(content) > LIMIT:
+    if len(content) > _LIMIT:
         return "", "is larger than 1 MiB"
     if content.endswith(b"\n"):
         content = content[:-2] if content.endswith(b"\r\n") else content[:-1]
@@ -125,7 +125,7 @@ def _netrc(path: str) -> Netrc | None:
     from ._netrc import Netrc
 
     try:
-        return Netrc(path)
+        return Netrc(path, _LIMIT)
     except (FileNotFoundError, NotADirectoryError):  # the home of a service account may be /dev/null
         return None
     except OSError as error:
