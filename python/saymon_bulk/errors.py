@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
     _Kind = Literal["dns", "connect", "proxy", "tls", "certificate", "cut", "timeout"]
 
+# After these a wait goes on, once it has had a good answer: the rule of `is_tolerable` in Rust.
+_TRANSIENT_STATUSES = {408, 429, 500, 502, 503, 504}
+_TRANSIENT_KINDS = {"dns", "connect", "tls", "cut", "timeout"}
+
 
 class SaymonError(Exception):
     """The base of all errors of this package.
@@ -70,15 +74,15 @@ class SaymonError(Exception):
         >>> saymon_bulk.SaymonError(*error.args).id
         'a'
         """
-        names = type(self).__init__.__kwdefaults__ or ()  # else what a program has added would be among them
-        attributes = {name: value for name, value in vars(self).items() if name in names}
-        if isinstance(self, WaitTimeoutError):
-            attributes["failures"] = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}
-        return (*super().args[:1], attributes)
+        return (*super().args[:1], self._attributes())
 
     @args.setter
     def args(self, args: tuple[Any, ...]) -> None:
         BaseException.__init__(self, *args[:1])
+
+    def _attributes(self) -> dict[str, Any]:
+        names = type(self).__init__.__kwdefaults__ or ()  # else what a program has added would be among them
+        return {name: value for name, value in vars(self).items() if name in names}
 
     @property
     def transient(self) -> bool:
@@ -96,11 +100,7 @@ class SaymonError(Exception):
         are transient too. They end a wait only before its first good
         answer, when the name or the protocol may be wrong: see `kind`.
         """
-        from ._core import _is_transient
-
-        if isinstance(self, HTTPStatusError):
-            return _is_transient(None, self.status_code)
-        return isinstance(self, TransportError) and _is_transient(self.kind, None)
+        return False
 
     def to_dict(self) -> dict[str, Any]:
         """The error as a JSON object, as `saymon-bulk --json` prints it.
@@ -172,6 +172,10 @@ class HTTPStatusError(SaymonError):
         self.retry_after: float | None = retry_after
         super().__init__(text, attributes, host=host, id=id)
 
+    @property
+    def transient(self) -> bool:
+        return self.status_code in _TRANSIENT_STATUSES
+
 
 class AuthError(HTTPStatusError, PermissionError):
     """HTTP 401 or 403: wrong login or password, or a missing permission.
@@ -222,6 +226,8 @@ class TransportError(SaymonError, ConnectionError):
             "timeout": `request_timeout` passed.
     """
 
+    _kind_of_class: _Kind | None = None
+
     def __init__(
         self,
         message: str = "",
@@ -231,8 +237,12 @@ class TransportError(SaymonError, ConnectionError):
         id: str | None = None,
         kind: _Kind | None = None,
     ) -> None:
-        self.kind: _Kind | None = "timeout" if isinstance(self, RequestTimeoutError) else kind
+        self.kind: _Kind | None = self._kind_of_class or kind
         super().__init__(message, attributes, host=host, id=id)
+
+    @property
+    def transient(self) -> bool:
+        return self.kind in _TRANSIENT_KINDS
 
 
 class RequestTimeoutError(TransportError, TimeoutError):
@@ -248,6 +258,8 @@ class RequestTimeoutError(TransportError, TimeoutError):
 
     The time runs from connecting to the last byte. `kind` is "timeout".
     """
+
+    _kind_of_class = "timeout"
 
 
 class ResponseError(SaymonError, ValueError):
@@ -354,6 +366,10 @@ class WaitTimeoutError(SaymonError, TimeoutError):
             made = {id: _made(*parts) for id, parts in attributes.get("failures", {}).items()}
             attributes = {**attributes, "failures": made}
         super().__init__(message, attributes, host=host, id=id)
+
+    def _attributes(self) -> dict[str, Any]:
+        failures = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}
+        return {**super()._attributes(), "failures": failures}
 
 
 def _made(name: str, *args: Any) -> SaymonError:

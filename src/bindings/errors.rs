@@ -7,8 +7,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyModule};
 
 use crate::core::api::listener::Pending;
-use crate::core::api::schedule::is_tolerable;
-use crate::core::failure::{Cause, Failure, HttpFailure, InvalidInput, SetupFailure};
+use crate::core::failure::{Failure, HttpFailure, InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
@@ -64,9 +63,6 @@ pub fn unstopped(py: Python<'_>, error: PyErr) -> PyErr {
 pub fn check_open(server: &Server) -> PyResult<()> {
     if server.is_closed() { Err(PyRuntimeError::new_err("the client is closed")) } else { Ok(()) }
 }
-
-/// The kind of a RequestTimeoutError, as `errors.py` has it.
-const TIMEOUT: &str = "timeout";
 
 /// What to do when nobody knows whether an operation was started.
 pub const LOOK_FIRST: &str = "the server may have started the operation or may not; look at the server, or for the \
@@ -209,21 +205,6 @@ fn late(pending: &[Pending], elapsed: Duration) -> String {
             }
         }
     }
-}
-
-/// Whether a wait that has had a good answer goes on after such an error. `kind` is a TransportError's.
-#[pyfunction]
-pub fn _is_transient(kind: Option<&str>, status_code: Option<i64>) -> bool {
-    let failure = match (kind, status_code.map(u16::try_from)) {
-        (_, Some(Ok(http_status))) => Failure::Http(Box::new(HttpFailure { http_status, ..HttpFailure::default() })),
-        (Some(TIMEOUT), _) => Failure::Timeout { limit: Duration::ZERO, on_kept: false },
-        (Some(kind), _) => match Cause::ALL.into_iter().find(|cause| cause.name() == kind) {
-            Some(cause) => Failure::Transport { cause, text: String::new() },
-            None => return false,
-        },
-        (None, _) => return false,
-    };
-    is_tolerable(&failure, true)
 }
 
 fn http_attributes(attributes: &Bound<'_, PyDict>, failure: &HttpFailure) -> PyResult<()> {

@@ -37,7 +37,6 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(arguments::_host_name, module)?)?;
     module.add_function(wrap_pyfunction!(engine::_before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(engine::_shutdown, module)?)?;
-    module.add_function(wrap_pyfunction!(errors::_is_transient, module)?)?;
     module.add_function(wrap_pyfunction!(status::get_bulk_status, module)?)?;
 
     let py = module.py();

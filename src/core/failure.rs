@@ -86,8 +86,6 @@ pub enum Cause {
 }
 
 impl Cause {
-    pub const ALL: [Self; 6] = [Self::Resolve, Self::Connect, Self::Tls, Self::Certificate, Self::Proxy, Self::Cut];
-
     pub fn name(self) -> &'static str {
         match self {
             Self::Resolve => "dns",

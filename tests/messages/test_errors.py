@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
+from pathlib import Path
 from typing import Any, Callable
 
 import pytest
@@ -22,7 +24,10 @@ from saymon_bulk import (
     StartUncertainError,
     TransportError,
     WaitTimeoutError,
+    errors,
 )
+
+ROOT = Path(__file__).parent.parent
 
 FAMILY: dict[type[BaseException], tuple[type[BaseException], ...]] = {
     SaymonError: (Exception,),
@@ -264,6 +269,23 @@ def test_a_wait_goes_on_after_a_transient_error_and_after_no_other(peer: Peer) -
         peer.answer(response(SAID, status), response(b'{"finished": true}'))
         outcome = dict(at(peer).wait_for_bulks([ID], return_exceptions=True, **QUICK))[ID]
         assert isinstance(outcome, SaymonError) is not HTTPStatusError("made by hand", status_code=status).transient, status
+
+
+def test_transient_is_the_rule_of_a_wait_that_had_a_good_answer() -> None:
+    """Each HTTP status, and each kind in its Rust name: `is_tolerable` decides of the wait, `errors.py` of the attribute."""
+    source = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "src" / "core").rglob("*.rs"))
+    rule = source.partition("fn is_tolerable(")[2].partition("\n}")[0]
+    assert set(map(int, re.findall(r"\b[1-5]\d\d\b", rule))) == errors._TRANSIENT_STATUSES
+    names = dict(re.findall(r'^ +Self::(\w+) => "(\w+)",', source.partition("impl Cause {")[2].partition("\n}")[0], re.M))
+    arms = {
+        line.partition("=>")[2].strip(): line for line in re.findall(r"[^,]*Failure::Transport[^{]*{[^}]*}[^>]*=> \w+", rule)
+    }
+    assert {"true", "answered", "false"} == set(arms)
+    for result, arm in arms.items():
+        for name in re.findall(r"Cause::(\w+)", arm):
+            assert (names.pop(name) in errors._TRANSIENT_KINDS) is (result != "false"), name
+    assert names == {}
+    assert "Failure::Timeout" in arms["true"]
 
 
 def test_no_start_that_may_have_happened_is_transient(peer: Peer) -> None:
