@@ -10,7 +10,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from saymon_bulk.cli.parser import SHELLS, build
+from saymon_bulk.cli.options import SHELLS, build
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "python" / "saymon_bulk" / "cli" / "completion"

@@ -35,7 +35,7 @@ from commands import (
 )
 from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
 from processes import POSIX, needs_shell, needs_signals
-from saymon_bulk.cli.results import BY_SIGNAL
+from saymon_bulk.cli.output import BY_SIGNAL
 from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from commands import COMMAND, Terminal, loaded, run
 from peer import LOGIN, PASSWORD
-from saymon_bulk.cli.parser import SHELLS, build, parse
+from saymon_bulk.cli.options import SHELLS, build, parse
 from saymon_bulk.testing import PracticeServer
 from shell_files import MAN, ROOT, commands, made
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 import pytest
 from commands import Terminal, environment, run
 from peer import LOGIN, PASSWORD, Peer
-from saymon_bulk.cli.progress import clock, line
+from saymon_bulk.cli.wait import clock, line
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")
@@ -93,8 +93,8 @@ def test_the_trouble_of_the_server(server: PracticeServer) -> None:
 
 OFTEN = """
 import sys
-from saymon_bulk.cli import main, progress
-progress.MINUTE = 0.3
+from saymon_bulk.cli import main, wait
+wait.MINUTE = 0.3
 sys.exit(main())
 """
 

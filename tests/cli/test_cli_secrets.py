@@ -11,7 +11,7 @@ from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer import LOGIN, PASSWORD
-from saymon_bulk.cli.parser import parse
+from saymon_bulk.cli.options import parse
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")

@@ -8,12 +8,25 @@ the start.
 from __future__ import annotations
 
 import os
+import signal
 import sys
 
 from ..errors import SaymonError
-from .options import WAITING, plain
-from .results import BY_SIGNAL, ERROR, FINISHED, fatal
-from .streams import emit, note, prepare, settle, show_log, show_warnings
+from .options import OF_A_WAIT, build, parse
+from .output import (
+    BY_SIGNAL,
+    ERROR,
+    FINISHED,
+    SIGNALS,
+    emit,
+    fatal,
+    flush,
+    interrupted,
+    note,
+    prepare,
+    show_log,
+    show_warnings,
+)
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -32,12 +45,10 @@ def run() -> int:
     """
     code = main()
     number = code - BY_SIGNAL
-    if os.name == "posix" and number in _LAST_WORDS:
-        import _signal  # type: ignore[import-not-found]  # signal itself would import enum
-
-        _signal.signal(number, _signal.SIG_DFL)
+    if os.name == "posix" and number in SIGNALS:
+        signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
-        _signal.pthread_sigmask(_signal.SIG_UNBLOCK, [number])
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])
     return code
 
 
@@ -48,7 +59,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     """
     try:
         prepare()
-        return _main(sys.argv[1:] if argv is None else argv)
+        words = sys.argv[1:] if argv is None else argv
+        if words:
+            return _run(parse(words))
+        emit(build().format_help().rstrip())
+        return FINISHED
     except SystemExit:
         try:
             sys.stdout.flush()  # argparse does not see that its help is lost
@@ -60,19 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _unread(error)
     finally:
-        settle()
-
-
-def _main(words: Sequence[str]) -> int:
-    options = plain(words)
-    if options is None:
-        from .parser import build, parse
-
-        if not words:
-            emit(build().format_help().rstrip())
-            return FINISHED
-        options = parse(words)
-    return _run(options)
+        flush()
 
 
 def _unread(error: OSError) -> int:
@@ -99,22 +102,24 @@ def _done(options: Options) -> int:
         emit(script(options.shell))
         return FINISHED
     if not options.wait and options.command != "status":
-        for name in WAITING:
+        for name in OF_A_WAIT:
             if name in options.given:
                 raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
     _check_stdin(options)
     _catch_signals()
-    _show(options)
+    show_warnings()
+    if options.verbose:
+        show_log()
     if options.command in ("start", "clone"):
-        from .starting import start
+        from .start import start
 
         return start(options)
-    from . import waiting
-    from .ids import ids_of
-    from .login import client_of
+    from .credentials import client_of
+    from .inputs import ids_of
+    from .wait import status, wait
 
     ids = ids_of(options)
-    command = waiting.status if options.command == "status" else waiting.wait
+    command = status if options.command == "status" else wait
     return command(client_of(options), ids, options)
 
 
@@ -127,48 +132,18 @@ def _check_stdin(options: Options) -> None:
         raise ValueError(f"{' and '.join(readers)} exclude each other: stdin can be read once")
 
 
-def _show(options: Options) -> None:
-    from .words import in_words
-
-    show_warnings(in_words)
-    if options.verbose:
-        show_log()
-
-
-# SIGHUP, SIGINT and SIGTERM
-_HANG_UP = 1
-_LAST_WORDS = {_HANG_UP: "hung up", 2: "interrupted", 15: "terminated"}
-
-
 def _catch_signals() -> None:
-    import _signal  # signal itself would import enum
-
     came: list[int] = []
 
     def interrupt(number: int, _: object) -> None:
-        if number == _HANG_UP:  # a shell whose terminal goes away repeats it, and the last words would be lost
+        if number == getattr(signal, "SIGHUP", None):  # a shell repeats it when its terminal goes away
             # Not ignored: Python complains about one that comes while its handler is changed.
-            _signal.pthread_sigmask(_signal.SIG_BLOCK, [number])
+            signal.pthread_sigmask(signal.SIG_BLOCK, [number])
         came.append(number)
         if len(came) == 1:  # another one may come with it
             raise KeyboardInterrupt(number)
 
     for name in ("SIGTERM", "SIGHUP"):
-        number = getattr(_signal, name, None)  # Windows has no SIGHUP
-        if number is not None and _signal.getsignal(number) is _signal.SIG_DFL:  # nohup ignores it
-            _signal.signal(number, interrupt)
-
-
-def interrupted(interrupt: KeyboardInterrupt) -> int:
-    """The last words after Ctrl-C, SIGTERM or SIGHUP, and the exit code."""
-    import signal
-
-    number = interrupt.args[0] if interrupt.args else signal.SIGINT
-    # From here on the next one kills at once, instead of interrupting these last words.
-    for one in (signal.SIGINT, signal.SIGTERM):
-        if signal.getsignal(one) is not signal.SIG_IGN:
-            signal.signal(one, signal.SIG_DFL)
-    note(_LAST_WORDS[number])
-    for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
-        note(text)
-    return BY_SIGNAL + number
+        number = getattr(signal, name, None)  # Windows has no SIGHUP
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # nohup ignores it
+            signal.signal(number, interrupt)

@@ -6,15 +6,13 @@ import sys
 
 from .. import _start_body
 from ..errors import ResponseError, SaymonError
-from .ids import checked, is_word
-from .login import client_of
-from .results import ERROR, FINISHED, UNCERTAIN, code, print_json, report
-from .streams import emit, is_terminal, note, show
-from .words import in_words
+from .credentials import client_of
+from .inputs import checked, encoded, is_word
+from .output import ERROR, FINISHED, UNCERTAIN, code, emit, in_words, is_terminal, note, print_json, report, show
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
-    from typing import Any, TextIO
+    from typing import Any, Callable, TextIO
 
     from .._client import Client
     from .._types import BulkStart
@@ -29,25 +27,32 @@ def start(options: Options) -> int:
     if terminal and not _is_meant(terminal, client):
         note("not started")
         return ERROR
-    send: Any = client._start_clone if is_clone else client._start_bulk
     outcomes: list[BulkStart | SaymonError] = []
     try:
-        try:
-            # One step of the interpreter: a Ctrl-C that comes with the answer cannot take it away.
-            outcomes.extend(map(send, [what], [_start_body.request_id()]))
-        except SaymonError as error:
-            outcomes.append(error)
+        _send_once(client._start_clone if is_clone else client._start_bulk, what, outcomes)
         return _go_on(outcomes[0], client, options)
     except BaseException as error:
         if not outcomes:
             raise
-        # Nobody may have read the outcome: stdout has failed, or it is the Ctrl-C above.
-        outcome = outcomes[0]
-        note(in_words(outcome) if isinstance(outcome, SaymonError) else _started(outcome))
-        if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
-            raise
-        note(error)
-        return code(outcome) if isinstance(outcome, SaymonError) else UNCERTAIN  # 1 would mean not started
+        return _unread(outcomes[0], error)
+
+
+def _send_once(send: Callable[[Any, str], BulkStart], what: object, outcomes: list[BulkStart | SaymonError]) -> None:
+    try:
+        # One step of the interpreter: a Ctrl-C that comes with the answer cannot take it away.
+        outcomes.extend(map(send, [what], [_start_body.request_id()]))
+    except SaymonError as error:
+        outcomes.append(error)
+
+
+def _unread(outcome: BulkStart | SaymonError, error: BaseException) -> int:
+    """Print an outcome that nobody may have read: stdout has failed, or Ctrl-C came with the answer."""
+    is_error = isinstance(outcome, SaymonError)
+    note(in_words(outcome) if isinstance(outcome, SaymonError) else _started(outcome))
+    if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
+        raise error
+    note(error)
+    return code(outcome) if is_error else UNCERTAIN  # 1 would mean not started
 
 
 def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -> int:
@@ -70,7 +75,7 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
         emit(id)
     if not options.wait:
         return FINISHED
-    from .waiting import wait
+    from .wait import wait
 
     return wait(client, [id], options, _started(outcome) if options.quiet else None)
 
@@ -84,8 +89,6 @@ def _started(start: BulkStart) -> str:
 
 def _body(options: Options) -> bytes:
     """The request body that the two files make, checked."""
-    from .files import encoded
-
     every_object: bool = options.every_object
     if options.search is None and not every_object:
         raise ValueError("no criteria: give --search FILE, or --every-object")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from codecs import BOM_UTF8
 
 from .. import _core
 from .._client import Client
-from .streams import is_terminal, show
+from .output import is_terminal, show
 
 TYPE_CHECKING = False  # typing's own would cost the import of typing
 if TYPE_CHECKING:
@@ -118,8 +119,6 @@ def _prompt(login: str, origin: str) -> str:
 
 def _let_hang_up() -> Callable[[], object]:
     """Lets SIGHUP end the process at once: getpass would go on, and take a line of stdin for the password."""
-    import signal
-
     number = getattr(signal, "SIGHUP", None)  # Windows has none
     if number is None or not callable(handler := signal.getsignal(number)):
         return lambda: None

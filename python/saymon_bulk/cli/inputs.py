@@ -1,0 +1,131 @@
+"""What the commands read: ids, each once, and the JSON files of a start. A ValueError names the place of a mistake."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+
+from .._core import _checked_id
+from .output import is_terminal, note
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import Any, Callable, TypeVar
+
+    from .options import Options
+
+    _Encoded = TypeVar("_Encoded", bytes, list[bytes])
+
+# An id may be nearly any text, but these are mistakes.
+_SCHEMES = ("http://", "https://")
+_QUOTES = ('"', "'")
+# What a word processor makes of the hyphen of an option. The word behind it may be a password.
+_DASHES = tuple("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d")
+
+
+def ids_of(options: Options) -> list[str]:
+    found: dict[str, None] = {}
+    for number, id in enumerate(options.ids, 1):
+        found.update(dict.fromkeys(_ids_in("-") if id == "-" else [checked(id, f"ID {number}")]))
+    for path in options.ids_files:
+        found.update(dict.fromkeys(_ids_in(path)))
+    if not found:
+        raise ValueError("no ids: give each as an ID, or - to read stdin, or --ids FILE")
+    return list(found)
+
+
+def checked(id: str, place: str) -> str:
+    """The id, or a ValueError that begins with the place where it stands."""
+    if id.lower().startswith(_SCHEMES):
+        raise ValueError(f"{place} looks like a URL: give the id alone here, and the server with --host")
+    if len(id) > 1 and id[0] == id[-1] and id[0] in _QUOTES:
+        raise ValueError(f"{place} is in quotes: give the id alone (jq prints it so with -r)")
+    if id.startswith(_DASHES):
+        raise ValueError(f"{place} begins with a dash that is no hyphen: an option begins with -")
+    try:
+        return _checked_id(id)
+    except ValueError as error:
+        raise ValueError(place + str(error)[len("id") :]) from None
+
+
+def is_word(id: str) -> bool:
+    """Whether an id that the server chose is the same id to `wait "$id"` and to a file of ids."""
+    try:
+        checked(id, "")
+    except ValueError:
+        return False
+    return not id.startswith("-") and id == _stripped(id)
+
+
+def _stripped(line: str) -> str:
+    return line.strip().lstrip("\ufeff")  # `cat` leaves the byte order mark of each file
+
+
+def _ids_in(path: str) -> Iterator[str]:
+    if path == "-" and is_terminal(sys.stdin) and is_terminal(sys.stderr):
+        keys = "Ctrl-Z and Enter end" if os.name == "nt" else "Ctrl-D ends"
+        note(f"reading ids from the terminal, one a line; {keys} them")
+    name, text = _text_of(path)
+    is_empty = True
+    for number, line in enumerate(text.split("\n"), 1):
+        if id := _stripped(line):
+            is_empty = False
+            yield checked(id, f"{name}, line {number}: the id")
+    if is_empty:
+        raise ValueError(f"{name}: no ids in it")
+
+
+def encoded(path: str, kind: type, encode: Callable[[Any], _Encoded]) -> _Encoded:
+    """What `encode` makes of the value in a JSON file, which is a dict or a list."""
+    import json
+
+    name, text = _text_of(path)
+    try:
+        value = json.loads(text, object_pairs_hook=_object)
+        if not isinstance(value, kind):
+            raise ValueError(f"must hold a JSON {'object' if kind is dict else 'list'}")
+        return encode(value)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: no JSON: {error.msg}") from None
+    except RecursionError:
+        raise ValueError(f"{name}: nested too deeply") from None
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        if name in found:
+            raise ValueError(f"the name {name!r} stands twice in one object")
+        found[name] = value
+    return found
+
+
+def _text_of(path: str) -> tuple[str, str]:
+    """The name of a file in messages, and its text: UTF-8, or UTF-16 of Windows' PowerShell 5, with or without a BOM."""
+    name = "stdin" if path == "-" else path
+    try:
+        if path == "-":
+            data = sys.stdin.buffer.read()
+        else:
+            with open(path, "rb") as file:
+                data = file.read()
+    except OSError as error:
+        # Windows refuses a directory for want of a permission.
+        reason = os.strerror(errno.EISDIR) if os.path.isdir(path) else error.strerror or error
+        raise ValueError(f"{name}: {reason}") from None
+    if data.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        try:
+            return name, data.decode("utf-16")
+        except UnicodeDecodeError:
+            raise ValueError(f"{name}: not UTF-16, as its byte order mark says") from None
+    data = data.removeprefix(BOM_UTF8)
+    try:
+        return name, data.decode()
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ValueError(f"{name}, line {line}: not UTF-8") from None

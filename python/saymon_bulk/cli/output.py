@@ -1,0 +1,244 @@
+"""stdout for results, stderr for everything else; either may be closed, full or unread. Words, JSON and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import io
+import os
+import signal
+import sys
+
+from ..errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from typing import TextIO
+
+    from .._types import BulkStatus
+    from .options import Options
+
+FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING, UNCERTAIN = 0, 1, 2, 4, 8, 9
+BY_SIGNAL = 128  # plus the signal's number, as shells count
+
+# The streams
+
+
+def prepare() -> None:
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:  # closed by the caller; a socket must not get its number
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        if isinstance(sys.stdout.buffer, io.RawIOBase):
+            # PYTHONUNBUFFERED: what a full pipe that does not block refuses would be lost in silence.
+            sys.stdout = io.TextIOWrapper(io.BufferedWriter(sys.stdout.buffer), sys.stdout.encoding)
+        sys.stdout.reconfigure(errors="backslashreplace")  # an id in Cyrillic, a terminal in ASCII
+
+
+def is_terminal(stream: TextIO) -> bool:
+    """Whether somebody sees the stream, or types into it."""
+    if not stream.isatty():
+        return False
+    # Windows calls NUL a terminal too, and a service would wait for an answer for ever.
+    raw = getattr(getattr(stream, "buffer", None), "raw", None)
+    return os.name != "nt" or type(raw).__name__ == "_WindowsConsoleIO"
+
+
+def flush() -> None:
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            _abandon(stream)
+
+
+def _abandon(stream: TextIO) -> None:
+    # Otherwise Python fails again when it exits, with a text of its own.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def emit(text: str) -> None:
+    """Write a line to stdout. BrokenPipeError means that nobody reads it."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        if os.name == "nt" and error.errno == errno.EINVAL:  # how Windows tells that the reader has gone away
+            raise BrokenPipeError from error
+        raise
+
+
+def note(what: object) -> None:
+    """Write a line to stderr."""
+    show(f"saymon-bulk: {what}\n")
+
+
+def show(text: str) -> None:
+    """Write to stderr, as it is."""
+    try:
+        print(text, end="", file=sys.stderr, flush=True)
+    except OSError:
+        _abandon(sys.stderr)  # nobody reads it, which is no reason to end the work
+
+
+def show_warnings() -> None:
+    import warnings
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        note(f"warning: {in_words(message)}")
+
+    warnings.showwarning = show  # without the source line, which is none of the user's
+
+
+def show_log() -> None:
+    import logging
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("saymon-bulk: %(asctime)s %(message)s"))
+    logger = logging.getLogger("saymon_bulk")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG)
+    logging.raiseExceptions = False  # as `note`: nobody may read it
+
+
+# Results
+
+
+def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options) -> int:
+    """Print the state of one operation, and return its exit code; a failed start has no id."""
+    if options.json:
+        print_json(id, outcome, options)
+    elif not isinstance(outcome, SaymonError):
+        emit(f"{id} {'finished' if outcome['finished'] else 'running'}")
+    elif isinstance(outcome, WaitTimeoutError) and id:
+        emit(f"{id} {'running' if is_running(id, outcome) else 'unknown'}")
+        if not is_running(id, outcome):
+            note(in_words(outcome, options))
+    else:
+        note(in_words(outcome, options))
+    return code(outcome)
+
+
+def fatal(error: Exception, options: Options) -> int:
+    """Print an error that ends the command, and return its exit code."""
+    if options.json:
+        try:
+            print_json(getattr(error, "id", None), error, options)
+            return code(error)
+        except BrokenPipeError:
+            raise
+        except OSError:
+            pass
+    note(in_words(error, options))
+    return code(error)
+
+
+# The keys of --json that are promised. Others follow them.
+_PROMISED = {"id": None, "finished": None, "error": None, "message": None, "status_code": None, "transient": False}
+
+
+def print_json(id: str | None, outcome: Mapping[str, object] | Exception, options: Options) -> None:
+    value: dict[str, object] = {**_PROMISED, "id": id}
+    if isinstance(outcome, Exception):
+        value |= outcome.to_dict() if isinstance(outcome, SaymonError) else {"error": type(outcome).__name__}
+        value |= {"id": id, "message": in_words(outcome, options)}
+        if isinstance(outcome, StartUncertainError):
+            value["request_id"] = outcome.request_id
+    else:
+        value["finished"] = outcome["finished"]
+        # A field of the server's that has a promised name is left out.
+        value |= {name: field for name, field in outcome.items() if name not in _PROMISED}
+    emit(_json(value))
+
+
+def _json(value: object) -> str:
+    import json
+
+    try:
+        return json.dumps(value)
+    except ValueError:
+        if sys.version_info < (3, 11):
+            raise
+        # An integer of the server's is longer than PYTHONINTMAXSTRDIGITS lets Python write.
+        limit = sys.get_int_max_str_digits()
+        sys.set_int_max_str_digits(0)
+        try:
+            return json.dumps(value)
+        finally:
+            sys.set_int_max_str_digits(limit)
+
+
+def is_running(id: str, late: WaitTimeoutError) -> bool:
+    """Whether an operation ran when it was last asked for; a poll that failed tells nothing."""
+    return bool(late.pending.get(id)) and id not in late.failures
+
+
+# Exit codes
+
+
+def code(outcome: BulkStatus | Exception) -> int:
+    if isinstance(outcome, AuthError):
+        return NOT_AUTHORISED
+    if isinstance(outcome, WaitTimeoutError):
+        return RUNNING if all(is_running(id, outcome) for id in outcome.pending) else ERROR
+    if isinstance(outcome, StartUncertainError):
+        return UNCERTAIN
+    if isinstance(outcome, (SaymonError, OSError, RuntimeError)):
+        return ERROR
+    if isinstance(outcome, Exception):  # a warning, if PYTHONWARNINGS makes it an error
+        return USAGE
+    return FINISHED if outcome["finished"] else RUNNING
+
+
+def worst(codes: list[int]) -> int:
+    return next((code for code in (NOT_AUTHORISED, ERROR, RUNNING) if code in codes), FINISHED)
+
+
+# The words for the signals that end a command: SIGHUP, SIGINT and SIGTERM.
+SIGNALS = {1: "hung up", 2: "interrupted", 15: "terminated"}
+
+
+def interrupted(interrupt: KeyboardInterrupt) -> int:
+    """Print what ended the command: Ctrl-C, SIGTERM or SIGHUP. Return the exit code."""
+    number = interrupt.args[0] if interrupt.args else signal.SIGINT
+    # From here on the next one ends the process at once, instead of interrupting these lines.
+    for one in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(one) is not signal.SIG_IGN:
+            signal.signal(one, signal.SIG_DFL)
+    note(SIGNALS[number])
+    for text in getattr(interrupt, "__notes__", ()):  # of a start whose outcome is uncertain
+        note(text)
+    return BY_SIGNAL + number
+
+
+# Words
+
+# A refusal of the library begins with the name of an argument, which it also has as its attribute `argument`. Any
+# other argument is the option of the same name.
+_ARGUMENTS = {"verify": "--cacert", "password": "the password", "id": "ID", "object_id": "OBJECT_ID"}
+
+# Advice of the library in Python → the same for a command line.
+_ADVICE = {
+    "verify='/path/to/ca.pem'": "--cacert /path/to/ca.pem",
+    "verify='/path/to/it.pem'": "--cacert /path/to/it.pem",
+    "cert=(certificate, key) names two files": "--key names the file of the key",
+    "(cert)": "(--cert)",
+}
+
+
+def in_words(error: object, options: Options | None = None) -> str:
+    """The text of an error or a warning of the library, in the words of the command line."""
+    text = str(error)
+    for advice, words in _ADVICE.items():
+        text = text.replace(advice, words)
+    argument = getattr(error, "argument", None)
+    if isinstance(argument, str) and text.startswith(argument):
+        return _word(argument, options) + text[len(argument) :]
+    return text
+
+
+def _word(argument: str, options: Options | None) -> str:
+    word = _ARGUMENTS.get(argument) or "--" + argument.replace("_", "-")
+    if argument not in ("host", "login", "cert") or options is None or argument in options.given:
+        return word
+    name = f"SAYMON_{argument.upper()}"
+    return name if os.environ.get(name) else f"the {argument} of netrc"

@@ -1,0 +1,290 @@
+"""The commands `status` and `wait`: the progress, and the hint how to go on with a wait that ended early."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+
+from .._client import INTERVAL, MAX_INTERVAL
+from ..errors import WaitTimeoutError
+from .options import OF_A_WAIT, Options
+from .output import interrupted, is_running, is_terminal, note, report, show, worst
+
+TYPE_CHECKING = False  # typing's own would cost the import of typing
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from .._client import Client
+    from .._core import Step
+
+# Seconds between two looks at the clock, between two drawings, and between two lines off a terminal.
+TICK, PAUSE, MINUTE = 0.5, 0.1, 60.0
+
+# Columns of the bar: at most, and below which there is none.
+_LONGEST, _SHORTEST = 40, 10
+
+# More ids than these are not spelt out in a hint.
+_MANY = 10
+
+# What a hint repeats of a command, besides host, login and ids.
+_REPEATED = (
+    "json",
+    "verbose",
+    "quiet",
+    "password_stdin",
+    "cacert",
+    "cert",
+    "key",
+    "insecure",
+    "request_timeout",
+    *OF_A_WAIT,
+)
+
+
+def status(client: Client, ids: list[str], options: Options) -> int:
+    """As a wait without time, since its answers come one by one: a silent server holds back no line of another."""
+    left, codes = set(ids), []
+    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True)
+    if options.verbose:
+        _tell_nothing_of_polling()
+    try:
+        for steps in waits:
+            for step in steps:
+                # What comes of a printed one later is the end of the wait: the time is over, or a 401 has come.
+                if step.id in left:
+                    left.remove(step.id)
+                    outcome = step.status if step.error is None else step.error
+                    assert outcome is not None
+                    codes.append(report(step.id, outcome, options))
+            if not left:
+                break
+    finally:
+        waits.close()
+    return worst(codes)
+
+
+def _tell_nothing_of_polling() -> None:
+    """A request that times out on a kept connection is tolerated without a retry, and the log says so."""
+    import logging
+
+    logging.getLogger("saymon_bulk").addFilter(lambda record: "polling goes on" not in str(record.msg))
+
+
+def wait(client: Client, ids: list[str], options: Options, untold: str | None = None) -> int:
+    """`untold`: what an interrupt must not take away."""
+    left = dict.fromkeys(ids, False)
+    try:
+        code = _follow(client, options, left)
+    except KeyboardInterrupt as interrupt:
+        if untold:
+            note(untold)
+        code = interrupted(interrupt)
+    if left and not options.quiet:
+        note(_hint(left, client, options))
+    return code
+
+
+def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
+    """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
+    codes = []
+    plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
+    waits = client._waits(list(left), plan, True)
+    bar = progress(len(left), wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
+    is_interrupted = False
+    try:
+        while (steps := waits.next_within(TICK)) is not None:
+            for step in steps:
+                bar.trouble(_trouble(step, options.retries))
+                if not step.is_over:
+                    left[step.id] = step.error is None
+                    continue
+                outcome = step.status if step.error is None else step.error
+                assert outcome is not None
+                bar.clear()
+                codes.append(report(step.id, outcome, options))
+                if isinstance(outcome, WaitTimeoutError):
+                    left[step.id] = is_running(step.id, outcome)
+                else:
+                    del left[step.id]
+                    bar.one_is_done()
+            bar.tick()
+    except KeyboardInterrupt:
+        is_interrupted = True  # the terminal has put its ^C into the bar's line
+        raise
+    finally:
+        waits.close()
+        bar.close(leave=is_interrupted)
+    return worst(codes)
+
+
+def _trouble(step: Step, retries: int) -> str:
+    """What the progress says after a failure that is tolerated."""
+    if step.error is None or step.is_over:
+        return ""
+    status_code = getattr(step.error, "status_code", None)
+    what = f"answers {status_code}" if status_code else "does not answer"
+    return f"server {what}, {step.failures} of {retries}"
+
+
+# How far a wait is: one line that is written over on a terminal, else a line a minute
+
+
+def progress(total: int, *, wanted: bool) -> Progress:
+    if not wanted:
+        return Progress(total)
+    return _Bar(total) if is_terminal(sys.stderr) else _Lines(total)
+
+
+class Progress:
+    """Shows nothing."""
+
+    def __init__(self, total: int) -> None:
+        self._total, self._done, self._trouble = total, 0, ""
+        self._start = self._shown = time.monotonic()
+
+    def trouble(self, text: str) -> None:
+        """What is wrong with the server, or nothing."""
+        self._trouble = text
+
+    def one_is_done(self) -> None:
+        self._done += 1
+
+    def tick(self) -> None:
+        """Show what is new, if it is time."""
+
+    def clear(self) -> None:
+        """Make room for a result."""
+
+    def close(self, *, leave: bool = False) -> None:
+        """End it; `leave` keeps what is on the screen."""
+
+    def _is_due(self, pause: float) -> bool:
+        now = time.monotonic()
+        if now - self._shown < pause:
+            return False
+        self._shown = now
+        return True
+
+
+class _Lines(Progress):
+    def tick(self) -> None:
+        if self._is_due(MINUTE):
+            text = f"{self._done} of {self._total} done after {clock(self._shown - self._start)}"
+            note(f"{text}, {self._trouble}" if self._trouble else text)
+
+
+class _Bar(Progress):
+    def __init__(self, total: int) -> None:
+        super().__init__(total)
+        self._width = 0
+        self._draw()
+
+    def tick(self) -> None:
+        if self._is_due(PAUSE):
+            self._draw()
+
+    def _draw(self) -> None:
+        try:
+            columns = os.get_terminal_size(sys.stderr.fileno()).columns
+        except OSError:
+            columns = 0
+        # Some terminals begin a new line behind the last column; before it, there is room for a ^C.
+        width = max(1, (columns or 80) - 3)
+        text = line(self._done, self._total, clock(time.monotonic() - self._start), self._trouble, width)
+        show("\r" + text.ljust(min(self._width, width)))
+        self._width = len(text)
+
+    def clear(self) -> None:
+        if self._width:
+            show("\r" + " " * self._width + "\r")
+            self._width = 0
+
+    def close(self, *, leave: bool = False) -> None:
+        if leave:
+            show("\n")
+        else:
+            self.clear()
+
+
+def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:
+    """The progress in so many columns. What is least needed goes first: the bar, then the end of the trouble."""
+    count, trouble = f"{done} of {total} done", f", {trouble}" if trouble else ""
+    free = width - len(f"{count} [] {elapsed}{trouble}")
+    if free >= _SHORTEST:
+        length = min(free, _LONGEST)
+        full = length * done // total
+        return f"{count} [{'#' * full}{'-' * (length - full)}] {elapsed}{trouble}"
+    text = ""
+    for text in (f"{count}, {elapsed}", f"{done}/{total} {elapsed}", f"{done}/{total}"):
+        if len(text) <= width:
+            break
+    free = width - len(text)
+    if len(trouble) > free:
+        trouble = trouble[: free - 3] + "..." if free >= _SHORTEST else ""
+    return (text + trouble)[:width]
+
+
+def clock(seconds: float) -> str:
+    """5 is 0:05, 3723 is 1:02:03."""
+    minutes, rest = divmod(int(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+# The hint
+
+
+def _hint(left: dict[str, bool], client: Client, options: Options) -> str:
+    """`left` has the ids whose wait has not ended, and whether each is known to run."""
+    running = sum(left.values())
+    counts = [(running, "still running on the server"), (len(left) - running, "not known to have finished")]
+    states = ", ".join(f"{count} {state}" for count, state in counts if count)
+    return f"{states}. To go on waiting:\n  {_command(left, client, options)}"
+
+
+def _command(left: Iterable[str], client: Client, options: Options) -> str:
+    """As this command was called, with what it had from the environment spelt out."""
+    words = [*_program(), "wait", "--host", options.host, "--login", client.login]
+    for name in _REPEATED:
+        value = getattr(options, name)
+        # A wait of no time has done what it can.
+        if value != getattr(Options, name) and (name, value) != ("timeout", 0):
+            words.append("--" + name.replace("_", "-"))
+            if value is not True:
+                words.append("none" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value))
+    left = list(left)
+    if len(left) <= _MANY:
+        return _quoted([*words, "--", *left])
+    if options.ids_files and all(map(_lasts, options.ids_files)) and not options.ids:
+        return _quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
+    if options.password_stdin:  # which has taken stdin
+        return _quoted([*words, "--ids", "FILE"])
+    return f"… | {_quoted([*words, '-'])}"
+
+
+def _lasts(path: str) -> bool:
+    """Whether a file of ids is still there for the next command: stdin and pipes are not."""
+    return path != "-" and not path.startswith(("/dev/", "/proc/")) and os.path.isfile(path)
+
+
+def _program() -> list[str]:
+    """This program, by its name alone where that finds it."""
+    from shutil import which
+
+    path = sys.argv[0]
+    if path.endswith("__main__.py"):
+        return [sys.executable, "-m", "saymon_bulk"]
+    name = os.path.basename(path)
+    return [name if which(name) == path else path]
+
+
+def _quoted(words: list[str]) -> str:
+    """The words for the shell that is there."""
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    import shlex
+
+    return shlex.join(words)
