@@ -1,10 +1,12 @@
-"""What ARCHITECTURE.md says of the house holds: who may import whom, and where the engine may be reached for."""
+"""What ARCHITECTURE.md says of the house holds: who may import whom in Rust and in Python, who fetches the engine."""
 
 from __future__ import annotations
 
 import ast
 import re
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 SOURCE = ROOT / "src"
@@ -62,18 +64,58 @@ def test_the_graph_is_read() -> None:
     assert sum(map(len, GRAPH.values())) > 80
 
 
-def test_no_circle() -> None:
+PYTHON = {
+    ".".join(path.relative_to(ROOT / "python").with_suffix("").parts).removesuffix(".__init__"): path
+    for path in sorted((ROOT / "python").rglob("*.py*"))
+    if path.suffix in (".py", ".pyi")
+}
+
+
+def imported_by_python(name: str, path: Path) -> set[str]:
+    """The modules of `python/` that a module imports: at its top, in its functions, and for type checkers alone."""
+    package = name.split(".") if path.name == "__init__.py" else name.split(".")[:-1]
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            outer = package[: len(package) + 1 - node.level] if node.level else []
+            base = ".".join([*outer, *([node.module] if node.module else [])])
+            found |= {f"{base}.{alias.name}" if f"{base}.{alias.name}" in PYTHON else base for alias in node.names}
+    return found & set(PYTHON) - {name}
+
+
+PYTHON_GRAPH = {name: imported_by_python(name, path) for name, path in PYTHON.items()}
+
+
+def test_the_python_graph_is_read() -> None:
+    assert PYTHON_GRAPH["saymon_bulk.errors"] == {"saymon_bulk._types"}  # below TYPE_CHECKING
+    assert "saymon_bulk._start_body" in PYTHON_GRAPH["saymon_bulk._client"]  # in a function
+    assert "saymon_bulk._core" in PYTHON_GRAPH["saymon_bulk.cli.inputs"]
+    assert "saymon_bulk.cli.output" in PYTHON_GRAPH["saymon_bulk.cli"]
+
+
+@pytest.mark.parametrize("graph", [GRAPH, PYTHON_GRAPH], ids=["Rust", "Python"])
+def test_no_circle(graph: dict[str, set[str]]) -> None:
     done: set[str] = set()
 
     def visit(name: str, way: tuple[str, ...]) -> None:
         assert name not in way, " -> ".join([*way, name])
         if name not in done:
-            for target in sorted(GRAPH[name]):
+            for target in sorted(graph[name]):
                 visit(target, (*way, name))
             done.add(name)
 
-    for name in GRAPH:
+    for name in graph:
         visit(name, ())
+
+
+def test_the_command_line_imports_the_package_and_nothing_imports_the_command_line() -> None:
+    def is_of_cli(name: str) -> bool:
+        return f"{name}.".startswith("saymon_bulk.cli.")
+
+    importers = {name for name, targets in PYTHON_GRAPH.items() if any(map(is_of_cli, targets))}
+    assert {name for name in importers if not is_of_cli(name)} == {"saymon_bulk.__main__"}
 
 
 def test_the_core_knows_no_python() -> None:
@@ -138,8 +180,7 @@ def named_in_the_map() -> set[str]:
 
 
 def test_the_map_names_every_file() -> None:
-    python = ROOT / "python"
-    files = {Path(path).stem for path in FILES} | {path.name for path in python.rglob("*.py*") if path.suffix != ".pyc"}
+    files = {Path(path).stem for path in FILES} | {path.name for path in PYTHON.values()}
     assert files - named_in_the_map() == set()
 
 
