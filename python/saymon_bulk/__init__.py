@@ -43,7 +43,7 @@ from .errors import (
     WaitTimeoutError,
 )
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import testing as testing
     from ._types import BulkStart as BulkStart

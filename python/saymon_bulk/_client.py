@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from . import _core
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from os import PathLike

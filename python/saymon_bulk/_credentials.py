@@ -8,7 +8,7 @@ import os
 
 from ._core import _host_name
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from ._netrc import Entry, Netrc
     from ._types import Cert

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 

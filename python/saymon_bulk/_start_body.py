@@ -8,7 +8,7 @@ from math import isfinite
 
 from .errors import SaymonError
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable
     from types import TracebackType

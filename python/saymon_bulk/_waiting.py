@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ._core import Turn
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Any, NoReturn

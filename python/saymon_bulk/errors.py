@@ -18,7 +18,7 @@ alone, as Celery does: `type(error)(*json.loads(json.dumps(error.args)))`.
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import Any, Literal

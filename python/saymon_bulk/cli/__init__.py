@@ -28,7 +28,7 @@ from .output import (
     show_warnings,
 )
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 

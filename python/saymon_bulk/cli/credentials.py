@@ -11,7 +11,7 @@ from .. import _core
 from .._client import Client
 from .output import is_terminal, show
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Callable
 

@@ -10,7 +10,7 @@ from .credentials import client_of
 from .inputs import checked, encoded, is_word
 from .output import ERROR, FINISHED, UNCERTAIN, code, emit, in_words, is_terminal, note, print_json, report, show
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any, Callable, TextIO
 

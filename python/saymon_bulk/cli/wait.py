@@ -11,7 +11,7 @@ from ..errors import WaitTimeoutError
 from .options import OF_A_WAIT, Options
 from .output import interrupted, is_running, is_terminal, note, report, show, worst
 
-TYPE_CHECKING = False  # typing's own would cost the import of typing
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
