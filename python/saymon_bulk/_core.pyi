@@ -114,57 +114,17 @@ class Client:
     def _warn(self) -> None: ...
     @property
     def host(self) -> str:
-        """The server, as the client understood the argument `host`.
-
-        >>> saymon_bulk.Client("Monitor:8443", "login", "password").host
-        'https://monitor:8443'
-        """
+        """The server, as the client understood the argument `host`."""
 
     @property
     def login(self) -> str:
-        """The login.
-
-        >>> saymon_bulk.Client("monitor", "login", "password").login
-        'login'
-        """
+        """The login."""
 
     def get_bulk_status(self, id: str) -> BulkStatus:
-        """Ask once whether a bulk operation has finished.
-
-        >>> client.get_bulk_status("079b3102-c326-4dd7-bf48-a945232b32d6")
-        {'finished': True}
-
-        Args:
-            id: The id of the operation: the `bulkId` of its start.
-
-        Returns:
-            The JSON object of the server, as from the function
-            `saymon_bulk.get_bulk_status`.
-
-        Raises:
-            Exception: The errors of `saymon_bulk.get_bulk_status`.
-            RuntimeError: The client is closed.
-        """
+        """Ask once whether a bulk operation has finished."""
 
     def close(self) -> None:
-        """End the use of this client.
-
-        >>> client = saymon_bulk.Client(
-        ...     "monitor.example.com", "login", "password"
-        ... )
-        >>> client.close()
-        >>> client.get_bulk_status(bulk_id)
-        Traceback (most recent call last):
-        RuntimeError: the client is closed
-
-        Any thread may call `close`, also more than once. Calls and waits
-        of this client that are under way end with a RuntimeError within a
-        tenth of a second, and starts with a StartUncertainError.
-        Operations on the server go on. The connections
-        stay open, because other clients of the process share them.
-
-        A `with` block closes its client at the end.
-        """
+        """End the use of this client."""
 
     def __enter__(self) -> Self: ...
     def __exit__(
