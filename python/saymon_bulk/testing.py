@@ -328,43 +328,40 @@ class PracticeServer:
         """Show port and login, never the password."""
         return f"<PracticeServer port={self._port} login={self.login!r}>"
 
-    def _answer(self, request: _Request) -> _Answer:
+    def _answer(self, request: _Connection, content: bytes) -> _Answer:
         with self._lock:
             failure = self._failures.popleft() if self._failures else None
-        if failure is None:
-            return self._do(request)
-        if failure is _LOST:
-            self._do(request)
-        return failure
+        if failure is not None and failure is not _LOST:
+            return failure
+        answer = self._perform(request, content)
+        return failure or answer
 
-    def _do(self, request: _Request) -> _Answer:
+    def _perform(self, request: _Connection, content: bytes) -> _Answer:
         path = request.path.partition("?")[0]
         status = _STATUS.fullmatch(path)
-        start = _START.fullmatch(path)
-        if not (status or start):
+        if not (status or _START.fullmatch(path)):
             return _error(404, "ResourceNotFound", f"{path} does not exist")
         allow = "GET" if status else "POST"
-        if request.method != allow:
-            message = f"{request.method} is not allowed"
-            return _error(405, "MethodNotAllowed", message, {"Allow": allow})
-        if not request.auth.lower().startswith("basic "):
+        if request.command != allow:
+            return _error(405, "MethodNotAllowed", f"{request.command} is not allowed", {"Allow": allow})
+        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != "basic":
             return _unauthorized("Unauthorized", "Not logged in.")
-        if not self._accepts(request.auth[6:].strip()):
+        if not self._accepts(token.strip()):
             return _unauthorized("InvalidCredentials", "Invalid login or password.")
         if status:
             with self._lock:
                 finish_time = self._finish_times.get(unquote(status[1]))
             if finish_time is None:
-                message = "The item with the given id does not exist."
-                return _error(404, "NotFound", message)
+                return _error(404, "NotFound", "The item with the given id does not exist.")
             return _Answer(200, {"finished": time.monotonic() >= finish_time}, {})
         try:
-            body = _start_body(path, request.body)
+            body = _start_body(path, content)
         except ValueError as error:
             return _error(400, "InvalidContent", str(error))
         id = self.start_bulk()
         with self._lock:
-            self._starts.append(Start(id, request.path, body, request.request_id))
+            self._starts.append(Start(id, request.path, body, request.headers.get("X-Request-Id")))
         return _Answer(200, {"bulkId": id, "finished": False}, {})
 
     def _accepts(self, token: str) -> bool:
@@ -373,18 +370,6 @@ class PracticeServer:
         except ValueError:
             return False
         return hmac.compare_digest(credentials, self._credentials)
-
-    def _record(self, method: str, path: str) -> None:
-        with self._lock:
-            self._requests.append((method, path))
-
-
-class _Request(NamedTuple):
-    method: str
-    path: str
-    auth: str
-    request_id: str | None
-    body: bytes
 
 
 class _Answer(NamedTuple):
@@ -513,12 +498,12 @@ class _Connection(BaseHTTPRequestHandler):
         if body is None:
             return
         practice = self.server.practice
-        auth, request_id = self.headers.get("Authorization", ""), self.headers.get("X-Request-Id")
-        answer = practice._answer(_Request(self.command, self.path, auth, request_id, body))
+        answer = practice._answer(self, body)
         if self.server.stopping.wait(practice.delay):
             self.close_connection = True
             return
-        practice._record(self.command, self.path)
+        with practice._lock:
+            practice._requests.append((self.command, self.path))
         if answer is _LOST:
             self.close_connection = True
         else:
@@ -545,8 +530,7 @@ class _Connection(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(body)))
-        connection = "close" if self.close_connection else "keep-alive"
-        self.send_header("Connection", connection)
+        self.send_header("Connection", "close" if self.close_connection else "keep-alive")
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -576,22 +560,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--port", type=int, default=0, help="default: a free one")
     parser.add_argument("--login", default="demo", help="default: %(default)s")
-    parser.add_argument(
-        "--finishes-after",
-        type=float,
-        default=30.0,
-        metavar="S",
-        help="seconds an operation takes; default: %(default)g",
-    )
+    what = "seconds an operation takes; default: %(default)g"
+    parser.add_argument("--finishes-after", type=float, default=30.0, metavar="S", help=what)
     options = parser.parse_args(argv)
-    secret = os.environ.get("SAYMON_PASSWORD")
-    password = secret or _DEMO_PASSWORD
+    password = os.environ.get("SAYMON_PASSWORD") or _DEMO_PASSWORD
     try:
         # Set for both: in a script's background job SIGINT is ignored until then.
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with PracticeServer(options.login, password, options.finishes_after, port=options.port) as server:
-            print(_instructions(server, own_password=bool(secret)), flush=True)
+            print(_instructions(server, own_password=password != _DEMO_PASSWORD), flush=True)
             while True:
                 time.sleep(3600)
     except KeyboardInterrupt:
@@ -604,14 +582,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _instructions(server: PracticeServer, *, own_password: bool) -> str:
     id = server.start_bulk()
     login = json.dumps(server.login, ensure_ascii=False)
+    imports, password, user = (
+        "import saymon_bulk",
+        json.dumps(_DEMO_PASSWORD),
+        shlex.quote(f"{server.login}:{_DEMO_PASSWORD}"),
+    )
     if own_password:
-        imports = "import os, saymon_bulk"
-        password = 'os.environ["SAYMON_PASSWORD"]'
+        imports, password = "import os, saymon_bulk", 'os.environ["SAYMON_PASSWORD"]'
         user = shlex.quote(f"{server.login}:") + '"$SAYMON_PASSWORD"'
-    else:
-        imports = "import saymon_bulk"
-        password = json.dumps(_DEMO_PASSWORD)
-        user = shlex.quote(f"{server.login}:{_DEMO_PASSWORD}")
     search, change = '{"name": "CPU"}', '{"properties.createOrModify": {"name": "Room", "value": "7"}}'
     order = shlex.quote(f'{{"search": {search}, "bulk": [{change}]}}')
     return f"""\
