@@ -18,14 +18,17 @@ if TYPE_CHECKING:
 
     from ._types import BulkStart
 
-# What a whole request body has, as the vendor's page shows it. Criteria have neither.
-_BODY = {"search", "bulk"}
+# The names in a request body, as the vendor's page shows it. Criteria have neither.
+_BODY_NAMES = {"search", "bulk"}
 
-# Bits of an int whose digits Python writes in any case: 4300 digits (sys.get_int_max_str_digits).
-_LONGEST_INT = 14_000
+# An int of so many bits has fewer digits than the 4300 that Python writes by default (sys.get_int_max_str_digits).
+_MAX_INT_BITS = 14_000
 
-# A search for every object, and a change of nothing.
-_NOTHING = b"{}"
+# Python refuses about 1000 calls inside each other, those of the caller included.
+_MAX_DEPTH = 500
+
+# As a search it means every object, as a change nothing.
+_EMPTY_OBJECT = b"{}"
 
 
 def request_id() -> str:
@@ -34,7 +37,7 @@ def request_id() -> str:
 
 
 class Interruptible:
-    """An awaited start. What ends it otherwise than by its outcome tells that the start may have happened."""
+    """An awaited start. Whatever ends it before its outcome leads to a text that the start may have happened."""
 
     def __init__(self, interrupted: Callable[[BaseException, str], BaseException]) -> None:
         self._interrupted = interrupted
@@ -42,8 +45,8 @@ class Interruptible:
         self.request_id = request_id()
 
     def begin(self, start: Callable[[Any, str], Awaitable[BulkStart]], what: object) -> Awaitable[BulkStart]:
-        """From here on the request may be sent. What the call refuses is "not started"."""
-        # In one step: a signal's handler may raise between two, and the request be sent meanwhile.
+        """From here on the request may be sent. An exception of `start` itself means that it was not."""
+        # One step of the interpreter: a signal's handler can raise between two, after the request has begun.
         self._begun.extend(map(start, [what], [self.request_id]))
         return self._begun[0]
 
@@ -68,10 +71,10 @@ def body(search: object, bulk: object, every_object: object) -> bytes:
 
 
 def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
-    # The last look, at what goes out: whatever the checks have let through, only `every_object` makes it {}.
-    if (criteria == _NOTHING) is not every_object:
+    # The last check, of the bytes that are sent: only `every_object` may send an empty search.
+    if (criteria == _EMPTY_OBJECT) is not every_object:
         raise ValueError(f"search would be sent as {criteria[:40].decode(errors='replace')}, which is not what was given")
-    if not changes or _NOTHING in changes:
+    if not changes or _EMPTY_OBJECT in changes:
         raise ValueError("bulk would be sent with an empty change, or without any")
     return b'{"search":' + criteria + b',"bulk":[' + b",".join(changes) + b"]}"
 
@@ -81,21 +84,21 @@ def criteria(search: object, every_object: object) -> bytes:
         raise TypeError(f"every_object must be a bool, not {type(every_object).__name__}")
     if not isinstance(search, Mapping):
         raise TypeError(f"search must be a mapping, not {type(search).__name__}")
-    found = _copied("search", search)
+    found = _copy("search", search)
     if found and every_object:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
     if not found and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
-    if found and (found.keys() <= _BODY or found.keys() >= _BODY):
+    if found and (found.keys() <= _BODY_NAMES or found.keys() >= _BODY_NAMES):
         raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, found))}")
-    return _encoded("search", [found])[0]
+    return _encoded([found])[0]
 
 
 def changes(bulk: object) -> list[bytes]:
     """Each change in JSON."""
     if not isinstance(bulk, (list, tuple)):
         raise TypeError(f"bulk must be a list or a tuple of mappings, not {type(bulk).__name__}")
-    found = _copied("bulk", bulk)
+    found = _copy("bulk", bulk)
     if not found:
         raise ValueError("bulk must not be empty")
     for place, change in enumerate(found):
@@ -103,38 +106,23 @@ def changes(bulk: object) -> list[bytes]:
             raise TypeError(f"bulk[{place}] must be a mapping, not {type(change).__name__}")
         if not change:
             raise ValueError(f"bulk[{place}] must not be empty")
-    return _encoded("bulk", found)
+    return _encoded(found)
 
 
-def _encoded(argument: str, values: list[Any]) -> list[bytes]:
+def _encoded(values: list[Any]) -> list[bytes]:
     import json  # which a clone does without
 
     encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    try:
-        return [encoder.encode(value).encode() for value in values]
-    except RecursionError:
-        raise _too_deep(argument) from None
+    return [encoder.encode(value).encode() for value in values]
 
 
-def _copied(argument: str, value: object) -> Any:
-    """The value in dict, list, str, int, float, bool and None alone, checked.
+def _copy(place: str, value: Any, outer: tuple[int, ...] = ()) -> Any:
+    """The value in dict, list, str, int, float, bool and None alone. What JSON cannot hold is refused by its place.
 
-    The copy is what is encoded. Of a subclass, `json` reads what the base
-    class stores, which need not be what the methods of the subclass give.
+    The copy is what is encoded. `json` itself turns a name 1 into "1" and tells no place. Of a subclass it
+    reads what the base class stores, which need not be what the methods of the subclass give.
     """
-    try:
-        return _copy(argument, value, ())
-    except RecursionError:
-        raise _too_deep(argument) from None
-
-
-def _too_deep(argument: str) -> ValueError:
-    return ValueError(f"{argument} is nested too deeply")
-
-
-def _copy(place: str, value: Any, outer: tuple[int, ...]) -> Any:
-    """Refuses what JSON cannot hold, by its place. `json` itself turns a name 1 into "1" and tells no place."""
-    # Of a scalar the type decides: a proxy only says that it is a str.
+    # The type decides, not isinstance: a proxy object only pretends to be a str.
     kind = type(value)
     if value is None or kind is bool:
         return value
@@ -142,7 +130,7 @@ def _copy(place: str, value: Any, outer: tuple[int, ...]) -> Any:
         return _text(place, value)
     if issubclass(kind, int):
         number = int.__int__(value)
-        if number.bit_length() > _LONGEST_INT:
+        if number.bit_length() > _MAX_INT_BITS:
             raise ValueError(f"{place} is an integer of too many digits")
         return number
     if issubclass(kind, float):
@@ -154,6 +142,8 @@ def _copy(place: str, value: Any, outer: tuple[int, ...]) -> Any:
         raise TypeError(f"{place} must be a value that JSON has, not {kind.__name__}")
     if id(value) in outer:
         raise ValueError(f"{place} holds itself")
+    if len(outer) == _MAX_DEPTH:
+        raise ValueError(f"{place.partition('[')[0]} is nested too deeply")
     outer = (*outer, id(value))
     found: Any = {} if isinstance(value, Mapping) else []
     if isinstance(value, Mapping):
