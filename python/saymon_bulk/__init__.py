@@ -79,7 +79,7 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> object:
-    # What few scripts use comes when it is asked for.
+    # Few programs use these names, so each is imported at its first use.
     if name in ("BulkStart", "BulkStatus"):
         from . import _types
 

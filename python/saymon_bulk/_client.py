@@ -75,7 +75,7 @@ class Client(_core.Client):
         try:
             client = super().__new__(cls, host, login, password, request_timeout, verify, cert)
         finally:
-            password = "***"  # a traceback shows the variables of a frame, and so may who is told of a warning
+            password = "***"  # tracebacks, and programs that handle warnings, can see the variables of a frame
         client._warn()
         return client
 
@@ -384,7 +384,7 @@ class Client(_core.Client):
 
         on_poll = _waiting.callback(on_poll)
         try:
-            # Not by BulkIterator, which changes a StopIteration of on_poll's.
+            # Not by BulkIterator: here a StopIteration of on_poll reaches the caller as it is.
             for steps in waits:
                 for _, status in _waiting.ended(steps, on_poll):
                     return status
@@ -593,7 +593,7 @@ class Client(_core.Client):
 
 
 def _one(id: object) -> list[str]:
-    # A wait for one is a wait for many, but speaks of `id` and not of `ids`.
+    # A wait for one is a wait for many. Its errors name the argument `id`, not `ids`.
     return [_core._checked_id(id)]
 
 

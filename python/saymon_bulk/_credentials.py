@@ -1,6 +1,8 @@
-"""What the environment says of host, credentials and client certificate: the order of sources of `from_env` and the command
-line. The password is taken from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc.
-Without a login it is netrc's, which has one: a password must not be tried for another account."""
+"""Host, credentials and client certificate from the environment, for `from_env` and the command line.
+
+The password comes from SAYMON_PASSWORD, else from the file that SAYMON_PASSWORD_FILE names, else from netrc. Without
+a login both come from netrc: a password must not be tried for another account.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 PASSWORD, PASSWORD_FILE = "SAYMON_PASSWORD", "SAYMON_PASSWORD_FILE"
 CERT, KEY = "SAYMON_CERT", "SAYMON_KEY"
 
-_LIMIT = 1024 * 1024  # bytes of a file with passwords; a device may have no end
+_MAX_FILE_BYTES = 1024 * 1024  # of a file with passwords; a device may have no end
 
 
 def client_arguments() -> tuple[str, str, str]:
@@ -28,7 +30,7 @@ def client_arguments() -> tuple[str, str, str]:
     if login and password:
         return host, login, password
     del password  # a traceback shows the variables of a frame
-    raise ValueError(f"{PASSWORD if login else 'SAYMON_LOGIN'} is not set, and {absence(host, login)}")
+    raise ValueError(f"{PASSWORD if login else 'SAYMON_LOGIN'} is not set, and {why_netrc_has_none(host, login)}")
 
 
 def certificate() -> Cert | None:
@@ -40,8 +42,7 @@ def certificate() -> Cert | None:
 
 
 def credentials(host: str, login: str | None) -> tuple[str | None, str | None]:
-    """The login with the password that the environment has or names, else netrc's entry for the host and that login; what is
-    missing is None."""
+    """Login and password by the order of sources. What is missing is None."""
     if login and os.environ.get(PASSWORD):
         return login, os.environ[PASSWORD]
     if login and os.environ.get(PASSWORD_FILE):
@@ -54,7 +55,7 @@ def _password_in(path: str) -> str:
     # An error is raised outside of `except`: UnicodeDecodeError holds the content, and would stay as its context.
     try:
         with open(path, "rb") as file:
-            password, problem = _text(file.read(_LIMIT + 1))
+            password, problem = _text(file.read(_MAX_FILE_BYTES + 1))
     except OSError as error:
         password, problem = "", f"cannot be read: {type(error).__name__}"
     if password:
@@ -64,7 +65,7 @@ def _password_in(path: str) -> str:
 
 def _text(content: bytes) -> tuple[str, str | None]:
     """The text of a file with one line, or what is wrong with the file."""
-    if len(content) > _LIMIT:
+    if len(content) > _MAX_FILE_BYTES:
         return "", "is larger than 1 MiB"
     if content.endswith(b"\n"):
         content = content[:-2] if content.endswith(b"\r\n") else content[:-1]
@@ -74,8 +75,8 @@ def _text(content: bytes) -> tuple[str, str | None]:
         return "", "is not UTF-8"
 
 
-def absence(host: str, login: str | None) -> str:
-    """Why netrc gave nothing, in words. It is read again: no password stands in the frames of the error."""
+def why_netrc_has_none(host: str, login: str | None) -> str:
+    """Why netrc gave nothing. Reads netrc again, so that no frame of the traceback holds a password."""
     path = _netrc_path()
     netrc = _netrc(path)
     if netrc is None:
@@ -93,7 +94,7 @@ def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
     if entry is not None and others_can_read:
         from ._warnings import InsecureFileWarning, warn
 
-        del entry  # who is told of a warning may look at the variables of a frame
+        del entry  # a program that handles warnings can see the variables of this frame
         text = f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that"
         warn(text, InsecureFileWarning)
         entry, _ = _entry(path, name, login)
@@ -125,7 +126,7 @@ def _netrc(path: str) -> Netrc | None:
     from ._netrc import Netrc
 
     try:
-        return Netrc(path, _LIMIT)
+        return Netrc(path, _MAX_FILE_BYTES)
     except (FileNotFoundError, NotADirectoryError):  # the home of a service account may be /dev/null
         return None
     except OSError as error:

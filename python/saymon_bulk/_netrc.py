@@ -9,7 +9,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# In double quotes with escapes, or anything up to an ASCII blank; the last group is a quote without its end.
+# A word in double quotes with escapes, a word up to an ASCII blank, or an opening quote without its end.
 _WORD = re.compile(r'[ \t\r\v\f]*(?:"((?:[^"\\]|\\.)*)"|([^ \t\r\v\f"][^ \t\r\v\f]*)|("))')
 _ESCAPE = re.compile(r"\\(.)")
 _ESCAPED = {"n": "\n", "r": "\r", "t": "\t"}
@@ -42,7 +42,7 @@ class Netrc:
             del content  # a traceback shows the variables of a frame
             raise ValueError(f"netrc cannot be read: {path}: larger than 1 MiB")
         self.others_can_read = os.name == "posix" and bool(status.st_mode & 0o044)
-        # Not UTF-8 is a problem of the entry in which it stands, and a BOM is none.
+        # Bytes that are not UTF-8 make their entry unreadable, no other. A BOM is passed over.
         self._entries = _entries(content.decode("utf-8-sig", "surrogateescape"))
 
     def find(self, is_host: Callable[[str], bool], login: str | None) -> Entry | None:
@@ -61,7 +61,7 @@ class Netrc:
 
 
 def _entries(text: str) -> list[Entry]:
-    entry = Entry(None)  # nobody's: it takes what stands before the first machine
+    entry = Entry(None)  # of no host: it takes what stands before the first machine
     entries, field, is_in_macro, number = [entry], None, False, 0
     for number, line in enumerate(text.split("\n"), 1):
         if is_in_macro:

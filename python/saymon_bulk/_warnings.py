@@ -34,7 +34,7 @@ class InsecureFileWarning(UserWarning):
 
 
 def warn(text: str, category: type[Warning]) -> None:
-    """Warn of a line of the caller's: of the innermost frame that is not this package's."""
+    """Warn about the line of the caller: that of the innermost frame outside of this package."""
     frame: FrameType | None = sys._getframe()
     level = 1
     while frame is not None and frame.f_globals.get("__name__", "").startswith("saymon_bulk."):

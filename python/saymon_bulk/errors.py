@@ -363,7 +363,7 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         self.failures: dict[str, SaymonError] = {} if failures is None else failures
         self.elapsed: float = elapsed
         if attributes is not None:
-            made = {id: _made(*parts) for id, parts in attributes.get("failures", {}).items()}
+            made = {id: _from_args(*parts) for id, parts in attributes.get("failures", {}).items()}
             attributes = {**attributes, "failures": made}
         super().__init__(message, attributes, host=host, id=id)
 
@@ -372,12 +372,12 @@ class WaitTimeoutError(SaymonError, TimeoutError):
         return {**super()._attributes(), "failures": failures}
 
 
-def _made(name: str, *args: Any) -> SaymonError:
-    """An error out of its class's name and its args."""
+def _from_args(name: str, *args: Any) -> SaymonError:
+    """An error from the name of its class and its args."""
     kind = globals().get(name)
     if isinstance(kind, type) and issubclass(kind, SaymonError):
         return kind(*args)
-    return SaymonError(*args)  # of another version of this package
+    return SaymonError(*args)  # the class is of another version of this package
 
 
 def __dir__() -> list[str]:

@@ -94,7 +94,7 @@ def test_the_trouble_of_the_server(server: PracticeServer) -> None:
 OFTEN = """
 import sys
 from saymon_bulk.cli import main, wait
-wait.MINUTE = 0.3
+wait.LINE_PAUSE = 0.3
 sys.exit(main())
 """
 

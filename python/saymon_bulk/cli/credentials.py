@@ -9,6 +9,7 @@ from codecs import BOM_UTF8
 
 from .. import _core
 from .._client import Client
+from .._credentials import certificate, credentials, why_netrc_has_none
 from .output import is_terminal, show
 
 TYPE_CHECKING = False
@@ -43,34 +44,29 @@ def _certificate(options: Options) -> Cert | None:
         return options.cert if options.key is None else (options.cert, options.key)
     if options.key is not None:
         raise ValueError("--key goes with --cert")
-    from .._credentials import certificate
-
     return certificate()
 
 
 def credentials_of(options: Options) -> tuple[str, str]:
-    login, password = options.login, None
     if options.password_stdin:
-        password = _password_on_stdin()
+        login, password = options.login, _password_on_stdin()
     else:
-        from .._credentials import credentials
-
-        login, password = credentials(options.host, login)
+        login, password = credentials(options.host, options.login)
+    if login and password:
+        return login, password
     if not login:
         raise ValueError(f"no login: {_absence(options)}give --login or set SAYMON_LOGIN")
-    if not password and not _can_ask():
+    # The prompt is answered on the terminal, also if stdin holds ids.
+    if not is_terminal(sys.stdin) and not is_terminal(sys.stderr):
         sources = "use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
         raise ValueError(f"no password: {_absence(options)}{sources}")
-    return login, password or _prompt(login, _origin(options, login))
+    # Options that make a password useless are refused before it is asked for.
+    return login, _prompt(login, _client(options, login, "").host)
 
 
 def _absence(options: Options) -> str:
     """Why netrc gave nothing, if it was asked."""
-    if options.password_stdin:
-        return ""
-    from .._credentials import absence
-
-    return absence(options.host, options.login) + "; "
+    return "" if options.password_stdin else why_netrc_has_none(options.host, options.login) + "; "
 
 
 def _password_on_stdin() -> str | None:
@@ -84,16 +80,6 @@ def _password_on_stdin() -> str | None:
     if not password:
         raise ValueError("no password on stdin")
     return password
-
-
-def _can_ask() -> bool:
-    """Whether somebody sees the prompt. It is answered on the terminal, also if stdin holds ids."""
-    return is_terminal(sys.stdin) or is_terminal(sys.stderr)
-
-
-def _origin(options: Options, login: str) -> str:
-    """The server as the prompt names it. Nobody is asked for a password that other options make useless."""
-    return _client(options, login, "").host
 
 
 def _prompt(login: str, origin: str) -> str:

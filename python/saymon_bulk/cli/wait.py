@@ -18,14 +18,13 @@ if TYPE_CHECKING:
     from .._client import Client
     from .._core import Step
 
-# Seconds between two looks at the clock, between two drawings, and between two lines off a terminal.
-TICK, PAUSE, MINUTE = 0.5, 0.1, 60.0
+# Seconds between two looks at the clock, between two drawings of the bar, and between two lines off a terminal.
+_CLOCK_PAUSE, BAR_PAUSE, LINE_PAUSE = 0.5, 0.1, 60.0
 
 # Columns of the bar: at most, and below which there is none.
-_LONGEST, _SHORTEST = 40, 10
+_MAX_BAR, _MIN_BAR = 40, 10
 
-# More ids than these are not spelt out in a hint.
-_MANY = 10
+_MAX_IDS_IN_HINT = 10
 
 # What a hint repeats of a command, besides host, login and ids.
 _REPEATED = (
@@ -43,15 +42,15 @@ _REPEATED = (
 
 
 def status(client: Client, ids: list[str], options: Options) -> int:
-    """As a wait without time, since its answers come one by one: a silent server holds back no line of another."""
+    """A wait of no time, since its answers come one by one: a server that is silent about one id delays no other line."""
     left, codes = set(ids), []
     waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True)
     if options.verbose:
-        _tell_nothing_of_polling()
+        _leave_polling_out_of_the_log()
     try:
         for steps in waits:
             for step in steps:
-                # What comes of a printed one later is the end of the wait: the time is over, or a 401 has come.
+                # A second step of an id that is printed only says that the wait has ended: by time, or by a 401.
                 if step.id in left:
                     left.remove(step.id)
                     outcome = step.status if step.error is None else step.error
@@ -64,15 +63,15 @@ def status(client: Client, ids: list[str], options: Options) -> int:
     return worst(codes)
 
 
-def _tell_nothing_of_polling() -> None:
-    """A request that times out on a kept connection is tolerated without a retry, and the log says so."""
+def _leave_polling_out_of_the_log() -> None:
+    """A time-out on a kept connection is tolerated even if `retries` is 0, and its line in the log speaks of polling."""
     import logging
 
     logging.getLogger("saymon_bulk").addFilter(lambda record: "polling goes on" not in str(record.msg))
 
 
 def wait(client: Client, ids: list[str], options: Options, untold: str | None = None) -> int:
-    """`untold`: what an interrupt must not take away."""
+    """`untold` is a line that nobody has seen yet. It is printed if the wait is interrupted."""
     left = dict.fromkeys(ids, False)
     try:
         code = _follow(client, options, left)
@@ -90,12 +89,12 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     codes = []
     plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
     waits = client._waits(list(left), plan, True)
-    bar = progress(len(left), wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
+    bar = Progress(len(left), is_wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
     is_interrupted = False
     try:
-        while (steps := waits.next_within(TICK)) is not None:
+        while (steps := waits.next_within(_CLOCK_PAUSE)) is not None:
             for step in steps:
-                bar.trouble(_trouble(step, options.retries))
+                bar.trouble = _trouble(step, options.retries)
                 if not step.is_over:
                     left[step.id] = step.error is None
                     continue
@@ -107,7 +106,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
                     left[step.id] = is_running(step.id, outcome)
                 else:
                     del left[step.id]
-                    bar.one_is_done()
+                    bar.done += 1
             bar.tick()
     except KeyboardInterrupt:
         is_interrupted = True  # the terminal has put its ^C into the bar's line
@@ -127,62 +126,29 @@ def _trouble(step: Step, retries: int) -> str:
     return f"server {what}, {step.failures} of {retries}"
 
 
-# How far a wait is: one line that is written over on a terminal, else a line a minute
-
-
-def progress(total: int, *, wanted: bool) -> Progress:
-    if not wanted:
-        return Progress(total)
-    return _Bar(total) if is_terminal(sys.stderr) else _Lines(total)
-
-
 class Progress:
-    """Shows nothing."""
+    """How far a wait is: one line that is written over on a terminal, else a line a minute."""
 
-    def __init__(self, total: int) -> None:
-        self._total, self._done, self._trouble = total, 0, ""
+    def __init__(self, total: int, *, is_wanted: bool) -> None:
+        self.total, self.done, self.trouble = total, 0, ""
+        self._is_bar = is_wanted and is_terminal(sys.stderr)
+        self._pause = BAR_PAUSE if self._is_bar else LINE_PAUSE if is_wanted else float("inf")
         self._start = self._shown = time.monotonic()
-
-    def trouble(self, text: str) -> None:
-        """What is wrong with the server, or nothing."""
-        self._trouble = text
-
-    def one_is_done(self) -> None:
-        self._done += 1
+        self._width = 0
+        if self._is_bar:
+            self._draw()
 
     def tick(self) -> None:
         """Show what is new, if it is time."""
-
-    def clear(self) -> None:
-        """Make room for a result."""
-
-    def close(self, *, leave: bool = False) -> None:
-        """End it; `leave` keeps what is on the screen."""
-
-    def _is_due(self, pause: float) -> bool:
         now = time.monotonic()
-        if now - self._shown < pause:
-            return False
+        if now - self._shown < self._pause:
+            return
         self._shown = now
-        return True
-
-
-class _Lines(Progress):
-    def tick(self) -> None:
-        if self._is_due(MINUTE):
-            text = f"{self._done} of {self._total} done after {clock(self._shown - self._start)}"
-            note(f"{text}, {self._trouble}" if self._trouble else text)
-
-
-class _Bar(Progress):
-    def __init__(self, total: int) -> None:
-        super().__init__(total)
-        self._width = 0
-        self._draw()
-
-    def tick(self) -> None:
-        if self._is_due(PAUSE):
+        if self._is_bar:
             self._draw()
+        else:
+            text = f"{self.done} of {self.total} done after {clock(now - self._start)}"
+            note(f"{text}, {self.trouble}" if self.trouble else text)
 
     def _draw(self) -> None:
         try:
@@ -191,17 +157,19 @@ class _Bar(Progress):
             columns = 0
         # Some terminals begin a new line behind the last column; before it, there is room for a ^C.
         width = max(1, (columns or 80) - 3)
-        text = line(self._done, self._total, clock(time.monotonic() - self._start), self._trouble, width)
+        text = line(self.done, self.total, clock(time.monotonic() - self._start), self.trouble, width)
         show("\r" + text.ljust(min(self._width, width)))
         self._width = len(text)
 
     def clear(self) -> None:
+        """Make room for a result."""
         if self._width:
             show("\r" + " " * self._width + "\r")
             self._width = 0
 
-    def close(self, *, leave: bool = False) -> None:
-        if leave:
+    def close(self, *, leave: bool) -> None:
+        """End the progress; `leave` keeps what is on the screen."""
+        if leave and self._is_bar:
             show("\n")
         else:
             self.clear()
@@ -211,8 +179,8 @@ def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:
     """The progress in so many columns. What is least needed goes first: the bar, then the end of the trouble."""
     count, trouble = f"{done} of {total} done", f", {trouble}" if trouble else ""
     free = width - len(f"{count} [] {elapsed}{trouble}")
-    if free >= _SHORTEST:
-        length = min(free, _LONGEST)
+    if free >= _MIN_BAR:
+        length = min(free, _MAX_BAR)
         full = length * done // total
         return f"{count} [{'#' * full}{'-' * (length - full)}] {elapsed}{trouble}"
     text = ""
@@ -221,7 +189,7 @@ def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:
             break
     free = width - len(text)
     if len(trouble) > free:
-        trouble = trouble[: free - 3] + "..." if free >= _SHORTEST else ""
+        trouble = trouble[: free - 3] + "..." if free >= _MIN_BAR else ""
     return (text + trouble)[:width]
 
 
@@ -230,9 +198,6 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(int(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
-
-
-# The hint
 
 
 def _hint(left: dict[str, bool], client: Client, options: Options) -> str:
@@ -244,26 +209,26 @@ def _hint(left: dict[str, bool], client: Client, options: Options) -> str:
 
 
 def _command(left: Iterable[str], client: Client, options: Options) -> str:
-    """As this command was called, with what it had from the environment spelt out."""
+    """The command line that goes on. It names what this command had from the environment."""
     words = [*_program(), "wait", "--host", options.host, "--login", client.login]
     for name in _REPEATED:
         value = getattr(options, name)
-        # A wait of no time has done what it can.
+        # --timeout 0 would not wait.
         if value != getattr(Options, name) and (name, value) != ("timeout", 0):
             words.append("--" + name.replace("_", "-"))
             if value is not True:
                 words.append("none" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value))
     left = list(left)
-    if len(left) <= _MANY:
+    if len(left) <= _MAX_IDS_IN_HINT:
         return _quoted([*words, "--", *left])
-    if options.ids_files and all(map(_lasts, options.ids_files)) and not options.ids:
+    if options.ids_files and all(map(_can_be_read_again, options.ids_files)) and not options.ids:
         return _quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
     if options.password_stdin:  # which has taken stdin
         return _quoted([*words, "--ids", "FILE"])
     return f"… | {_quoted([*words, '-'])}"
 
 
-def _lasts(path: str) -> bool:
+def _can_be_read_again(path: str) -> bool:
     """Whether a file of ids is still there for the next command: stdin and pipes are not."""
     return path != "-" and not path.startswith(("/dev/", "/proc/")) and os.path.isfile(path)
 
