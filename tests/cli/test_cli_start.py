@@ -356,7 +356,7 @@ def test_wait_quietly(peer: Peer) -> None:
         (["start", "--bulk", "bulk.json"], "--search"),
         ([*START, "extra"], "start takes no ID"),
         ([*START, "--yes"], "--every-object"),
-        ([*START, "--every-object", "--yes"], "search.json: holds criteria"),
+        ([*START, "--every-object", "--yes"], "search.json: --every-object goes with an empty search"),
         (["start", "--search", "-", "--bulk", "-"], "--search - and --bulk - exclude each other: stdin"),
         (["start", "--search", "-", "--bulk", "bulk.json", "--password-stdin"], "--search - and --password-stdin exclude"),
         (["start", "--search", "search.json", "--bulk", "-", "--password-stdin"], "--bulk - and --password-stdin exclude"),

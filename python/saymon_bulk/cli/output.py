@@ -222,6 +222,7 @@ _ADVICE = {
     "verify='/path/to/it.pem'": "--cacert /path/to/it.pem",
     "cert=(certificate, key) names two files": "--key names the file of the key",
     "(cert)": "(--cert)",
+    "every_object=True": "--every-object",
 }
 
 

@@ -89,27 +89,22 @@ def _started(start: BulkStart) -> str:
 
 def _body(options: Options) -> bytes:
     """The request body that the two files make, checked."""
-    every_object: bool = options.every_object
+    every_object = options.every_object
     if options.search is None and not every_object:
         raise ValueError("no criteria: give --search FILE, or --every-object")
     if options.yes and not every_object:
         raise ValueError("--yes goes with --every-object")
 
-    def criteria(search: dict[str, Any]) -> bytes:
-        if search and every_object:
-            raise ValueError("holds criteria, and --every-object goes without")
-        if not search and not every_object:
-            raise ValueError("holds no criteria, which means every object of the installation; if so, add --every-object")
-        return _start_body.criteria(search, every_object)
-
     def changes(bulk: list[Any]) -> list[bytes]:
-        # In the words of JSON: those of a Python argument speak of a mapping.
+        # In the words of JSON: those of the library speak of a mapping.
         for place, change in enumerate(bulk):
             if not isinstance(change, dict):
                 raise ValueError(f"bulk[{place}] must be a JSON object")
         return _start_body.changes(bulk)
 
-    search = b"{}" if options.search is None else encoded(options.search, dict, criteria)
+    search = b"{}"
+    if options.search is not None:
+        search = encoded(options.search, dict, lambda criteria: _start_body.criteria(criteria, every_object))
     return _start_body.joined(search, encoded(options.bulk, list, changes), every_object)
 
 
