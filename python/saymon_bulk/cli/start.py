@@ -47,12 +47,11 @@ def _send_once(send: Callable[[Any, str], BulkStart], what: object, outcomes: li
 
 def _unread(outcome: BulkStart | SaymonError, error: BaseException) -> int:
     """Print an outcome that nobody may have read: stdout has failed, or Ctrl-C came with the answer."""
-    is_error = isinstance(outcome, SaymonError)
     note(in_words(outcome) if isinstance(outcome, SaymonError) else _started(outcome))
     if not isinstance(error, OSError) or isinstance(error, BrokenPipeError):
         raise error
     note(error)
-    return code(outcome) if is_error else UNCERTAIN  # 1 would mean not started
+    return code(outcome) if isinstance(outcome, SaymonError) else UNCERTAIN  # 1 would mean not started
 
 
 def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -> int:
