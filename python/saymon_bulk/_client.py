@@ -379,18 +379,12 @@ class Client(_core.Client):
 
         Source: RFC 9110 section 10.2.3, Retry-After.
         """
-        waits = self._waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
-        from . import _waiting
+        from . import _iterators
 
-        on_poll = _waiting.callback(on_poll)
-        try:
-            # Not by BulkIterator: here a StopIteration of on_poll reaches the caller as it is.
-            for steps in waits:
-                for _, status in _waiting.ended(steps, on_poll):
-                    return status
-        finally:
-            waits.close()
-        raise AssertionError("a wait ends with a status or an error")
+        plan = (timeout, interval, max_interval, retries, 1)
+        waits = self._waits(_one(id), plan, False, _iterators.on_step(on_poll), None)
+        status: BulkStatus = waits._only()[1]
+        return status
 
     async def wait_for_bulk_async(
         self,
@@ -412,17 +406,17 @@ class Client(_core.Client):
         `on_poll`, which may be a coroutine function: the next poll comes
         after the coroutine has ended, or at the timeout.
         """
-        waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
-        from . import _waiting
+        from . import _iterators
 
-        on_poll = _waiting.async_callback(on_poll)
+        _iterators.check(on_poll)
+        waits = self._async_waits(_one(id), (timeout, interval, max_interval, retries, 1), False)
         try:
-            async for steps in waits:
-                for _, status in await _waiting.ended_async(steps, on_poll):
-                    return status
+            item = await _iterators.next_item(waits, on_poll)
         finally:
             waits.close()
-        raise AssertionError("a wait ends with a status or an error")
+        assert item is not None
+        status: BulkStatus = item[1]
+        return status
 
     if TYPE_CHECKING:
 
@@ -517,10 +511,10 @@ class Client(_core.Client):
                 is True.
             RuntimeError: The client is closed.
         """
-        from . import _waiting
+        from . import _iterators
 
-        waits = self._waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
-        return _waiting.BulkIterator(waits, _waiting.callback(on_poll))
+        plan = (timeout, interval, max_interval, retries, concurrency)
+        return self._waits(ids, plan, return_exceptions, _iterators.on_step(on_poll), None)
 
     if TYPE_CHECKING:
 
@@ -575,10 +569,11 @@ class Client(_core.Client):
         `async with contextlib.aclosing(...)`. The event loop calls
         `on_poll`, which may be a coroutine function.
         """
-        from . import _waiting
+        from . import _iterators
 
+        _iterators.check(on_poll)
         waits = self._async_waits(ids, (timeout, interval, max_interval, retries, concurrency), return_exceptions)
-        return _waiting.AsyncBulkIterator(waits, _waiting.async_callback(on_poll))
+        return _iterators.AsyncBulkIterator(waits, on_poll)
 
     async def __aenter__(self) -> Self:
         return self.__enter__()

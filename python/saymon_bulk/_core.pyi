@@ -1,5 +1,5 @@
 from collections.abc import Awaitable as _Awaitable
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, final
@@ -12,11 +12,10 @@ from .errors import SaymonError
 __all__ = [
     "AsyncWaits",
     "Awaitable",
+    "BulkIterator",
     "Client",
     "CompletionQueue",
     "Step",
-    "Turn",
-    "Waits",
     "__version__",
     "_before_fork",
     "_checked_id",
@@ -143,14 +142,15 @@ class Client:
     def _start_clone(self, object_id: str, request_id: str) -> BulkStart: ...
     def _start_clone_awaitable(self, object_id: str, request_id: str) -> _Awaitable[BulkStart]: ...
     def _start_interrupted(self, error: BaseException, request_id: str) -> BaseException: ...
-    def _waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> Waits: ...
+    def _waits(
+        self,
+        ids: Iterable[str],
+        plan: _Plan,
+        return_exceptions: bool,
+        on_step: Callable[[Step | None], object] | None,
+        tick: float | None,
+    ) -> BulkIterator: ...
     def _async_waits(self, ids: Iterable[str], plan: _Plan, return_exceptions: bool) -> AsyncWaits: ...
-
-@final
-class Turn:
-    def __new__(cls) -> Self: ...
-    def take(self, user: object) -> None: ...
-    def leave(self, user: object) -> None: ...
 
 @final
 class Step:
@@ -168,16 +168,36 @@ class Step:
     def is_over(self) -> bool: ...
 
 @final
-class Waits:
+class BulkIterator:
+    """What `Client.wait_for_bulks` returns: (id, status) of ended waits.
+
+    >>> statuses = client.wait_for_bulks(ids)
+    >>> bulk_id, status = next(statuses)
+    >>> statuses.close()
+
+    The next item comes when the wait for an operation is over. With
+    `return_exceptions=True` an item may be (id, error). One thread at a
+    time may use the iterator; a second one gets a RuntimeError.
+    """
+
     def __iter__(self) -> Self: ...
-    def __next__(self) -> list[Step]: ...
-    def next_within(self, seconds: float) -> list[Step] | None: ...
-    def close(self) -> None: ...
+    def __next__(self) -> tuple[str, Any]: ...
+    def _only(self) -> tuple[str, Any]: ...
+    def close(self) -> None:
+        """End the waits. No item comes after that.
+
+        >>> statuses = client.wait_for_bulks(ids)
+        >>> statuses.close()
+        >>> list(statuses)
+        []
+
+        A second `close` does nothing. The operations go on, on the server.
+        """
 
 @final
 class AsyncWaits:
     def __aiter__(self) -> Self: ...
-    def __anext__(self) -> _Awaitable[list[Step]]: ...
+    def __anext__(self) -> _Awaitable[Step | None]: ...
     def close(self) -> None: ...
 
 @final

@@ -1,12 +1,14 @@
 //! `Client`: the server and the credentials given once.
 
+use std::time::Duration;
+
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
 use super::arguments::{self, PlanArguments, Target};
 use super::engine::{Awaitable, Engine};
-use super::waiting::{AsyncWaits, Waits};
+use super::waiting::{AsyncWaits, BulkIterator};
 use super::{batch, errors, log, start, status};
 use crate::core::api::start as api;
 
@@ -112,16 +114,20 @@ impl Client {
         batch::awaitable(ids.py(), target, operations, concurrency, return_exceptions)
     }
 
+    /// `on_step` is called with each step, and with None each `tick` seconds in which nothing happens.
     fn _waits(
         &self,
         ids: &Bound<'_, PyAny>,
         plan: PlanArguments<'_>,
         return_exceptions: &Bound<'_, PyAny>,
-    ) -> PyResult<Waits> {
+        on_step: Option<Py<PyAny>>,
+        tick: Option<f64>,
+    ) -> PyResult<BulkIterator> {
         let target = self.target()?;
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
-        Ok(Waits::new(target, arguments::operations(ids)?, plan, return_exceptions))
+        let tick = tick.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+        Ok(BulkIterator::new(target, arguments::operations(ids)?, plan, return_exceptions, on_step, tick))
     }
 
     fn _async_waits(

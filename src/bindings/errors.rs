@@ -49,12 +49,15 @@ pub fn panicked() -> PyErr {
     )
 }
 
-/// Turns a StopIteration of a log or signal handler into a RuntimeError: it would end the caller's loop silently (PEP 479).
-pub fn unstopped(py: Python<'_>, error: PyErr) -> PyErr {
+/// Who raises, where Python calls handlers of its own.
+pub const HANDLER: &str = "a log handler or a signal's handler";
+
+/// Turns a StopIteration that somebody's function has raised into a RuntimeError: it would end the caller's loop silently (PEP 479).
+pub fn unstopped(py: Python<'_>, error: PyErr, who: &str) -> PyErr {
     if !error.is_instance_of::<PyStopIteration>(py) && !error.is_instance_of::<PyStopAsyncIteration>(py) {
         return error;
     }
-    let changed = PyRuntimeError::new_err(format!("a log handler or a signal's handler raised {}", error.get_type(py)));
+    let changed = PyRuntimeError::new_err(format!("{who} raised {}", error.get_type(py)));
     changed.set_cause(py, Some(error));
     changed
 }

@@ -12,7 +12,6 @@ mod outcome;
 mod reading;
 mod start;
 mod status;
-mod turn;
 mod twin;
 mod waiting;
 
@@ -30,9 +29,8 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<engine::Awaitable>()?;
     module.add_class::<engine::CompletionQueue>()?;
     module.add_class::<outcome::Step>()?;
-    module.add_class::<turn::Turn>()?;
     module.add_class::<waiting::AsyncWaits>()?;
-    module.add_class::<waiting::Waits>()?;
+    module.add_class::<waiting::BulkIterator>()?;
     module.add_function(wrap_pyfunction!(arguments::_checked_id, module)?)?;
     module.add_function(wrap_pyfunction!(arguments::_host_name, module)?)?;
     module.add_function(wrap_pyfunction!(engine::_before_fork, module)?)?;

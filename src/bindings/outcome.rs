@@ -1,9 +1,7 @@
 //! What came of a call → a log line, then a dict or an exception.
 
-use std::slice;
-
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
 
 use crate::core::api::listener::{Event, Next};
 use crate::core::api::start::Started;
@@ -87,48 +85,47 @@ pub struct Step {
     is_over: bool,
 }
 
-/// An event of a wait: a step for each operation that it is about, or an exception that ends the wait.
-pub fn steps<'py>(
-    py: Python<'py>,
-    server: &Server,
-    event: Event,
-    return_exceptions: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let steps = PyList::empty(py);
-    match event {
-        Event::Polled { asked, elapsed, failures, next } => {
-            log::exchange(py, server, &asked)?;
-            let step = |status, error| {
-                let id = asked.about.id().into_pyobject(py)?.into_any().unbind();
-                let (elapsed, is_over) = (elapsed.as_secs_f64(), next == Next::Over);
-                PyResult::Ok(Step { id, status, error, elapsed, failures, is_over })
-            };
-            match &asked.outcome {
-                Ok(status) => steps.append(step(Some(convert::status(py, status)?.unbind()), None)?)?,
-                Err(_) if next == Next::CutOff => {}
-                Err(failure) => {
-                    let error = errors::exception(py, failure, &server.origin, &asked.about)?;
-                    if next == Next::Over && !return_exceptions {
-                        return Err(error);
-                    }
-                    let error = error.into_value(py);
-                    if next == Next::PollAgain {
-                        log::warning(py, server, &asked, "%s; polling goes on", error.bind(py))?;
-                    }
-                    steps.append(step(None, Some(error.into_any()))?)?;
-                }
-            }
-        }
-        Event::TimedOut { pending, elapsed } if return_exceptions => {
-            for one in &pending {
-                let error = errors::timed_out(py, slice::from_ref(one), elapsed, &server.origin)?;
-                let id = one.operation.as_str().into_pyobject(py)?.into_any().unbind();
-                let error = Some(error.into_value(py).into_any());
-                let elapsed = elapsed.as_secs_f64();
-                steps.append(Step { id, status: None, error, elapsed, failures: 0, is_over: true })?;
-            }
-        }
-        Event::TimedOut { pending, elapsed } => return Err(errors::timed_out(py, &pending, elapsed, &server.origin)?),
+impl Step {
+    /// The id and the outcome of a wait that is over.
+    pub fn item(&self, py: Python<'_>) -> Option<(Py<PyAny>, Py<PyAny>)> {
+        let error = self.error.as_ref().map(|error| error.clone_ref(py));
+        let outcome = error.or_else(|| Some(self.status.as_ref()?.clone_ref(py).into_any()));
+        outcome.filter(|_| self.is_over).map(|outcome| (self.id.clone_ref(py), outcome))
     }
-    Ok(steps.into_any())
+}
+
+/// An event of a wait as a step, or as the exception that ends the wait. None if there is nothing to tell. Of what is late a
+/// step has the first operation alone.
+pub fn step(py: Python<'_>, server: &Server, event: Event, return_exceptions: bool) -> PyResult<Option<Step>> {
+    let (asked, elapsed, failures, next) = match event {
+        Event::Polled { asked, elapsed, failures, next } => (asked, elapsed, failures, next),
+        Event::TimedOut { pending, elapsed } => {
+            let error = errors::timed_out(py, &pending, elapsed, &server.origin)?;
+            if !return_exceptions {
+                return Err(error);
+            }
+            let id = pending.first().map(|one| one.operation.as_str()).into_pyobject(py)?.unbind();
+            let (error, elapsed) = (Some(error.into_value(py).into_any()), elapsed.as_secs_f64());
+            return Ok(Some(Step { id, status: None, error, elapsed, failures: 0, is_over: true }));
+        }
+    };
+    log::exchange(py, server, &asked)?;
+    let (mut status, mut error) = (None, None);
+    match &asked.outcome {
+        Ok(answer) => status = Some(convert::status(py, answer)?.unbind()),
+        Err(_) if next == Next::CutOff => return Ok(None),
+        Err(failure) => {
+            let exception = errors::exception(py, failure, &server.origin, &asked.about)?;
+            if next == Next::Over && !return_exceptions {
+                return Err(exception);
+            }
+            let exception = exception.into_value(py).into_any();
+            if next == Next::PollAgain {
+                log::warning(py, server, &asked, "%s; polling goes on", exception.bind(py))?;
+            }
+            error = Some(exception);
+        }
+    }
+    let id = asked.about.id().into_pyobject(py)?.into_any().unbind();
+    Ok(Some(Step { id, status, error, elapsed: elapsed.as_secs_f64(), failures, is_over: next == Next::Over }))
 }

@@ -56,7 +56,7 @@ fn finish<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let done = outcome::started(py, server, &asked).and_then(|done| check_signals(py).map(|()| done));
     done.unwrap_or_else(|interrupt| {
-        let interrupt = errors::unstopped(py, interrupt);
+        let interrupt = errors::unstopped(py, interrupt, errors::HANDLER);
         let known = match &asked.outcome {
             Ok(started) => format!("started bulk operation {}", started.id),
             Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),

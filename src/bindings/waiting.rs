@@ -1,12 +1,13 @@
-//! Waiting, blocking and awaited: iterators over what happens to the operations, a list of [`outcome::Step`]s at a time.
+//! Waiting: the iterator of a blocking wait over its items, that of an awaited one over its steps.
 
+use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, Mutex, TryLockError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration};
+use pyo3::exceptions::{PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyTypeError};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
 use tokio::sync::Mutex as AsyncMutex;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::AbortHandle;
@@ -22,88 +23,168 @@ use super::arguments::Target;
 use super::engine::{Awaitable, Engine, Items, Received, running_loop};
 use super::{errors, outcome};
 
-/// A wait that a thread of its own drives, from the first step that the caller takes.
+/// The caller's end of a wait. With `return_exceptions` each operation that is late is an event of its own.
+struct Events {
+    listener: Listener,
+    return_exceptions: bool,
+    late: VecDeque<Event>,
+}
+
+impl Events {
+    fn new(listener: Listener, return_exceptions: bool) -> Self {
+        Self { listener, return_exceptions, late: VecDeque::new() }
+    }
+
+    /// The next event, if it is there.
+    fn next(&mut self) -> Option<Event> {
+        self.late.pop_front().or_else(|| self.listener.next_event().and_then(|event| self.first_of(event)))
+    }
+
+    /// The end by the caller's clock.
+    fn give_up(&mut self) -> Option<Event> {
+        self.listener.give_up().and_then(|event| self.first_of(event))
+    }
+
+    fn first_of(&mut self, event: Event) -> Option<Event> {
+        let Event::TimedOut { pending, elapsed } = event else { return Some(event) };
+        if !self.return_exceptions {
+            return Some(Event::TimedOut { pending, elapsed });
+        }
+        self.late.extend(pending.into_iter().map(|one| Event::TimedOut { pending: vec![one], elapsed }));
+        self.late.pop_front()
+    }
+}
+
+/// What `Client.wait_for_bulks` returns: (id, status) of ended waits.
+///
+/// >>> statuses = client.wait_for_bulks(ids)
+/// >>> bulk_id, status = next(statuses)
+/// >>> statuses.close()
+///
+/// The next item comes when the wait for an operation is over. With
+/// `return_exceptions=True` an item may be (id, error). One thread at a
+/// time may use the iterator; a second one gets a RuntimeError.
 #[pyclass(frozen, module = "saymon_bulk._core")]
-pub struct Waits {
+pub struct BulkIterator {
     target: Target,
     return_exceptions: bool,
+    /// Called with each step, and with None when nothing happens for the time of `tick`.
+    on_step: Option<Py<PyAny>>,
+    tick: Option<Duration>,
+    /// Locked as long as somebody uses the iterator, also while `on_step` runs. Nobody waits for the lock.
     state: Mutex<State>,
 }
 
 enum State {
     Ready(Vec<PathSegment>, Plan),
-    Running(Running),
+    Running(Box<Running>),
     Over,
 }
 
-/// What the caller has of a wait.
+/// A wait that a thread of its own drives, from the first item that the caller asks for.
 struct Running {
     items: Items<Vec<Sent>>,
     /// None once it is dropped.
-    listener: Option<Listener>,
+    events: Option<Events>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
         if !self.items.end() {
-            std::mem::forget(self.listener.take());
+            std::mem::forget(self.events.take());
         }
     }
 }
 
-impl Waits {
-    pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
-        Self { target: target.clone(), return_exceptions, state: Mutex::new(State::Ready(operations, plan)) }
+enum Next {
+    Event(Event),
+    /// Nothing happened for the time of `tick`.
+    Nothing,
+    End,
+}
+
+impl BulkIterator {
+    pub fn new(
+        target: &Target,
+        operations: Vec<PathSegment>,
+        plan: Plan,
+        return_exceptions: bool,
+        on_step: Option<Py<PyAny>>,
+        tick: Option<Duration>,
+    ) -> Self {
+        let state = Mutex::new(State::Ready(operations, plan));
+        Self { target: target.clone(), return_exceptions, on_step, tick, state }
     }
 
-    fn steps<'py>(&self, py: Python<'py>, limit: Option<Duration>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        let mut state = match self.state.try_lock() {
-            Ok(state) => state,
-            Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
-            Err(TryLockError::WouldBlock) => return Err(PyRuntimeError::new_err("another thread waits here already")),
-        };
-        let next = self.next(py, &mut state, limit).and_then(|next| match next {
-            Next::Event(event) => outcome::steps(py, &self.target.server, event, self.return_exceptions).map(Some),
-            Next::Nothing => Ok(Some(PyList::empty(py).into_any())),
-            Next::End => Ok(None),
-        });
-        next.map_err(|error| errors::unstopped(py, error))
+    fn use_alone(&self) -> PyResult<MutexGuard<'_, State>> {
+        match self.state.try_lock() {
+            Ok(state) => Ok(state),
+            Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => Err(PyRuntimeError::new_err(
+                "this iterator is in use: by another thread, or since its own on_poll uses it",
+            )),
+        }
     }
 
-    fn next(&self, py: Python<'_>, state: &mut State, limit: Option<Duration>) -> PyResult<Next> {
+    fn item(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        let mut state = self.use_alone()?;
+        let item = self.next_item(py, &mut state);
+        if !matches!(item, Ok(Some(_))) {
+            *state = State::Over;
+        }
+        item
+    }
+
+    fn next_item(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        loop {
+            let step = match self.next(py, state).map_err(|error| errors::unstopped(py, error, errors::HANDLER))? {
+                Next::Event(event) => {
+                    let step = outcome::step(py, &self.target.server, event, self.return_exceptions);
+                    match step.map_err(|error| errors::unstopped(py, error, errors::HANDLER))? {
+                        Some(step) => Some(Bound::new(py, step)?),
+                        None => continue,
+                    }
+                }
+                Next::Nothing => None,
+                Next::End => return Ok(None),
+            };
+            if let Some(on_step) = &self.on_step {
+                on_step.call1(py, (&step,))?;
+            }
+            if let Some(item) = step.and_then(|step| step.get().item(py)) {
+                return Ok(Some(item));
+            }
+        }
+    }
+
+    fn next(&self, py: Python<'_>, state: &mut State) -> PyResult<Next> {
         if matches!(state, State::Ready(..)) {
             self.begin(state)?;
         }
-        let State::Running(Running { items, listener: Some(listener) }) = state else { return Ok(Next::End) };
+        let State::Running(running) = state else { return Ok(Next::End) };
+        let Running { items, events: Some(events) } = &mut **running else { return Ok(Next::End) };
         items.process.check()?;
-        let limit = limit.and_then(|limit| Instant::now().checked_add(limit));
+        let limit = self.tick.and_then(|tick| Instant::now().checked_add(tick));
         loop {
             errors::check_open(&self.target.server)?;
             // It wakes the other end, whose descriptors others may have closed.
-            match catch_unwind(AssertUnwindSafe(|| listener.next_event())) {
-                Ok(Some(event)) => return Ok(Next::Event(event)),
-                Ok(None) => {}
-                Err(_) => {
-                    *state = State::Over;
-                    return Err(errors::panicked());
-                }
+            let event = catch_unwind(AssertUnwindSafe(|| events.next())).map_err(|_| errors::panicked())?;
+            if let Some(event) = event {
+                return Ok(Next::Event(event));
             }
-            let end = listener.end().map(|end| end.into_std());
+            if events.listener.is_over() {
+                return Ok(Next::End);
+            }
+            let end = events.listener.end().map(|end| end.into_std());
             let until = [limit, end].into_iter().flatten().min();
             match items.next(py, &self.target.server, until)? {
-                Received::Item(sent) => listener.receive(sent),
-                Received::Nothing if listener.has_ended() => {
-                    let last = listener.give_up();
-                    *state = State::Over;
-                    return Ok(last.map_or(Next::End, Next::Event));
+                Received::Item(sent) => events.listener.receive(sent),
+                Received::Nothing if events.listener.has_ended() => {
+                    return Ok(events.give_up().map_or(Next::End, Next::Event));
                 }
                 Received::Nothing if limit.is_some_and(|limit| Instant::now() >= limit) => return Ok(Next::Nothing),
                 Received::Nothing => {}
-                Received::End => {
-                    let is_whole = listener.is_over();
-                    *state = State::Over;
-                    return if is_whole { Ok(Next::End) } else { Err(errors::panicked()) };
-                }
+                Received::End => return Err(errors::panicked()),
             }
         }
     }
@@ -115,74 +196,92 @@ impl Waits {
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let items = runtime.drive(|sender| waits.run(move |sent| sender.send(sent)))?;
-        *state = State::Running(Running { items, listener: Some(listener) });
+        let events = Some(Events::new(listener, self.return_exceptions));
+        *state = State::Running(Box::new(Running { items, events }));
         Ok(())
     }
 }
 
-enum Next {
-    Event(Event),
-    /// Nothing happened within the limit.
-    Nothing,
-    End,
-}
-
 #[pymethods]
-impl Waits {
+impl BulkIterator {
     fn __iter__(slf: PyRef<'_, Self>) -> PyRef<'_, Self> {
         slf
     }
 
-    fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.steps(py, None)
+    fn __next__(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        self.item(py).map_err(|error| {
+            // It would end a loop as if all were done.
+            if error.is_instance_of::<PyStopIteration>(py) { errors::unstopped(py, error, "on_poll") } else { error }
+        })
     }
 
-    /// What `__next__` gives, None at the end; an empty list if nothing happens within so many seconds.
-    fn next_within<'py>(&self, py: Python<'py>, seconds: f64) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.steps(py, Some(Duration::try_from_secs_f64(seconds).unwrap_or_default()))
+    /// The only item. What `on_poll` raises comes as it is, since no loop takes it for the end.
+    fn _only(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+        self.item(py)
     }
 
-    /// Stops polling and drops what is under way. Idempotent.
-    fn close(&self) {
-        if let Ok(mut state) = self.state.try_lock() {
-            *state = State::Over;
-        }
+    /// End the waits. No item comes after that.
+    ///
+    /// >>> statuses = client.wait_for_bulks(ids)
+    /// >>> statuses.close()
+    /// >>> list(statuses)
+    /// []
+    ///
+    /// A second `close` does nothing. The operations go on, on the server.
+    fn close(&self) -> PyResult<()> {
+        *self.use_alone()? = State::Over;
+        Ok(())
+    }
+
+    fn __reduce__(&self) -> PyResult<()> {
+        Err(PyTypeError::new_err(
+            "cannot copy or pickle a BulkIterator: the waits are of this process and of one iterator",
+        ))
+    }
+
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit.call(&self.on_step)
     }
 }
 
-/// A wait that the background thread drives, from the first step that is awaited.
+/// The steps of a wait that the background thread drives, from the first step that is awaited.
 #[pyclass(frozen, module = "saymon_bulk._core")]
 pub struct AsyncWaits {
     engine: &'static Engine,
     target: Target,
     return_exceptions: bool,
-    ready: Mutex<Option<(Vec<PathSegment>, Plan)>>,
-    /// None before the first step, and once it is closed.
-    driver: Mutex<Option<AbortHandle>>,
-    events: Arc<AsyncMutex<Option<Events>>>,
+    state: Mutex<AsyncState>,
 }
 
-struct Events {
+enum AsyncState {
+    Ready(Vec<PathSegment>, Plan),
+    Running(AbortHandle, Arc<AsyncMutex<AsyncEvents>>),
+    Over,
+}
+
+struct AsyncEvents {
     received: UnboundedReceiver<Vec<Sent>>,
-    listener: Listener,
+    events: Events,
 }
 
-impl Events {
+impl AsyncEvents {
     /// The next event. An error if the driver has ended before its time.
     async fn next(&mut self) -> Result<Option<Event>, Lost> {
+        let Self { received, events } = self;
         loop {
-            if let Some(event) = self.listener.next_event() {
+            if let Some(event) = events.next() {
                 return Ok(Some(event));
             }
-            let received = match self.listener.end() {
-                Some(end) => timeout_at(end, self.received.recv()).await,
-                None => Ok(self.received.recv().await),
+            if events.listener.is_over() {
+                return Ok(None);
+            }
+            let sent = match events.listener.end() {
+                Some(end) => timeout_at(end, received.recv()).await,
+                None => Ok(received.recv().await),
             };
-            match received {
-                Ok(Some(sent)) => self.listener.receive(sent),
-                Ok(None) if self.listener.is_over() => return Ok(None),
-                Ok(None) => return Err(Lost),
-                Err(_) if self.listener.has_ended() => return Ok(self.listener.give_up()),
+            match sent {
+                Ok(sent) => events.listener.receive(sent.ok_or(Lost)?),
+                Err(_) if events.listener.has_ended() => return Ok(events.give_up()),
                 Err(_) => {}
             }
         }
@@ -193,17 +292,19 @@ struct Lost;
 
 impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
-        Self {
-            engine: Engine::current(),
-            target: target.clone(),
-            return_exceptions,
-            ready: Mutex::new(Some((operations, plan))),
-            driver: Mutex::default(),
-            events: Arc::default(),
-        }
+        let state = Mutex::new(AsyncState::Ready(operations, plan));
+        Self { engine: Engine::current(), target: target.clone(), return_exceptions, state }
     }
 
-    fn begin(&self, operations: Vec<PathSegment>, plan: Plan) -> PyResult<()> {
+    /// The events, from the beginning on; None once the wait is over.
+    fn events(&self) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
+        let mut state = lock(&self.state);
+        if let AsyncState::Running(_, events) = &*state {
+            return Ok(Some(events.clone()));
+        }
+        let AsyncState::Ready(operations, plan) = std::mem::replace(&mut *state, AsyncState::Over) else {
+            return Ok(None);
+        };
         let server = self.target.server.clone();
         errors::check_open(&server)?;
         let transport = self.engine.transport(&self.target.key)?;
@@ -213,18 +314,19 @@ impl AsyncWaits {
             let last = waits.run(|sent| drop(sender.send(sent))).await;
             let _ = sender.send(last);
         })?;
-        *lock(&self.driver) = Some(driver);
-        if let Ok(mut events) = self.events.try_lock() {
-            *events = Some(Events { received, listener });
-        }
-        Ok(())
+        let events = AsyncEvents { received, events: Events::new(listener, self.return_exceptions) };
+        let events = Arc::new(AsyncMutex::new(events));
+        *state = AsyncState::Running(driver, events.clone());
+        Ok(Some(events))
     }
 
-    /// Ends the driver. The parent's locks may be held for ever in a child, which leaks it.
+    /// Ends the driver.
     fn stop(&self) {
+        // A child leaks its parent's wait: a lock in it may be held for ever.
         if !self.engine.process.is_current() {
-            std::mem::forget(self.events.clone());
-        } else if let Some(driver) = lock(&self.driver).take() {
+            return;
+        }
+        if let AsyncState::Running(driver, _) = std::mem::replace(&mut *lock(&self.state), AsyncState::Over) {
             driver.abort();
         }
     }
@@ -233,6 +335,10 @@ impl AsyncWaits {
 impl Drop for AsyncWaits {
     fn drop(&mut self) {
         self.stop();
+        if !self.engine.process.is_current() {
+            let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
+            std::mem::forget(std::mem::replace(state, AsyncState::Over));
+        }
     }
 }
 
@@ -242,28 +348,25 @@ impl AsyncWaits {
         slf
     }
 
+    /// A step; None where there is nothing to tell.
     fn __anext__(&self, py: Python<'_>) -> PyResult<Awaitable> {
         self.engine.process.check()?;
         // The driver asks at once, and a coroutine outside of asyncio must send nothing.
         running_loop(py)?;
-        let ready = lock(&self.ready).take();
-        if let Some((operations, plan)) = ready {
-            self.begin(operations, plan)?;
-        }
-        let events = self.events.clone();
+        let events = self.events()?;
         let (server, return_exceptions) = (self.target.server.clone(), self.return_exceptions);
         let next = async move {
-            match events.lock().await.as_mut() {
-                Some(events) => events.next().await,
+            match events {
+                Some(events) => events.lock().await.next().await,
                 None => Ok(None),
             }
         };
         self.engine.awaitable(py, &self.target.server, next, move |py, next| {
             errors::check_open(&server)?;
             match next {
-                Some(Ok(Some(event))) => outcome::steps(py, &server, event, return_exceptions)
-                    .map(Bound::unbind)
-                    .map_err(|error| errors::unstopped(py, error)),
+                Some(Ok(Some(event))) => outcome::step(py, &server, event, return_exceptions)
+                    .and_then(|step| Ok(step.into_pyobject(py)?.unbind()))
+                    .map_err(|error| errors::unstopped(py, error, errors::HANDLER)),
                 Some(Err(Lost)) => Err(errors::panicked()),
                 Some(Ok(None)) | None => Err(PyStopAsyncIteration::new_err(())),
             }
@@ -272,7 +375,6 @@ impl AsyncWaits {
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
     fn close(&self) {
-        drop(lock(&self.ready).take());
         self.stop();
     }
 }

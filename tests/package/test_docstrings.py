@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 import saymon_bulk
 import saymon_bulk_pytest
-from saymon_bulk import _core, _types, _waiting
+from saymon_bulk import _core, _iterators, _types
 from saymon_bulk.testing import PracticeServer, Start
 
 STUB = ast.parse((Path(saymon_bulk.__file__).parent / "_core.pyi").read_text(encoding="utf-8"))
@@ -82,7 +82,7 @@ def test_twins_take_the_same(sync: Any, twin: Any) -> None:
 
 MODULES = {one.__name__: one for one in (saymon_bulk, saymon_bulk.errors, saymon_bulk.testing)}
 NAMES = {name: getattr(saymon_bulk, name) for name in saymon_bulk.__all__ if name != "__version__"}
-OTHERS = [PracticeServer, Start, _waiting.BulkIterator, _waiting.AsyncBulkIterator]
+OTHERS = [PracticeServer, Start, _core.BulkIterator, _iterators.AsyncBulkIterator]
 OTHERS += [_types.ClosableIterator, _types.ClosableAsyncIterator]
 PUBLIC: dict[str, Any] = {**MODULES, **NAMES, **{one.__name__: one for one in OTHERS}}
 

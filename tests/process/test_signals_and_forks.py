@@ -451,7 +451,7 @@ USES = {
     "_warnings": "saymon_bulk.Client('http://192.0.2.1', 'l', 'p')",
     "_credentials": "saymon_bulk.Client.from_env()",
     "_types": "saymon_bulk.BulkStatus",
-    "_waiting": "client.wait_for_bulks([])",
+    "_iterators": "client.wait_for_bulks([])",
     "testing": "saymon_bulk.testing.PracticeServer",
 }
 

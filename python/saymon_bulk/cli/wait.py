@@ -14,6 +14,7 @@ from .output import interrupted, is_running, is_terminal, note, report, show, wo
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from typing import Any
 
     from .._client import Client
     from .._core import Step
@@ -44,18 +45,23 @@ _REPEATED = (
 def status(client: Client, ids: list[str], options: Options) -> int:
     """A wait of no time, since its answers come one by one: a server that is silent about one id delays no other line."""
     left, codes = set(ids), []
-    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True)
+
+    def tell(id: str, outcome: Any) -> None:
+        # A second outcome of an id that is printed only says that the wait has ended: by time, or by a 401.
+        if id in left:
+            left.remove(id)
+            codes.append(report(id, outcome, options))
+
+    def on_step(step: Step | None) -> None:
+        if step is not None:
+            tell(step.id, step.error or step.status)
+
     if options.verbose:
         _leave_polling_out_of_the_log()
+    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True, on_step, None)
     try:
-        for steps in waits:
-            for step in steps:
-                # A second step of an id that is printed only says that the wait has ended: by time, or by a 401.
-                if step.id in left:
-                    left.remove(step.id)
-                    outcome = step.status if step.error is None else step.error
-                    assert outcome is not None
-                    codes.append(report(step.id, outcome, options))
+        for id, outcome in waits:
+            tell(id, outcome)
             if not left:
                 break
     finally:
@@ -88,25 +94,26 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
     codes = []
     plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
-    waits = client._waits(list(left), plan, True)
     bar = Progress(len(left), is_wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
+
+    def on_step(step: Step | None) -> None:
+        if step is not None:
+            bar.trouble = _trouble(step, options.retries)
+            if not step.is_over:
+                left[step.id] = step.error is None
+        bar.tick()
+
+    waits = client._waits(list(left), plan, True, on_step, _CLOCK_PAUSE)
     is_interrupted = False
     try:
-        while (steps := waits.next_within(_CLOCK_PAUSE)) is not None:
-            for step in steps:
-                bar.trouble = _trouble(step, options.retries)
-                if not step.is_over:
-                    left[step.id] = step.error is None
-                    continue
-                outcome = step.status if step.error is None else step.error
-                assert outcome is not None
-                bar.clear()
-                codes.append(report(step.id, outcome, options))
-                if isinstance(outcome, WaitTimeoutError):
-                    left[step.id] = is_running(step.id, outcome)
-                else:
-                    del left[step.id]
-                    bar.done += 1
+        for id, outcome in waits:
+            bar.clear()
+            codes.append(report(id, outcome, options))
+            if isinstance(outcome, WaitTimeoutError):
+                left[id] = is_running(id, outcome)
+            else:
+                del left[id]
+                bar.done += 1
             bar.tick()
     except KeyboardInterrupt:
         is_interrupted = True  # the terminal has put its ^C into the bar's line

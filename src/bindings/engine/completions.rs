@@ -145,7 +145,7 @@ fn resolve(future: &Bound<'_, PyAny>, finish: Finish) -> PyResult<()> {
         Ok(value) => future.call_method1(&SET_RESULT, (value,)),
         // A future refuses a StopIteration, and would stay pending.
         Err(error) if error.is_instance_of::<PyStopIteration>(py) => {
-            future.call_method1(&SET_EXCEPTION, (errors::unstopped(py, error),))
+            future.call_method1(&SET_EXCEPTION, (errors::unstopped(py, error, errors::HANDLER),))
         }
         Err(error) => future.call_method1(&SET_EXCEPTION, (error,)),
     };

@@ -171,10 +171,10 @@ static IMPORTED_LATER: [Interned; 9] = [
     Interned::new("inspect"),
     Interned::new("json"),
     Interned::new("saymon_bulk._credentials"),
+    Interned::new("saymon_bulk._iterators"),
     Interned::new("saymon_bulk._netrc"),
     Interned::new("saymon_bulk._start_body"),
     Interned::new("saymon_bulk._types"),
-    Interned::new("saymon_bulk._waiting"),
     Interned::new("saymon_bulk._warnings"),
     Interned::new("saymon_bulk.testing"),
 ];
