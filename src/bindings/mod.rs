@@ -23,6 +23,7 @@ use pyo3::types::IntoPyDict;
 fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     // First of all: classes and hooks of a sub-interpreter would outlive it, and its exit would end the main one's requests.
     engine::check_interpreter(module.py())?;
+    engine::count_forks()?;
     // Cargo writes a development version in another way than Python (PEP 440).
     module.add("__version__", env!("CARGO_PKG_VERSION").replace("-dev.", ".dev"))?;
     module.add_class::<client::Client>()?;

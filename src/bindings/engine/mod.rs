@@ -37,7 +37,7 @@ use process::{PerProcess, Process};
 pub use awaitable::{Awaitable, running_loop};
 pub use blocking::{Items, Received, RuntimeGuard, receive};
 pub use completions::CompletionQueue;
-pub use process::check_interpreter;
+pub use process::{check_interpreter, count_forks};
 
 /// All that a process owns.
 pub struct Engine {

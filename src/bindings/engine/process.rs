@@ -1,7 +1,7 @@
 //! Which process and which interpreter this is, and what each process makes for itself. All unsafe code stands here.
 //!
 //! A pid does not tell a process from its child: a child in a new PID namespace has its parent's pid, and a pid is used again.
-//! So each process has a mark in memory that a fork wipes. It is read without a system call.
+//! So libc counts forks in each child. A child made by the raw system call, past libc, is taken for its parent.
 
 use std::ptr;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
@@ -13,23 +13,12 @@ use pyo3::prelude::*;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Process(u64);
 
-/// The number of this process among its ancestors. A child inherits it and counts on.
-static GENERATION: AtomicU64 = AtomicU64::new(0);
+/// How many forks lie between the process that imported this module and the current one.
+static FORKS: AtomicU64 = AtomicU64::new(0);
 
 impl Process {
     pub fn current() -> Self {
-        let mark = mark::get();
-        match mark.load(Ordering::Acquire) {
-            // The first use, or a fork has wiped the mark.
-            0 => {
-                let next = GENERATION.fetch_add(1, Ordering::AcqRel) + 1;
-                match mark.compare_exchange(0, next, Ordering::AcqRel, Ordering::Acquire) {
-                    Ok(_) => Self(next),
-                    Err(others) => Self(others),
-                }
-            }
-            known => Self(known),
-        }
+        Self(FORKS.load(Ordering::Relaxed))
     }
 
     pub fn is_current(self) -> bool {
@@ -43,6 +32,26 @@ impl Process {
         }
         Err(PyRuntimeError::new_err("this call or wait belongs to the process that forked; begin one in each process"))
     }
+}
+
+/// Counts the forks from now on. Called when the module is imported.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+pub fn count_forks() -> PyResult<()> {
+    extern "C" fn count() {
+        FORKS.fetch_add(1, Ordering::Relaxed);
+    }
+    // SAFETY: `count` does nothing but add to an atomic, which is allowed between fork and exec.
+    match unsafe { libc::pthread_atfork(None, None, Some(count)) } {
+        0 => Ok(()),
+        error => Err(std::io::Error::from_raw_os_error(error).into()),
+    }
+}
+
+/// No process is forked here.
+#[cfg(not(unix))]
+pub fn count_forks() -> PyResult<()> {
+    Ok(())
 }
 
 /// Refuses a sub-interpreter: what a process makes once is shared by its interpreters, and would outlive this one.
@@ -110,74 +119,5 @@ impl<T> PerProcess<T> {
                 drop(unsafe { Box::from_raw(made) });
             }
         }
-    }
-}
-
-#[cfg(unix)]
-mod mark {
-    use super::{AtomicPtr, AtomicU64, Ordering, ptr};
-
-    static MARK: AtomicPtr<AtomicU64> = AtomicPtr::new(ptr::null_mut());
-
-    #[allow(unsafe_code)]
-    pub fn get() -> &'static AtomicU64 {
-        // SAFETY: the pointer is null or comes from `make`, and what it points to is never freed.
-        match unsafe { MARK.load(Ordering::Acquire).as_ref() } {
-            Some(mark) => mark,
-            None => make(),
-        }
-    }
-
-    /// Makes the mark without a lock, which a fork could find held. Of two threads that both make one, the first wins.
-    #[allow(unsafe_code)]
-    fn make() -> &'static AtomicU64 {
-        let made = wiped_page().unwrap_or_else(|| Box::into_raw(Box::new(AtomicU64::new(0))));
-        let first = MARK.compare_exchange(ptr::null_mut(), made, Ordering::AcqRel, Ordering::Acquire);
-        if first.is_ok() {
-            // SAFETY: `wipe` does nothing but store into an atomic, which is allowed between fork and exec.
-            unsafe { libc::pthread_atfork(None, None, Some(wipe)) };
-        }
-        let mark = first.err().unwrap_or(made);
-        // SAFETY: both pointers come from this function, and what they point to is never freed.
-        unsafe { &*mark }
-    }
-
-    /// Run by libc in a child. Serves kernels without MADV_WIPEONFORK, and systems other than Linux.
-    extern "C" fn wipe() {
-        get().store(0, Ordering::Release);
-    }
-
-    /// A page that the kernel fills with zeros in a child, also in one that was made past libc.
-    #[cfg(target_os = "linux")]
-    #[allow(unsafe_code)]
-    fn wiped_page() -> Option<*mut AtomicU64> {
-        const PAGE: usize = 4096; // the kernel rounds it up
-        let protection = libc::PROT_READ | libc::PROT_WRITE;
-        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS;
-        // SAFETY: a new mapping, which no one else uses; its zeros are a valid AtomicU64, and a page is aligned for one.
-        let page = unsafe { libc::mmap(ptr::null_mut(), PAGE, protection, flags, -1, 0) };
-        if page == libc::MAP_FAILED {
-            return None;
-        }
-        // SAFETY: the mapping is the one above. A kernel that does not know the advice returns an error.
-        unsafe { libc::madvise(page, PAGE, libc::MADV_WIPEONFORK) };
-        Some(page.cast())
-    }
-
-    #[cfg(not(target_os = "linux"))]
-    fn wiped_page() -> Option<*mut AtomicU64> {
-        None
-    }
-}
-
-/// No process is forked here.
-#[cfg(not(unix))]
-mod mark {
-    use super::AtomicU64;
-
-    static MARK: AtomicU64 = AtomicU64::new(0);
-
-    pub fn get() -> &'static AtomicU64 {
-        &MARK
     }
 }
