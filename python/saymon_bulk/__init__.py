@@ -29,6 +29,9 @@ with the same arguments, whose name ends in `_async`.
 `saymon_bulk.testing` has a practice server. All times are in seconds.
 """
 
+import os as _os
+
+from . import _core
 from ._client import Client, get_bulk_status_async, wait_for_bulk, wait_for_bulk_async
 from ._core import __version__, get_bulk_status
 from .errors import (
@@ -72,6 +75,22 @@ __all__ = [
     "wait_for_bulk",
     "wait_for_bulk_async",
 ]
+
+
+def _before_fork() -> None:
+    # What comes at first use comes now: a child could wait for ever for an import of a thread that it does not have.
+    try:
+        import inspect  # noqa: F401
+        import json  # noqa: F401
+
+        from . import _credentials, _iterators, _netrc, _start_body, _types, _warnings  # noqa: F401
+    except Exception:
+        pass  # the files cannot be read any more, after a chroot for example
+    _core._before_fork()
+
+
+if hasattr(_os, "register_at_fork"):
+    _os.register_at_fork(before=_before_fork)
 
 
 def __dir__() -> list[str]:

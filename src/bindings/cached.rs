@@ -64,15 +64,3 @@ pub fn imported<'py>(py: Python<'py>, name: &'static Interned) -> PyResult<Optio
     static MODULES: Cached<PyDict> = Cached::new();
     MODULES.or_try_make(py, || Ok::<_, PyErr>(py.import("sys")?.getattr("modules")?.cast_into()?))?.get_item(name)
 }
-
-/// Waits until other threads have finished an import of a module that they have begun. False if there is none.
-pub fn wait_for_import(py: Python<'_>, name: &'static Interned) -> PyResult<bool> {
-    static IMPORTLIB: Cached<PyAny> = Cached::new();
-    let importlib = IMPORTLIB.or_try_make(py, || py.import("_frozen_importlib").map(Bound::into_any))?;
-    // A module has a lock from the search for its file on; `sys.modules` knows it later.
-    let is_begun = importlib.getattr("_module_locks")?.contains(name)?;
-    if is_begun {
-        importlib.call_method1("_lock_unlock_module", (name,))?;
-    }
-    Ok(is_begun)
-}

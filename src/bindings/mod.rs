@@ -16,7 +16,6 @@ mod twin;
 mod waiting;
 
 use pyo3::prelude::*;
-use pyo3::types::IntoPyDict;
 
 /// A function, since the list of a declarative module is exported before anything else runs.
 #[pymodule]
@@ -40,9 +39,5 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
 
     let py = module.py();
     py.import("atexit")?.call_method1("register", (module.getattr("_shutdown")?,))?;
-    // Where processes can fork.
-    if let Ok(register) = py.import("os")?.getattr("register_at_fork") {
-        register.call((), Some(&[("before", module.getattr("_before_fork")?)].into_py_dict(py)?))?;
-    }
     Ok(())
 }

@@ -452,7 +452,6 @@ USES = {
     "_credentials": "saymon_bulk.Client.from_env()",
     "_types": "saymon_bulk.BulkStatus",
     "_iterators": "client.wait_for_bulks([])",
-    "testing": "saymon_bulk.testing.PracticeServer",
 }
 
 

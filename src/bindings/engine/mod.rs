@@ -166,34 +166,10 @@ pub fn _shutdown(py: Python<'_>) {
     py.detach(|| runtime.map(BackgroundRuntime::stop));
 }
 
-/// What the package imports at first use.
-static IMPORTED_LATER: [Interned; 9] = [
-    Interned::new("inspect"),
-    Interned::new("json"),
-    Interned::new("saymon_bulk._credentials"),
-    Interned::new("saymon_bulk._iterators"),
-    Interned::new("saymon_bulk._netrc"),
-    Interned::new("saymon_bulk._start_body"),
-    Interned::new("saymon_bulk._types"),
-    Interned::new("saymon_bulk._warnings"),
-    Interned::new("saymon_bulk.testing"),
-];
-
-/// While a fork waits for one import, another one may begin. An import of the forking thread itself is there in every pass.
-const IMPORT_PASSES: usize = 3;
-
-/// Called before every fork. A child must find nothing half done by a thread that it does not have: no import, whose lock would
-/// stay taken, and no set-up of pyo3-async-runtimes.
+/// Called before every fork. A child must not find the set-up of pyo3-async-runtimes half done by a thread that it does not have.
 #[pyfunction]
 pub fn _before_fork(py: Python<'_>) -> PyResult<()> {
     static ASYNCIO: Interned = Interned::new("asyncio");
-    for _ in 0..IMPORT_PASSES {
-        // A Python whose importlib has other locks gets no help.
-        let is_begun = |name: &&'static Interned| cached::wait_for_import(py, name).unwrap_or(false);
-        if IMPORTED_LATER.iter().filter(is_begun).count() == 0 {
-            break;
-        }
-    }
     if cached::imported(py, &ASYNCIO)?.is_some() {
         // Fails outside a loop, after the set-up.
         let _ = get_running_loop(py);
