@@ -9,8 +9,8 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
-use super::engine::{Awaitable, Engine, Received, RuntimeGuard};
-use super::{errors, outcome, twin};
+use super::engine::{Awaitable, Engine, Items, Received};
+use super::{outcome, twin};
 
 /// Asks from several threads where that is quicker.
 pub fn block<'py>(
@@ -41,22 +41,24 @@ fn on_threads(
     threads: usize,
 ) -> PyResult<Option<Vec<Placed>>> {
     let engine = Engine::current();
-    let shares = (0..threads).map(|number| (at_once + number) / threads);
-    let workers = shares.map(|share| {
+    let mut results = Items::new(engine.process);
+    let mut has_begun = false;
+    for number in 0..threads {
+        let share = (at_once + number) / threads;
         let (runtime, transport) = engine.acquire(&target.key, share)?;
-        Ok((runtime, batch.clone().work(transport, share)))
-    });
-    let (mut results, started) = RuntimeGuard::drive_all(engine.process, workers.collect::<PyResult<_>>()?);
+        let work = batch.clone().work(transport, share);
+        // If a thread cannot be started, the others do its part.
+        has_begun |= runtime.drive(&mut results, |_| work).is_ok();
+    }
     let mut placed = Vec::new();
-    for _ in 0..started {
-        let Received::Item(of_one) = results.next(py, &target.server, None)? else { return Err(errors::panicked()) };
+    while let Received::Item(of_one) = results.next(py, &target.server, None)? {
         let has_ended = of_one.iter().any(|(_, asked)| batch.is_end(asked));
         placed.extend(of_one);
         if has_ended {
             break;
         }
     }
-    Ok((started > 0).then_some(placed))
+    Ok(has_begun.then_some(placed))
 }
 
 pub fn awaitable(

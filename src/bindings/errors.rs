@@ -1,5 +1,6 @@
 //! A failure → the exception class that stands for it; the classes themselves are Python's.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyValueError};
@@ -39,6 +40,12 @@ impl From<SetupFailure> for PyErr {
     fn from(error: SetupFailure) -> Self {
         PyRuntimeError::new_err(error.to_string())
     }
+}
+
+/// Does what drives or wakes a runtime. tokio panics only if its descriptors were closed or no thread can start; what may close or
+/// wake something by such a descriptor is leaked then.
+pub fn caught<T>(act: impl FnOnce() -> T) -> PyResult<T> {
+    catch_unwind(AssertUnwindSafe(act)).map_err(|_| panicked())
 }
 
 /// The runtime of a call has panicked. An OSError, so that `except Exception` catches it.

@@ -22,11 +22,11 @@ pub fn key(
 ) -> PyResult<Arc<PoolKey>> {
     let environment = Environment::read(origin, &verify);
     if cert.is_none() && !matches!(verify, Verify::File(_)) {
-        return Ok(engine.key(environment, &verify, None)?);
+        return Ok(engine.tls.key(environment, &verify, None)?);
     }
     let at_once = py.detach(|| {
         let may_block = pool::may_block(&verify, cert.as_ref());
-        (!may_block).then(|| engine.key(environment.clone(), &verify, cert.as_ref()))
+        (!may_block).then(|| engine.tls.key(environment.clone(), &verify, cert.as_ref()))
     });
     match at_once {
         Some(key) => Ok(key?),
@@ -45,7 +45,7 @@ fn blocking(
 ) -> PyResult<Arc<PoolKey>> {
     let (sender, mut receiver) = channel();
     let read = move || {
-        let _ = sender.send(engine.key(environment, &verify, cert.as_ref()));
+        let _ = sender.send(engine.tls.key(environment, &verify, cert.as_ref()));
     };
     thread::Builder::new().name("saymon-bulk-file".to_owned()).spawn(read).map_err(|_| errors::panicked())?;
     // A handler may have forked, and the thread is the parent's.

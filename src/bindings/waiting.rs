@@ -1,7 +1,6 @@
 //! Waiting: the iterator of a blocking wait over its items, that of an awaited one over its steps.
 
 use std::collections::VecDeque;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -168,7 +167,7 @@ impl BulkIterator {
         loop {
             errors::check_open(&self.target.server)?;
             // It wakes the other end, whose descriptors others may have closed.
-            let event = catch_unwind(AssertUnwindSafe(|| events.next())).map_err(|_| errors::panicked())?;
+            let event = errors::caught(|| events.next())?;
             if let Some(event) = event {
                 return Ok(Next::Event(event));
             }
@@ -195,7 +194,8 @@ impl BulkIterator {
         errors::check_open(&server)?;
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
-        let items = runtime.drive(|sender| waits.run(move |sent| sender.send(sent)))?;
+        let mut items = Items::new(engine.process);
+        runtime.drive(&mut items, |sender| waits.run(move |sent| sender.send(sent)))?;
         let events = Some(Events::new(listener, self.return_exceptions));
         *state = State::Running(Box::new(Running { items, events }));
         Ok(())

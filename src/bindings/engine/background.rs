@@ -1,6 +1,5 @@
 //! asyncio: one background thread drives the exchanges of all event loops and never enters the interpreter.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Mutex, mpsc};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -84,10 +83,7 @@ pub fn spawn(
     handle: &Handle,
     task: impl Future<Output = ()> + Send + 'static,
 ) -> PyResult<tokio::task::JoinHandle<()>> {
-    catch_unwind(AssertUnwindSafe(|| handle.spawn(task))).map_err(|_| {
-        lock(asyncio).give_up();
-        errors::panicked()
-    })
+    errors::caught(|| handle.spawn(task)).inspect_err(|_| lock(asyncio).give_up())
 }
 
 /// Checks that the background thread answers, and gives it up if not. After its descriptors were closed by others, it sleeps for
@@ -135,7 +131,7 @@ impl BackgroundRuntime {
     /// To be called detached: a job that waits for the interpreter could not end otherwise.
     pub fn stop(self) {
         let Self { stop, alive, ended, .. } = self;
-        let _ = catch_unwind(AssertUnwindSafe(|| stop.send(())));
+        let _ = errors::caught(|| stop.send(()));
         drop(alive);
         let _ = ended.recv_timeout(SHUTDOWN_TIMEOUT);
     }

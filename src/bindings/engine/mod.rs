@@ -9,9 +9,9 @@ mod awaitable;
 mod background;
 mod blocking;
 mod completions;
+mod driven;
 mod process;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::pin;
 use std::sync::{Arc, Mutex};
 
@@ -24,25 +24,27 @@ use tokio::task::AbortHandle;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
-use crate::core::transport::pool::{Cert, Environment, PoolKey, TlsConfigs, Verify};
+use crate::core::transport::pool::{PoolKey, TlsConfigs};
 use crate::core::transport::server::{PerOrigin, Server, Silence};
 use crate::lock::lock;
 
 use super::cached::{self, Interned};
+use super::errors;
 use background::{Asyncio, BackgroundRuntime};
 use blocking::RuntimePool;
 use completions::Queues;
 use process::{PerProcess, Process};
 
 pub use awaitable::{Awaitable, running_loop};
-pub use blocking::{Items, Received, RuntimeGuard, receive};
+pub use blocking::RuntimeGuard;
 pub use completions::CompletionQueue;
+pub use driven::{Items, Received, receive};
 pub use process::{check_interpreter, count_forks};
 
 /// All that a process owns.
 pub struct Engine {
     pub process: Process,
-    tls: TlsConfigs,
+    pub tls: TlsConfigs,
     runtimes: RuntimePool,
     asyncio: Mutex<Asyncio>,
     queues: Queues,
@@ -68,16 +70,6 @@ impl Engine {
             silences: PerOrigin::default(),
             last_host: Mutex::default(),
         })
-    }
-
-    /// The key that the environment and the files of `verify` and `cert` give.
-    pub fn key(
-        &self,
-        environment: Environment,
-        verify: &Verify,
-        cert: Option<&Cert>,
-    ) -> Result<Arc<PoolKey>, InvalidInput> {
-        self.tls.key(environment, verify, cert)
     }
 
     /// Reads a host. A script asks one server again and again, so the last host is kept.
@@ -147,7 +139,7 @@ impl Engine {
         server.close();
         if let Some(engine) = ENGINE.get() {
             // A panic means that the descriptors of the background thread were closed by others.
-            let _ = catch_unwind(AssertUnwindSafe(|| engine.closing.notify_waiters()));
+            let _ = errors::caught(|| engine.closing.notify_waiters());
         }
     }
 
