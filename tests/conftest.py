@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["peer", "processes", "commands", "servers"]
+pytest_plugins = ["peer", "processes", "commands", "servers", "busy"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CLEARED = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
@@ -17,3 +18,13 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
         if name.lower() in _PROXIES or name in _CLEARED or name.startswith("SAYMON_"):
             monkeypatch.delenv(name)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Slow tests begin first, so that none is left alone at the end."""
+    package = Path(__file__).parent / "package"
+    for item in items:
+        if package in item.path.parents:
+            item.add_marker("package")
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)

@@ -61,6 +61,7 @@ def outcome(peer: Peer, limit: float = 5.0) -> Any:
         assert time.monotonic() - started < limit + 1.0
 
 
+@pytest.mark.slow
 @kept_or_fresh
 @pytest.mark.parametrize("how", [end, Wire.reset], ids=["end", "reset"])
 @whole_answers
@@ -101,6 +102,7 @@ def test_cut_refusal(kept: bool) -> None:
     everywhere(list(range(len(REFUSAL) + 1)), check)
 
 
+@pytest.mark.slow
 @kept_or_fresh
 @whole_answers
 def test_split(whole: bytes, kept: bool) -> None:
@@ -115,6 +117,7 @@ def test_split(whole: bytes, kept: bool) -> None:
     everywhere(list(range(1, len(whole))), check)
 
 
+@pytest.mark.slow
 @kept_or_fresh
 @whole_answers
 def test_delayed_beyond_the_limit(whole: bytes, kept: bool) -> None:
@@ -137,6 +140,7 @@ def turn(whole: bytes, at: int, bit: int) -> bytes:
     return whole[:at] + bytes([whole[at] ^ 1 << bit]) + whole[at + 1 :]
 
 
+@pytest.mark.slow
 @kept_or_fresh
 @whole_answers
 def test_a_bit_turned_and_the_connection_ended(whole: bytes, kept: bool) -> None:
@@ -151,6 +155,7 @@ def test_a_bit_turned_and_the_connection_ended(whole: bytes, kept: bool) -> None
     everywhere(turned(whole), check)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["length", "chunks"])
 def test_a_bit_turned_and_the_connection_kept(name: str) -> None:
     whole = VALID[name]

@@ -243,7 +243,7 @@ def test_nginx_is_reloaded_while_it_is_asked(
         nginx.reload()
     done.set()
     for thread in threads:
-        thread.join(20)
+        thread.join(60)
         assert not thread.is_alive()
     assert errors == []
     assert min(answers) > 0

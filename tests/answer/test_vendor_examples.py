@@ -70,7 +70,7 @@ def bash(
         env={**os.environ, "CURL_CA_BUNDLE": str(ca)},
         capture_output=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=120,
         check=False,
     )
 

@@ -313,7 +313,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
         polled = len(server.requests)
         wait_until(lambda: len(server.requests) >= polled + 4, "two more polls of both")
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     first, second, command = err.splitlines()
     assert first == f"saymon-bulk: {word}"
@@ -331,7 +331,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
         shell=True,
         env={**os.environ, "SAYMON_PASSWORD": PASSWORD},
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     assert {json.loads(line)["id"] for line in resumed.stdout.splitlines()} == set(quoted)
@@ -351,9 +351,9 @@ def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
 def test_interrupted_status(peer: Peer, number: int, code: int, word: str) -> None:
     peer.answer(lambda wire: wire.hold())
     with started(peer, "status", DONE) as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     assert err == f"saymon-bulk: {word}\n"
 
@@ -364,9 +364,9 @@ def test_interrupted_status(peer: Peer, number: int, code: int, word: str) -> No
 def test_a_signal_is_what_the_process_dies_of(peer: Peer, command: str, number: int, code: int, word: str) -> None:
     peer.answer(lambda wire: wire.hold())
     with started(peer, command, DONE) as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         process.send_signal(number)
-        process.communicate(timeout=10)
+        process.communicate(timeout=60)
     assert process.returncode == -number == BY_SIGNAL - code
 
 
@@ -376,9 +376,9 @@ def test_other_signals_are_left_alone(peer: Peer, name: str) -> None:
     number = getattr(signal, name)
     peer.answer(lambda wire: wire.hold())
     with started(peer, "wait", DONE) as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (process.returncode, out, err) == (-number, "", "")
 
 
@@ -403,7 +403,7 @@ def test_a_signal_that_is_ignored_stays_ignored(server: PracticeServer, number: 
         polled = len(server.requests)
         wait_until(lambda: len(server.requests) > polled + 2, "polls after that")
         process.send_signal(other)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
     assert process.returncode == -other
     assert err.startswith(f"saymon-bulk: {'terminated' if other == signal.SIGTERM else 'hung up'}\n")
 
@@ -413,7 +413,7 @@ def test_a_signal_that_is_ignored_stays_ignored(server: PracticeServer, number: 
 def test_a_terminal_that_hangs_up_ends_the_command(peer: Peer, words: list[str]) -> None:
     peer.answer(lambda wire: wire.hold())
     with Terminal(peer, *words, DONE) as terminal:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         assert terminal.hang_up() == 129
 
 
@@ -435,7 +435,7 @@ def test_after_the_prompt_it_is_caught_again(peer: Peer, tmp_path: Path, monkeyp
         terminal.shows("^Password for ")
         wait_until(lambda: not terminal.echoes(), "the echo to be off")
         terminal.type(f"{PASSWORD}\n")
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         assert terminal.hang_up() == 129
     assert Path("errors").read_text() == "saymon-bulk: hung up\n"
 
@@ -458,7 +458,7 @@ def test_ctrl_c_ends_a_loop_of_the_shell(server: PracticeServer) -> None:
 @pytest.mark.parametrize("words", ["", "--help", "--version", "status --help"])
 def test_the_help_on_a_full_disk(words: str) -> None:
     command = f"{shlex.join(COMMAND)} {words} > /dev/full"
-    done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(command, shell=True, env=environment(), capture_output=True, text=True, timeout=120, check=False)
     assert done.returncode == 1
     assert done.stderr.startswith("saymon-bulk: ")
     assert len(done.stderr.splitlines()) == 1
@@ -488,7 +488,7 @@ def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
         polled = len(server.requests)
         wait_until(lambda: len(server.requests) > polled + 10, "polls after that")
         server.start_bulk(0, id="op")
-        out, _ = process.communicate(timeout=10)
+        out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "op finished\n")
 
 
@@ -510,7 +510,7 @@ def test_nobody_reads_the_output(server: PracticeServer, command: str) -> None:
         stdin=subprocess.DEVNULL,
         stdout=writer,
         stderr=subprocess.PIPE,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(writer)
@@ -526,7 +526,7 @@ def test_nobody_reads_the_errors(server: PracticeServer) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=writer,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(writer)
@@ -545,7 +545,7 @@ def test_closed_and_full_streams(server: PracticeServer, redirection: str, code:
         env=environment(server),
         stdin=subprocess.DEVNULL,
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert done.returncode == code
@@ -568,7 +568,7 @@ def test_the_null_device_is_no_terminal(server: PracticeServer) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     assert (done.returncode, done.stdout) == (2, b"")
@@ -580,7 +580,7 @@ def test_the_encodings_of_russian_consoles(peer: Peer, encoding: str) -> None:
     names = ["--host", peer.host, "--login", "оператор", "операция-1", "операция-2"]
     command = [*COMMAND, "wait", "--timeout", "0", *names]
     variables = environment(SAYMON_PASSWORD="пароль", PYTHONIOENCODING=encoding)
-    done = subprocess.run(command, env=variables, capture_output=True, timeout=30, check=False)
+    done = subprocess.run(command, env=variables, capture_output=True, timeout=120, check=False)
     assert (done.returncode, done.stdout.decode(encoding).split()) == (
         8,
         ["операция-1", "finished", "операция-2", "running"],

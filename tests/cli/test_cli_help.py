@@ -173,7 +173,7 @@ def test_a_shell_completes(tmp_path: Path, shell: str) -> None:
         pytest.skip(f"{shell} is not on PATH")
     load = {"bash": "source /dev/stdin", "fish": "source"}[shell]
     script = f"{shlex.join([*COMMAND, 'completion', shell])} > script; {load} < script; {COMPLETED[shell]}"
-    done = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run([shell, "-c", script], cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert "--concurrency" in done.stdout, done.stderr
 
 
@@ -182,14 +182,14 @@ def test_zsh_takes_the_script() -> None:
         pytest.skip("zsh is not on PATH")
     script = f'autoload -U compinit; compinit -u -D; eval "$({shlex.join([*COMMAND, "completion", "zsh"])})"'
     script += "; echo $_comps[saymon-bulk]"
-    done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["zsh", "-f", "-c", script], capture_output=True, text=True, timeout=120, check=False)
     assert (done.stdout, done.stderr) == ("_shtab_saymon_bulk\n", "")
 
 
 def test_man_renders_the_page() -> None:
     if shutil.which("man") is None:
         pytest.skip("man is not on PATH")
-    done = subprocess.run(["man", "--warnings", "-l", MAN], capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(["man", "--warnings", "-l", MAN], capture_output=True, text=True, timeout=120, check=False)
     if "minimized" in done.stdout:
         pytest.skip("man is a stub here")
     assert (done.returncode, done.stderr) == (0, "")

@@ -82,6 +82,7 @@ def test_all_sources_combine_in_order(server: PracticeServer, folder: Path) -> N
     assert (result.returncode, result.stdout) == (0, finished("a", "опе рация", "b", "c"))
 
 
+@pytest.mark.slow
 def test_more_ids_than_a_command_line_holds(server: PracticeServer) -> None:
     ids = [server.start_bulk(0) for _ in range(3000)]
     result = run(server, "status", "-", stdin="\n".join(ids))
@@ -92,7 +93,9 @@ def test_more_ids_than_a_command_line_holds(server: PracticeServer) -> None:
 def test_the_id_of_another_command(server: PracticeServer) -> None:
     saymon = shlex.join(COMMAND)
     line = f"{saymon} clone 42 --json | {shlex.quote(COMMAND[0])} -c {shlex.quote(JQ)} | {saymon} wait -"
-    done = subprocess.run(line, shell=True, env=environment(server), capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        line, shell=True, env=environment(server), capture_output=True, text=True, timeout=120, check=False
+    )
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == finished(server.starts[0].id)
 
@@ -216,7 +219,7 @@ def test_the_hint_names_the_program_as_it_was_found(server: PracticeServer) -> N
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert words_of(hint(done.stderr))[0] == program
@@ -230,7 +233,7 @@ def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
         assert process.stdout is not None
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=10)
+        _, err = process.communicate(timeout=60)
     assert re.search(r"^  … \| .* wait .*--timeout none -$", err, re.MULTILINE)
 
 
@@ -254,6 +257,7 @@ def test_retries(server: PracticeServer) -> None:
         assert json.loads(result.stdout)["status_code"] == 503
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("command", ["status", "wait"])
 def test_concurrency(server: PracticeServer, command: str) -> None:
     ids = [server.start_bulk(0) for _ in range(4)]

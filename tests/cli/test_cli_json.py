@@ -112,7 +112,7 @@ def test_nobody_reads_it(server: PracticeServer) -> None:
             stdout=writer,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            timeout=30,
+            timeout=120,
             check=False,
         )
         assert (done.returncode, done.stderr) == (141, b"")
@@ -128,7 +128,7 @@ def test_an_error_on_a_full_disk(server: PracticeServer) -> None:
             stdout=full,
             stderr=subprocess.PIPE,
             stdin=subprocess.DEVNULL,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     assert (done.returncode, done.stderr) == (2, b"saymon-bulk: --host must not hold a path\n")

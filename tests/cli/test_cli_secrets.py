@@ -210,6 +210,7 @@ GOOD = st.sampled_from(["--json", "-q", "-v", "--insecure", "--host=h", "--login
 VALUES = st.text(st.characters(min_codepoint=33, max_codepoint=0x24F), min_size=3).map(lambda text: f"{text}S3CRET")
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     command=st.sampled_from(["status", "wait", "clone", "start"]),

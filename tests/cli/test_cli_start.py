@@ -36,7 +36,7 @@ from saymon_bulk.testing import PracticeServer
 from servers import wait_until
 
 pytestmark = pytest.mark.usefixtures("user")
-alarm = no_hanging(60)
+alarm = no_hanging()
 
 SAYMON = shlex.join(COMMAND)
 START = ["start", "--search", "search.json", "--bulk", "bulk.json"]
@@ -86,7 +86,7 @@ def shell(server: PracticeServer | Peer, line: str) -> subprocess.CompletedProce
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=30,
+        timeout=120,
         check=False,
     )
 
@@ -102,7 +102,7 @@ def unread(server: Peer, *words: str) -> tuple[int, list[str]]:
         stdout=writer,
         stderr=subprocess.PIPE,
         encoding="utf-8",
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(writer)
@@ -596,9 +596,9 @@ def test_the_question_shows_no_password(peer: Peer) -> None:
 def test_interrupted_start_is_uncertain(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
     peer.answer(lambda wire: wire.hold())
     with started(peer, *command, "--wait", "--json") as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     first, second = err.splitlines()
     assert first == f"saymon-bulk: {word}"
@@ -612,10 +612,10 @@ def test_hung_up_more_than_once(peer: Peer, command: list[str]) -> None:
     """By the terminal that goes away, and by the shell in it."""
     peer.answer(lambda wire: wire.hold())
     with started(peer, *command) as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         while process.poll() is None:
             process.send_signal(SIGHUP)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (129, "")
     first, second = err.splitlines()
     assert (first, request_id(peer) in second) == ("saymon-bulk: hung up", True)
@@ -627,12 +627,12 @@ def test_hung_up_and_terminated_at_the_same_moment(peer: Peer, command: list[str
     """As systemd does with SendSIGHUP=yes."""
     peer.answer(lambda wire: wire.hold())
     with started(peer, *command) as process:
-        peer.wait_for(lambda: bool(peer.requests), within=10)
+        peer.wait_for(lambda: bool(peer.requests))
         process.send_signal(signal.SIGSTOP)
         process.send_signal(signal.SIGTERM)
         process.send_signal(SIGHUP)
         process.send_signal(signal.SIGCONT)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) in ((129, ""), (143, ""))
     first, second = err.splitlines()
     assert (first in ("saymon-bulk: hung up", "saymon-bulk: terminated"), request_id(peer) in second) == (True, True)
@@ -645,14 +645,14 @@ def test_a_signal_that_comes_with_the_answer(peer: Peer, command: list[str], num
     pid: queue.Queue[int] = queue.Queue()
 
     def both_at_once(wire: Wire) -> None:
-        os.kill(pid.get(timeout=10), number)
+        os.kill(pid.get(timeout=60), number)
         wire.send(response(BEGUN))
         wire.hold()
 
     peer.answer(both_at_once)
     with started(peer, *command) as process:
         pid.put(process.pid)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     first, second = err.splitlines()
     # Seldom the process looks for signals between the two.
@@ -669,8 +669,8 @@ def test_interrupted_before_anything_is_sent(peer: Peer, folder: Path, number: i
     with started(peer, "start", "--every-object", "--yes", "--bulk", "changes") as process:
         with open(folder / "changes", "wb"):  # which waits for the reader
             process.send_signal(number)
-            process.wait(timeout=10)
-        out, err = process.communicate(timeout=10)
+            process.wait(timeout=60)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out, err) == (code, "", f"saymon-bulk: {word}\n")
     assert peer.connections == 0
 
@@ -681,9 +681,9 @@ def test_interrupted_before_anything_is_sent(peer: Peer, folder: Path, number: i
 def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
     options = ["--request-timeout", "20", "--timeout", "5400", "--interval", "0.1"]
     with started(peer, *command, "--wait", *options) as process:
-        peer.wait_for(lambda: len(peer.requests) >= 3, within=10)
+        peer.wait_for(lambda: len(peer.requests) >= 3)
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     told, first, second, line = err.splitlines()
     assert (told, first) == (TOLD, f"saymon-bulk: {word}")
@@ -699,9 +699,9 @@ def test_interrupted_wait_tells_how_to_go_on(peer: Peer, command: list[str], num
 @SIGNALS
 def test_an_interrupted_quiet_wait_tells_the_id(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
     with started(peer, *command, "--wait", "--quiet", "--interval", "0.1") as process:
-        peer.wait_for(lambda: len(peer.requests) >= 3, within=10)
+        peer.wait_for(lambda: len(peer.requests) >= 3)
         process.send_signal(number)
-        out, err = process.communicate(timeout=10)
+        out, err = process.communicate(timeout=60)
     assert (exit_code(process), out) == (code, "")
     assert err.splitlines() == [TOLD, f"saymon-bulk: {word}"]
 
@@ -801,7 +801,7 @@ def test_nobody_reads_the_errors(peer: Peer) -> None:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=writer,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     os.close(writer)

@@ -13,7 +13,7 @@ import pytest
 from peer import RUN, Answer, Peer, Wire, at, headers, no_hanging
 from saymon_bulk import Client, StartUncertainError
 
-_no_hanging = no_hanging(20)
+_no_hanging = no_hanging()
 
 IDS = [f"op-{number}" for number in range(200)]
 BULK = [{"modify": {"a": 1}}]
@@ -60,8 +60,8 @@ def test_a_blocking_call_ends(peer: Peer, answer: Answer, call: Callable[[Client
         peer.wait_for(lambda: len(peer.requests) >= 1)
         closed = time.monotonic()
         client.close()
-        assert_ended_by_close(running.exception(5))
-        assert time.monotonic() - closed < 1
+        assert_ended_by_close(running.exception(60))
+        assert time.monotonic() - closed < 20
     # A request that was under way ends its connection; an idle one is kept for others.
     peer.wait_for(lambda: peer.open <= (16 if answer is RUN else 0))
 
@@ -75,7 +75,7 @@ def test_an_awaited_call_ends(peer: Peer, answer: Answer, call: Callable[[Client
         running = asyncio.ensure_future(call(client))
         await asyncio.to_thread(peer.wait_for, lambda: len(peer.requests) >= 1)
         client.close()
-        await asyncio.wait({running}, timeout=1)
+        await asyncio.wait({running}, timeout=60)
         assert_ended_by_close(running.exception())
 
     asyncio.run(main())
@@ -100,8 +100,8 @@ def test_another_client_of_the_same_server_goes_on(peer: Peer, other: Peer) -> N
         ends, stays = threads.submit(closed.get_bulk_status, "x"), threads.submit(kept.get_bulk_status, "x")
         peer.wait_for(lambda: len(peer.requests) == 2)
         closed.close()
-        assert isinstance(ends.exception(5), RuntimeError)
-        assert stays.result(5) == {"finished": False}
+        assert isinstance(ends.exception(60), RuntimeError)
+        assert stays.result(60) == {"finished": False}
 
 
 @pytest.mark.parametrize("verb", ["start_clone", "start_clone_async"])

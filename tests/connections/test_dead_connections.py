@@ -15,7 +15,7 @@ import pytest
 from peer import LOGIN, PASSWORD, RUN, Peer, Wire, no_hanging
 from saymon_bulk import Client, RequestTimeoutError
 
-_no_hanging = no_hanging(60)
+_no_hanging = no_hanging()
 
 
 class Firewalled(Peer):

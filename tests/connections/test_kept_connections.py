@@ -36,7 +36,7 @@ def at_once(calls: Iterable[Callable[[], object]]) -> list[object]:
     together = threading.Barrier(len(calls))
 
     def one(call: Callable[[], object]) -> object:
-        together.wait(10)
+        together.wait(60)
         return call()
 
     with ThreadPoolExecutor(len(calls)) as pool:
@@ -169,7 +169,7 @@ def test_closed_all_together(peer: Peer, how: Act, read: bool, many_again: bool)
     all_asked = threading.Barrier(count)
 
     def first(wire: Wire) -> None:
-        all_asked.wait(10)
+        all_asked.wait(60)
         answering(unheard(how) if read else when(now, how))(wire)
 
     peer.answer(*[first] * count, response())

@@ -36,7 +36,7 @@ from saymon_bulk import SaymonError, WaitTimeoutError
 BUSY = response('{"code": "Busy", "message": "later"}', 503)
 BASIC = token()
 
-_no_hanging = no_hanging(20)
+_no_hanging = no_hanging()
 
 
 class Records(logging.Handler):
@@ -105,7 +105,7 @@ def test_an_exchange_is_one_line(peer: Peer, records: Records, use: Callable[...
     assert re.search(r"\b200\b", line)
     milliseconds = re.search(r"([\d.]+) ?ms\b", line)
     assert milliseconds
-    assert 0 < float(milliseconds[1]) < 5000
+    assert 0 < float(milliseconds[1]) < 20_000
     [record] = records.all
     assert (record.name, record.levelname) == ("saymon_bulk", "DEBUG")
 
@@ -128,7 +128,7 @@ def test_the_milliseconds_are_those_of_the_exchange(peer: Peer, records: Records
     at(peer).get_bulk_status(ID)
     found = re.search(r"([\d.]+) ?ms\b", records.debug[0])
     assert found
-    assert 200 <= float(found[1]) < 2000
+    assert 200 <= float(found[1]) < 20_000
 
 
 OUTCOMES: dict[str, tuple[Answer, str]] = {
@@ -227,7 +227,7 @@ def facts(record: logging.LogRecord, *more: str) -> dict[str, Any]:
 def test_an_exchange_has_attributes(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
     use(at(peer))
     found = facts(records.all[0])
-    assert 0 < found.pop("elapsed") < 5
+    assert 0 < found.pop("elapsed") < 20
     assert found == {"host": peer.host, "id": ID, "status_code": 200}
 
 
@@ -249,7 +249,7 @@ def test_a_failed_exchange_has_attributes(
     with pytest.raises(SaymonError):
         use(at(peer, request_timeout=0.3))
     found = facts(records.all[0])
-    assert 0 < found.pop("elapsed") < 5
+    assert 0 < found.pop("elapsed") < 20
     assert found == {"host": peer.host, "id": ID, "status_code": code}
 
 

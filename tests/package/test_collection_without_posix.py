@@ -44,7 +44,7 @@ def test_every_test_is_collected_without_posix() -> None:
         cwd=TESTS.parent,
         capture_output=True,
         encoding="utf-8",
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -75,6 +75,6 @@ def test_an_error_of_a_celery_task_comes_back_whole(peer: Peer) -> None:
     job = app.task(name="ask", bind=True)(ask)
     peer.answer(BUSY, UNKNOWN)
     with worker.start_worker(app, perform_ping_check=False, pool="solo"), pytest.raises(NotFoundError) as caught:
-        job.delay(peer.host).get(timeout=20)
+        job.delay(peer.host).get(timeout=60)
     assert transient == [True, False]
     assert (caught.value.status_code, caught.value.code, caught.value.id) == (404, "NotFound", ID)

@@ -10,6 +10,7 @@ import pytest
 import saymon_bulk_pytest
 
 pytest_plugins = ["pytester"]
+pytestmark = pytest.mark.slow  # each test is a run of pytest
 
 
 def passed(pytester: pytest.Pytester, code: str) -> int:

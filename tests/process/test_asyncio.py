@@ -20,6 +20,7 @@ from peer import (
     ID,
     LOGIN,
     PASSWORD,
+    PATIENCE,
     QUICK,
     RUN,
     Answer,
@@ -39,10 +40,10 @@ from saymon_bulk import Client, NotFoundError, SaymonError
 
 BUSY = response("{}", 503)
 
-_no_hanging = no_hanging(30)
+_no_hanging = no_hanging()
 
 
-async def until(true: Callable[[], bool], within: float = 10.0) -> None:
+async def until(true: Callable[[], bool], within: float = PATIENCE) -> None:
     deadline = time.monotonic() + within
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
@@ -150,6 +151,7 @@ def test_a_task_group(desk: Desk, use: Use) -> None:
     assert [type(error) for error in errors] == [NotFoundError]
 
 
+@pytest.mark.slow
 def test_a_thousand_at_once(peer: Peer) -> None:
     resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -170,6 +172,7 @@ def test_a_thousand_at_once(peer: Peer) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+@pytest.mark.slow
 def test_a_thousand_waits(desk: Desk) -> None:
     polled: dict[str, int] = {}
 
@@ -232,7 +235,7 @@ def test_a_request_timeout(peer: Peer) -> None:
     began = time.monotonic()
     with pytest.raises(saymon_bulk.RequestTimeoutError, match=r"0\.2"):
         asyncio.run(at(peer, request_timeout=0.2).get_bulk_status_async(ID))
-    assert 0.2 <= time.monotonic() - began < 1.5
+    assert 0.2 <= time.monotonic() - began < PATIENCE
     peer.wait_for(lambda: peer.open == 0)
 
 
@@ -349,7 +352,7 @@ def test_wait_for(peer: Peer, use: Use) -> None:
         began = time.monotonic()
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(use(at(peer)), 0.3)
-        assert 0.25 <= time.monotonic() - began < 2
+        assert 0.25 <= time.monotonic() - began < PATIENCE
         await until(lambda: peer.open == 0)
 
     asyncio.run(main())
@@ -397,6 +400,7 @@ def test_after_cancelling_calls_go_on(desk: Desk) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_an_answer_and_a_cancellation_at_the_same_time(peer: Peer) -> None:
     """Under -X dev, where asyncio tells of whatever is set twice, never awaited or destroyed pending."""
     code = """
@@ -508,7 +512,7 @@ def test_a_coroutine_made_elsewhere(peer: Peer) -> None:
     try:
         for use in USES.values():
             future = asyncio.run_coroutine_threadsafe(use(at(peer)), loop)
-            assert status_in(future.result(10)) == FINISHED
+            assert status_in(future.result(60)) == FINISHED
     finally:
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -582,6 +586,7 @@ import asyncio, sys, saymon_bulk
 
 async def main():
     assert asyncio.get_running_loop().get_debug()
+    asyncio.get_running_loop().slow_callback_duration = 60  # a busy machine is slow
     async with saymon_bulk.Client(sys.argv[1], "login", "password") as client:
         assert (await client.wait_for_bulk_async("op", interval=0.02))["finished"]
         assert (await client.get_bulk_status_async("op"))["finished"]

@@ -77,6 +77,12 @@ except saymon_bulk.NotFoundError as error:
 }
 
 
+@pytest.mark.parametrize(("code", "out"), [(code, out) for code, out, _ in SUCCESSES.values()], ids=SUCCESSES)
+def test_one_end_after_success(desk: Desk, code: str, out: str) -> None:
+    assert end_of(code, desk.host) == (0, out, "")
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "out", "times"), SUCCESSES.values(), ids=SUCCESSES)
 def test_the_end_after_success(desk: Desk, code: str, out: str, times: int) -> None:
     assert ends_of(code, desk.host, times) == {(0, out, "")}
@@ -147,7 +153,7 @@ import threading
 polled = threading.Event()
 wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
 threading.Thread(target=lambda: client.wait_for_bulk("running", **wait), daemon=True).start()
-assert polled.wait(20)
+assert polled.wait(60)
 print("done")
 """,
         0,
@@ -158,7 +164,7 @@ import threading
 polled = threading.Event()
 wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
 threading.Thread(target=lambda: list(client.wait_for_bulks(["running", "hung"], **wait)), daemon=True).start()
-assert polled.wait(20)
+assert polled.wait(60)
 print("done")
 """,
         0,
@@ -169,7 +175,7 @@ import threading
 polled = threading.Event()
 wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
 threading.Thread(target=lambda: asyncio.run(client.wait_for_bulk_async("running", **wait)), daemon=True).start()
-assert polled.wait(20)
+assert polled.wait(60)
 print("done")
 """,
         0,
@@ -189,7 +195,7 @@ async def main():
 
 for _ in range(3):
     threading.Thread(target=lambda: asyncio.run(main()), daemon=True).start()
-assert polled.wait(20)
+assert polled.wait(60)
 print("done")
 """,
         0,
@@ -213,9 +219,10 @@ asyncio.run(client.get_bulk_status_async("op"))
 }
 
 
+@pytest.mark.parametrize("times", [1, pytest.param(8, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(("code", "returns"), UNDER_WAY.values(), ids=UNDER_WAY)
-def test_the_end_with_something_under_way(desk: Desk, code: str, returns: int) -> None:
-    assert ends_of(code, desk.host, 8) == {(returns, "done", "")}
+def test_the_end_with_something_under_way(desk: Desk, code: str, returns: int, times: int) -> None:
+    assert ends_of(code, desk.host, times) == {(returns, "done", "")}
 
 
 def test_the_end_by_an_error_in_a_task(desk: Desk) -> None:
@@ -235,7 +242,7 @@ def forked(work, leave):
     sys.stdout.flush()
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         work()
         sys.stdout.flush()
         leave(0)
@@ -253,6 +260,7 @@ def both():
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("leave", ["os._exit", "sys.exit"])
 def test_forks_after_asyncio(desk: Desk, leave: str) -> None:
@@ -267,6 +275,7 @@ ask()
     assert ends_of(code, desk.host, 8) == {(0, " ".join(["True"] * 7), "")}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_forks_while_other_threads_await(desk: Desk) -> None:
     code = f"""{FORKS}
@@ -291,6 +300,7 @@ ask()
     assert ends_of(code, desk.host, 4) == {(0, " ".join(["True"] * 6), "")}
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("use", ["ask", "both"])
 def test_forks_while_another_thread_makes_its_first_call(desk: Desk, use: str) -> None:
@@ -302,7 +312,7 @@ for thread in threads:
     thread.start()
 child = os.fork()
 if child == 0:
-    signal.alarm(5)
+    signal.alarm(60)
     {use}()
     os._exit(0)
 ended = os.waitpid(child, 0)[1]
@@ -314,6 +324,7 @@ assert ended == 0
     assert ends == {(0, "", "")}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_forks_while_a_large_batch_is_under_way(desk: Desk) -> None:
     code = f"""{FORKS}
@@ -385,6 +396,7 @@ except saymon_bulk.WaitTimeoutError as error:
     assert end_of(code, desk.host) == (0, "refused True ['running']", "")
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("method", ["fork", "forkserver"])
 def test_pools_of_processes_that_await(desk: Desk, method: str) -> None:
@@ -419,7 +431,7 @@ import functools, multiprocessing
 call = functools.partial(saymon_bulk.wait_for_bulk, timeout=0.05, interval=0.02)
 with ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("fork")) as pool:
     try:
-        pool.submit(call, sys.argv[1], "running", {LOGIN!r}, {PASSWORD!r}).result(20)
+        pool.submit(call, sys.argv[1], "running", {LOGIN!r}, {PASSWORD!r}).result(60)
     except saymon_bulk.WaitTimeoutError as error:
         print(error.pending, error.id, error.host == sys.argv[1], error.elapsed >= 0.05)
 """

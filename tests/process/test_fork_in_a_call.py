@@ -15,7 +15,7 @@ from servers import Certificates
 
 pytestmark = [needs_fork, needs_signals]
 
-_no_hanging = no_hanging(60)
+_no_hanging = no_hanging()
 
 ANSWER = response('{"bulkId": "b", "finished": true}')
 
@@ -31,7 +31,7 @@ def handler(*_):
     global child
     child = os.fork()
     if child == 0:
-        signal.alarm(10)
+        signal.alarm(60)
         {in_child}
 
 signal.signal(signal.SIGUSR1, handler)
@@ -128,7 +128,7 @@ def test_a_fork_in_the_body_of_a_wait(certificates: Certificates, end: str, stat
     def serve(number: int, sock: socket.socket) -> None:
         with contextlib.suppress(OSError), sock:
             if number == 2:
-                forked.wait(20)
+                forked.wait(60)
             with context.wrap_socket(sock, server_side=True) as secure:
                 secure.recv(65536)
                 secure.sendall(response('{"finished": true}', 200, "Connection: close"))

@@ -12,10 +12,13 @@ import pytest
 from peer import LOGIN, PASSWORD, Answer, Desk, Wire, id_of, response
 from processes import run_script
 
-pytestmark = pytest.mark.skipif(
-    not Path("/proc/self/statm").exists() or not Path("/proc/self/fd").exists(),
-    reason="there is no /proc to look into",
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(
+        not Path("/proc/self/statm").exists() or not Path("/proc/self/fd").exists(),
+        reason="there is no /proc to look into",
+    ),
+]
 
 MEBIBYTE = 1024 * 1024
 

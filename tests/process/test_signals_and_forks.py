@@ -77,7 +77,7 @@ def test_ctrl_c_in_the_middle_of_the_body(start: Start, peer: Peer) -> None:
     peer.answer(drip)
     script = start(INTERRUPTED, peer.host)
     assert script.line() == "calling"
-    assert several.wait(20)
+    assert several.wait(60)
     assert script.seconds_to_interrupt() < AT_ONCE
     peer.wait_for(lambda: peer.open == 0)
     assert script.finish() == []
@@ -135,7 +135,7 @@ def test_ctrl_c_in_the_middle_of_the_tls_handshake(start: Start, peer: Peer) -> 
     code = INTERRUPTED.replace("ask(", "ask(verify=False, ")
     script = start("warnings.simplefilter('ignore')" + code, f"https://{peer.authority}")
     assert script.line() == "calling"
-    assert greeted.wait(20)
+    assert greeted.wait(60)
     assert script.seconds_to_interrupt() < AT_ONCE
     peer.wait_for(lambda: peer.open == 0)
     assert script.finish() == []
@@ -326,7 +326,7 @@ FORKED = """
 def forked(work, leave):
     child = os.fork()
     if child == 0:
-        signal.alarm(20)
+        signal.alarm(60)
         work()
         leave(0)
     _, status = os.waitpid(child, 0)
@@ -386,6 +386,7 @@ say(ask())
     assert (peer.connections, len(peer.requests)) == (3, 5)
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("site", ["http", "https"])
 @pytest.mark.parametrize("leave", LEAVES)
@@ -542,7 +543,7 @@ say(ask())
 context = multiprocessing.get_context({method!r})
 with ProcessPoolExecutor(2, mp_context=context) as pool:
     futures = [pool.submit(call, *arguments()) for _ in range(8)]
-    say([future.result(20) for future in futures])
+    say([future.result(60) for future in futures])
 say(ask())
 """
     lines = start(code, practice.host).finish()

@@ -70,6 +70,7 @@ SCRIPTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("version", sorted(PYTHONS))
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_an_import_error(version: str, script: str) -> None:
@@ -82,7 +83,7 @@ def test_an_import_error(version: str, script: str) -> None:
             env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},
             capture_output=True,
             text=True,
-            timeout=30,
+            timeout=120,
             check=False,
         )
     said = {"S": "sub-interpreter", "M": "{'finished': True}"}

@@ -10,7 +10,7 @@ import pytest
 from peer import Desk, Peer, Wire, no_hanging, response, saying, when
 from processes import Script, asked, needs_signals
 
-_no_hanging = no_hanging(60)
+_no_hanging = no_hanging()
 
 ANSWER = response('{"bulkId": "b", "finished": true}')
 

@@ -14,7 +14,7 @@ import pytest
 from peer import END, FINISHED, LOGIN, PASSWORD, QUICK, RUN, RUNNING, Desk, Wire, at, collected, no_hanging, proved
 from processes import run_script
 
-_no_hanging = no_hanging(60)
+_no_hanging = no_hanging()
 
 THREADS = 16
 IDS = [f"op-{number}" for number in range(THREADS)]
@@ -46,7 +46,7 @@ def at_once(act: Callable[[int], None], threads: int = THREADS) -> None:
     errors: list[BaseException] = []
 
     def run(number: int) -> None:
-        begin.wait(10)
+        begin.wait(60)
         try:
             act(number)
         except BaseException as error:
@@ -56,7 +56,7 @@ def at_once(act: Callable[[int], None], threads: int = THREADS) -> None:
     for thread in started:
         thread.start()
     for thread in started:
-        thread.join(30)
+        thread.join(60)
     assert not any(thread.is_alive() for thread in started), "a thread hangs"
     for error in errors:
         raise error

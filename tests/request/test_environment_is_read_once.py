@@ -33,7 +33,7 @@ def in_this_thread(client: Client) -> None:
 
 def in_another_thread(client: Client) -> None:
     with ThreadPoolExecutor(1) as threads:
-        threads.submit(client.get_bulk_status, ID).result(10)
+        threads.submit(client.get_bulk_status, ID).result(60)
 
 
 def by_asyncio(client: Client) -> None:

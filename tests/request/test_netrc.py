@@ -132,7 +132,7 @@ def test_curl_says_the_same(netrc: Path, peer: Peer, text: str) -> None:
     if curl is None or found is None or tuple(map(int, found.groups())) < (7, 84):
         pytest.skip("no curl that knows quotes in netrc")
     netrc.write_bytes(text.encode())
-    subprocess.run([curl, "--netrc-file", netrc, "--silent", peer.host], capture_output=True, timeout=20, check=True)
+    subprocess.run([curl, "--netrc-file", netrc, "--silent", peer.host], capture_output=True, timeout=120, check=True)
     login, password = credentials(HOST, None)
     assert sent(peer.requests[-1]) == f"{login}:{password}"
 

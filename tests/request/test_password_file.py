@@ -165,7 +165,7 @@ def test_without_a_login_netrc_gives_both(peer: Peer, file: Path, monkeypatch: p
 
 def run(*words: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "saymon_bulk", "status", *words, ID]
-    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_the_command_line_reads_the_same_file(peer: Peer, file: Path) -> None:

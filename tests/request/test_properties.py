@@ -20,7 +20,7 @@ from peer import ID, LOGIN, PASSWORD, Peer, ask, at, headers, response, shape
 from saymon_bulk import HTTPStatusError, ResponseError, SaymonError, TransportError
 
 # Plain http to names that are not this machine's: what a proxy sees of it is looked at here.
-pytestmark = pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning")]
 
 Check = TypeVar("Check", bound=Callable[..., None])
 

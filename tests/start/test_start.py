@@ -338,7 +338,7 @@ def test_a_client_certificate_that_is_wanted(certificates: Certificates, start: 
     with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as threads:
         serving = threads.submit(serve)
         error = ended(start, f"https://localhost:{listener.getsockname()[1]}", verify=certificates.ca)
-        serving.result(10)
+        serving.result(60)
     assert read == []
     if os.name == "nt" and isinstance(error, saymon_bulk.StartUncertainError):
         return  # a reset has thrown away the alert that came before it, which Windows allows itself
@@ -410,6 +410,7 @@ def whole() -> bytes:
         return peer.requests[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [end, Wire.reset])
 @pytest.mark.parametrize("start", [start_bulk, start_bulk_async])
 def test_a_request_cut_at_every_byte(whole: bytes, start: Starting, how: Act) -> None:
@@ -426,6 +427,7 @@ def test_a_request_cut_at_every_byte(whole: bytes, start: Starting, how: Act) ->
         list(threads.map(one, range(len(whole) + 1)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", [end, Wire.reset])
 @pytest.mark.parametrize("start", [start_bulk, start_bulk_async])
 def test_an_answer_cut_at_every_byte(start: Starting, how: Act) -> None:
@@ -515,7 +517,7 @@ def test_a_server_that_stops_in_the_middle() -> None:
                 if server._listener is not None and server._listener._connections:
                     connected.set()
             server.stop()
-            assert type(error.result(10)) in (StartUncertainError, saymon_bulk.TransportError)
+            assert type(error.result(60)) in (StartUncertainError, saymon_bulk.TransportError)
         assert server.requests == []
 
 

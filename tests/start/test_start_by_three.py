@@ -52,7 +52,7 @@ def curl(server: PracticeServer, path: str, order: dict[str, Any] | None) -> Tol
         words += ["-H", "Content-Type: application/json", "--data-binary", "@-"]
         # With blanks and line ends, as in the vendor's example.
         text = json.dumps(order, ensure_ascii=False, indent=2).encode()
-    done = subprocess.run(words, input=text, capture_output=True, timeout=30)
+    done = subprocess.run(words, input=text, capture_output=True, timeout=120)
     if done.returncode == 52:  # "Empty reply from server"
         return None
     assert done.returncode == 0, done.stderr
@@ -64,7 +64,7 @@ def requests(server: PracticeServer, path: str, order: dict[str, Any] | None) ->
     library = pytest.importorskip("requests", reason="tests/requirements.txt has it")
     headers = {"X-Request-Id": REQUEST_ID}
     try:
-        answer = library.post(server.host + path, json=order, auth=(LOGIN, PASSWORD), headers=headers, timeout=30)
+        answer = library.post(server.host + path, json=order, auth=(LOGIN, PASSWORD), headers=headers, timeout=120)
     except library.ConnectionError:
         return None
     return Told(answer.status_code, answer.json())

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Union
 
 import pytest
-from peer import LOGIN, PASSWORD
+from peer import LOGIN, PASSWORD, PATIENCE
 from processes import HOME, POSIX
 from saymon_bulk.testing import PracticeServer
 
@@ -66,7 +66,7 @@ def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subp
         env=environment(server, **more),
         input=stdin if isinstance(stdin, bytes) else stdin.encode(),
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=False,
     )
     out, err = (stream.decode().replace(os.linesep, "\n") for stream in (done.stdout, done.stderr))
@@ -124,7 +124,7 @@ def started(server: Any, *words: str, **more: str) -> Iterator[subprocess.Popen[
 
 def exit_code(process: subprocess.Popen[Any]) -> int:
     """As a shell counts it: 128 and the signal, if the process died of one."""
-    code = process.wait(10)
+    code = process.wait(PATIENCE)
     return 128 - code if code < 0 else code
 
 
@@ -142,7 +142,7 @@ def loaded(server: PracticeServer, *words: str, **more: str) -> set[str]:
         env=environment(server, **more),
         input=PASSWORD.encode(),
         capture_output=True,
-        timeout=30,
+        timeout=120,
         check=True,
     )
     listed = set(done.stderr.decode().splitlines()[-1].split())
@@ -201,7 +201,7 @@ class Terminal:
 
     def shows(self, pattern: str) -> None:
         """Wait until a line on the screen matches."""
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while not any(re.search(pattern, line) for line in self.screen()):
             going_on = self._read() and time.monotonic() < deadline
             assert going_on, f"{pattern!r} does not come: {self.screen()}"
@@ -210,7 +210,7 @@ class Terminal:
         return bool(termios.tcgetattr(self._master)[3] & termios.ECHO)
 
     def end(self) -> int:
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + PATIENCE
         while self._read():
             assert time.monotonic() < deadline, f"it does not end: {self.screen()}"
         assert PASSWORD.encode() not in self._raw

@@ -26,6 +26,9 @@ PASSWORD = "correct-Horse-battery-9"
 ID = "079b3102-c326-4dd7-bf48-a945232b32d6"
 FINISHED, RUNNING = {"finished": True}, {"finished": False}
 
+# How long a test waits for what must come, in seconds: what is slow on a busy machine passes, what hangs fails.
+PATIENCE = 60
+
 # POSIX leads this address to loopback, and the package does not count it as such: requests to it may go through a proxy.
 NOT_LOOPBACK = "0.0.0.0"
 
@@ -170,7 +173,7 @@ class Peer:
         """How many connections are open at this moment."""
         return len(self._open)
 
-    def wait_for(self, true: Callable[[], bool], within: float = 5.0) -> None:
+    def wait_for(self, true: Callable[[], bool], within: float = PATIENCE) -> None:
         with self._changed:
             assert self._changed.wait_for(true, within), "the peer waited in vain"
 
@@ -258,7 +261,7 @@ class Peer:
 
 
 def _join(thread: threading.Thread) -> None:
-    thread.join(5)
+    thread.join(PATIENCE)
     assert not thread.is_alive(), "a thread of the peer did not end"
 
 
@@ -296,7 +299,7 @@ def ask(host: Any, **changes: Any) -> dict[str, Any]:
         "id": ID,
         "login": LOGIN,
         "password": PASSWORD,
-        "request_timeout": 10.0,
+        "request_timeout": float(PATIENCE),
     }
     arguments.update(changes)
     return {**saymon_bulk.get_bulk_status(host, **arguments)}
@@ -364,7 +367,7 @@ def credentials(request: bytes) -> str:
     return base64.b64decode(authorization(request)[len("Basic ") :]).decode()
 
 
-def no_hanging(seconds: int) -> object:
+def no_hanging(seconds: int = 3 * PATIENCE) -> object:
     """A fixture for every test of a module: what hangs for so long fails, and the other tests go on."""
 
     number = getattr(signal, "SIGALRM", signal.SIGINT)

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Callable
 
 import pytest
-from peer import Peer
+from peer import PATIENCE, Peer
 
-# Ctrl-C ends a call within 0.1 s; the rest is for slow machines.
-AT_ONCE = 0.5
+# Ctrl-C ends a call within 0.1 s. The rest is for busy machines, and less than any time limit of the scripts.
+AT_ONCE = 20
 
 POSIX = os.name == "posix"
 needs_fork = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
@@ -47,7 +47,7 @@ def run_script(
         stdin=subprocess.DEVNULL,
         capture_output=True,
         encoding="utf-8",
-        timeout=60,
+        timeout=5 * PATIENCE,
         check=False,
     )
 
@@ -80,7 +80,7 @@ def pythons() -> dict[str, str]:
 class Script:
     """Running Python code, until the end of its `with`; its time is limited, and its children end with it."""
 
-    def __init__(self, code: str, *arguments: str, within: float = 30) -> None:
+    def __init__(self, code: str, *arguments: str, within: float = 2 * PATIENCE) -> None:
         self._process = subprocess.Popen(
             [sys.executable, "-c", code, *arguments],
             stdin=subprocess.PIPE,
@@ -169,25 +169,6 @@ def start() -> Iterator[Start]:
         yield start
 
 
-_EARLY = pytest.StashKey[Script]()
-
-
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """A script that must wait for minutes begins with the run, beside the other tests: `@pytest.mark.early(code)`."""
-    for item in session.items:
-        if (mark := item.get_closest_marker("early")) and not session.config.option.collectonly:
-            script = Script(*mark.args, within=1200)
-            session.config.add_cleanup(script.__exit__)
-            item.stash[_EARLY] = script
-
-
-@pytest.fixture
-def early(request: pytest.FixtureRequest) -> Script:
-    """The script of this test, which runs since the beginning."""
-    script: Script = request.node.stash[_EARLY]
-    return script
-
-
 def asked(peer: Peer, count: int) -> None:
     """Wait for so many requests, and for the process that sends them to come up."""
-    peer.wait_for(lambda: len(peer.requests) >= count, 20)
+    peer.wait_for(lambda: len(peer.requests) >= count)

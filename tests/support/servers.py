@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from random import SystemRandom
 from typing import Callable, NamedTuple, Union
 
 import pytest
@@ -29,7 +30,7 @@ import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, rsa
-from peer import ID, LOGIN, NOT_LOOPBACK, PASSWORD
+from peer import ID, LOGIN, NOT_LOOPBACK, PASSWORD, PATIENCE
 from processes import POSIX
 from saymon_bulk.testing import PracticeServer
 
@@ -40,7 +41,7 @@ with contextlib.suppress(ImportError):  # not on Windows
 _DAY = datetime.timedelta(days=1)
 
 
-def wait_until(true: Callable[[], bool], what: str, within: float = 10.0) -> None:
+def wait_until(true: Callable[[], bool], what: str, within: float = PATIENCE) -> None:
     """Look again and again until it has come true."""
     deadline = time.monotonic() + within
     while not true():
@@ -48,11 +49,18 @@ def wait_until(true: Callable[[], bool], what: str, within: float = 10.0) -> Non
         time.sleep(0.01)
 
 
+# Below the ports that kernels give to others (32768 and more on Linux), so that nobody takes one between two uses.
+_PORTS = range(20_000, 32_768)
+
+
 def free_port(address: str = "127.0.0.1") -> int:
+    """A port for a server that starts later. Not of the shared `random`, which Hypothesis seeds."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    with socket.create_server((address, 0), family=family) as listener:
-        port: int = listener.getsockname()[1]
-        return port
+    socket.create_server((address, 0), family=family).close()  # an OSError where there is no such address
+    while True:
+        port = SystemRandom().choice(_PORTS)
+        with contextlib.suppress(OSError), socket.create_server((address, port), family=family):
+            return port
 
 
 def accepts(port: int, address: str = "127.0.0.1") -> bool:
@@ -245,7 +253,7 @@ class Nginx:
         """Fast: connections are cut wherever they are."""
         self._process.terminate()
         try:
-            self._process.wait(10)
+            self._process.wait(PATIENCE)
         finally:
             self._process.kill()
             self._process.wait()
@@ -515,7 +523,7 @@ class ForwardProxy:
     def stop(self) -> None:
         self._process.send_signal(signal.SIGINT)
         with contextlib.suppress(subprocess.TimeoutExpired):
-            self._process.wait(5)
+            self._process.wait(PATIENCE)
         # Its acceptors are children of its own, in the session made for them.
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)

@@ -41,7 +41,7 @@ def written(path: Path, content: bytes) -> Iterator[None]:
     try:
         yield
     finally:
-        writer.join(10)
+        writer.join(60)
 
 
 @pytest.fixture
@@ -121,7 +121,7 @@ def test_a_signal_ends_the_command(fifo: Path, certificates: Certificates, optio
         time.sleep(1)
         sent = time.monotonic()
         process.send_signal(number)
-        assert process.wait(10) == -number
+        assert process.wait(60) == -number
         assert time.monotonic() - sent < 2 * AT_ONCE
 
 
@@ -308,8 +308,8 @@ def test_a_store_that_is_no_regular_file(
         os.symlink(fifo, "a link to a fifo")
         monkeypatch.setenv("SSL_CERT_FILE", kind)
         begin = time.monotonic()
-        error = failure(front.url("good", "localhost"), request_timeout=20)
-        assert time.monotonic() - begin < 5
+        error = failure(front.url("good", "localhost"), request_timeout=60)
+        assert time.monotonic() - begin < 20
     assert type(error) is saymon_bulk.TransportError
     assert f"{kind} is no regular file" in str(error)
 

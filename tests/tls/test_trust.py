@@ -305,7 +305,7 @@ def test_aes_128_goes_first(certificates: Certificates, version: ssl.TLSVersion,
         server = threading.Thread(target=serve)
         server.start()
         ask(f"https://localhost:{listener.getsockname()[1]}", verify=certificates.ca)
-        server.join(10)
+        server.join(60)
     assert [cipher[0] for cipher in used if cipher] == [chosen]
 
 

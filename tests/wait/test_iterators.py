@@ -16,7 +16,7 @@ import pytest
 from peer import END, FINISHED, QUICK, RUN, Desk, Wire, at, no_hanging, proved
 from processes import needs_signals, run_script
 
-_no_hanging = no_hanging(20)
+_no_hanging = no_hanging()
 
 IN_USE = "in use"
 
@@ -40,7 +40,7 @@ def refusals(statuses: Any) -> list[str]:
 
     thread = threading.Thread(target=use)
     thread.start()
-    thread.join(10)
+    thread.join(60)
     return texts
 
 
@@ -70,7 +70,7 @@ def test_a_second_thread_is_refused_during_a_poll(desk: Desk) -> None:
     desk.wait_for(lambda: len(desk.requests) == 1)
     assert all(IN_USE in text for text in refusals(statuses))
     client.close()
-    waiting.join(10)
+    waiting.join(60)
     assert [str(error) for error in errors] == ["the client is closed"]
 
 
@@ -98,7 +98,7 @@ def test_many_threads_get_each_item_once_or_are_refused(desk: Desk) -> None:
         for thread in threads:
             thread.start()
         for thread in threads:
-            thread.join(15)
+            thread.join(60)
     finally:
         sys.setswitchinterval(interval)
     assert sorted(got) == sorted(ids)
@@ -119,7 +119,7 @@ def test_items_one_after_the_other_from_different_threads(desk: Desk) -> None:
     for _ in range(3):
         thread = threading.Thread(target=lambda: got.append(next(statuses)))
         thread.start()
-        thread.join(10)
+        thread.join(60)
     assert dict(got) == dict.fromkeys("abc", FINISHED)
 
 
@@ -267,7 +267,7 @@ def test_an_iterator_of_two_event_loops_is_refused(desk: Desk) -> None:
 
     asyncio.run(refused())
     client.close()
-    other.join(10)
+    other.join(60)
 
 
 def test_they_are_iterators_and_no_generators(desk: Desk) -> None:

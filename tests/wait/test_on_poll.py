@@ -11,7 +11,7 @@ import pytest
 import saymon_bulk
 from peer import END, FINISHED, ID, LOGIN, PASSWORD, QUICK, RUN, Peer, at, collected, no_hanging
 
-_no_hanging = no_hanging(20)
+_no_hanging = no_hanging()
 
 Poll = tuple[str, Any]
 

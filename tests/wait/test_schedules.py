@@ -15,7 +15,7 @@ import pytest
 from peer import END, RUN, Answer, Desk, at, no_hanging
 from saymon_bulk import _client
 
-_no_hanging = no_hanging(40)
+_no_hanging = no_hanging()
 
 
 def loaded() -> ModuleType:
@@ -60,6 +60,8 @@ class Clock(Desk):
         return super()._script_for(request)
 
 
+@pytest.mark.slow
+@pytest.mark.clock
 def test_the_pauses_are_those_of_the_simulation() -> None:
     """None is shorter; most are as long. A busy machine may lengthen a few."""
     interval, max_interval, polls = 0.05, 0.3, 40

@@ -52,12 +52,14 @@ BROKEN = response("{}", 500)
 NOT_FOUND = response("{}", 404)
 
 # What a busy machine may add to a pause; pauses are never shorter than they should be.
-SLACK = 0.5
+SLACK = 8.0
+# The same, where nothing else runs (`clock`).
+TIGHT = 0.5
 LATEST = 1.0 + SLACK
 
 Wait = Callable[..., Any]
 
-_no_hanging = no_hanging(20)
+_no_hanging = no_hanging()
 
 
 class Clock(Desk):
@@ -146,6 +148,7 @@ def test_the_first_poll_is_at_once(clock: Clock, wait: Wait) -> None:
     assert len(clock.times) == 1
 
 
+@pytest.mark.clock
 def test_a_pause_is_a_tenth_of_the_time_waited_within_its_limits(clock: Clock, wait: Wait) -> None:
     interval, max_interval, polls = 0.05, 0.1, 20
     clock.answer(*[RUN] * polls, END)
@@ -154,11 +157,12 @@ def test_a_pause_is_a_tenth_of_the_time_waited_within_its_limits(clock: Clock, w
     assert len(clock.pauses) == polls
     for moment, pause in zip(clock.times, clock.pauses):
         assert pause >= 0.9 * min(max((moment - clock.times[0]) / 10, interval), max_interval) - 0.005
-    assert clock.times[-1] - began < 1.1 * polls * max_interval + SLACK
+    assert clock.times[-1] - began < 1.1 * polls * max_interval + TIGHT
     # Pauses that grew by half would reach the limit with the third.
     assert sorted(clock.pauses[:8])[4] < 0.08
 
 
+@pytest.mark.clock
 def test_pauses_after_failures_grow_by_half_up_to_their_limit(clock: Clock, wait: Wait) -> None:
     expected = [0.05, 0.05, 0.075, *[0.1] * 4]
     clock.answer(RUN, *[BROKEN] * (len(expected) - 1), END)
@@ -167,9 +171,10 @@ def test_pauses_after_failures_grow_by_half_up_to_their_limit(clock: Clock, wait
     for pause, nominal in zip(clock.pauses, expected):
         assert pause >= 0.9 * nominal
     # Without a limit, the last alone would be 0.38 s.
-    assert clock.times[-1] - clock.times[0] < 1.1 * sum(expected) + SLACK
+    assert clock.times[-1] - clock.times[0] < 1.1 * sum(expected) + TIGHT
 
 
+@pytest.mark.clock
 def test_an_answer_ends_the_growth_of_the_pauses(clock: Clock, wait: Wait) -> None:
     clock.answer(*[BROKEN] * 6, RUN, *[RUN] * 4, END)
     assert wait(clock.host, interval=0.05, max_interval=2) == FINISHED
@@ -184,6 +189,7 @@ def test_a_limit_below_the_interval(clock: Clock, wait: Wait) -> None:
     assert all(0.18 <= pause < 0.22 + SLACK for pause in clock.pauses)
 
 
+@pytest.mark.clock
 def test_the_pauses_of_many_differ(clock: Clock, waits: Wait) -> None:
     """By a tenth at most, and so also less than their nominal length."""
     ids = [f"op-{n}" for n in range(40)]
@@ -196,7 +202,7 @@ def test_the_pauses_of_many_differ(clock: Clock, waits: Wait) -> None:
         pauses = sorted(moments[turn + 1] - moments[turn] for moments in of.values())
         assert 0.9 * nominal <= pauses[0] < nominal
         assert pauses[-1] - pauses[0] > 0.02
-        assert pauses[-1] < 1.1 * nominal + SLACK
+        assert pauses[-1] < 1.1 * nominal + TIGHT
 
 
 def test_the_pause_begins_when_the_answer_has_come(clock: Clock, wait: Wait) -> None:
@@ -212,13 +218,14 @@ def test_the_pause_begins_when_the_answer_has_come(clock: Clock, wait: Wait) -> 
 # Retry-After
 
 
+@pytest.mark.clock
 def test_retry_after_seconds_lengthen_the_next_pause(clock: Clock, wait: Wait) -> None:
     clock.answer(RUN, response("{}", 429, "Retry-After: 1"), RUN, END)
     assert wait(clock.host, **QUICK) == FINISHED
     before, at, after = clock.pauses
-    assert 1.0 <= at < 1.0 + SLACK
-    assert before < SLACK
-    assert after < SLACK
+    assert 1.0 <= at < 1.0 + TIGHT
+    assert before < TIGHT
+    assert after < TIGHT
 
 
 def test_retry_after_a_date_lengthens_the_next_pause(clock: Clock, wait: Wait) -> None:
@@ -299,7 +306,7 @@ def test_the_deadline_among_many_polls(clock: Clock, wait: Wait) -> None:
     clock.answer(RUN)
     began = time.monotonic()
     error = late(wait, clock.host, timeout=0.5, interval=0.1, max_interval=0.1)
-    assert 3 <= len(clock.times) <= 7
+    assert 2 <= len(clock.times) <= 7
     assert 0.5 <= clock.times[-1] - began < 0.5 + SLACK
     assert (error.id, error.host) == (ID, clock.host)
 
@@ -460,7 +467,7 @@ def test_a_name_that_does_not_resolve_is_fatal_at_first(wait: Wait) -> None:
     began = time.monotonic()
     with pytest.raises(TransportError):
         wait("https://monitor.invalid", interval=30)
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 20
 
 
 def test_refused_later_is_tolerated_up_to_retries(wait: Wait) -> None:
@@ -565,11 +572,12 @@ def test_any_good_answer_resets_the_count(clock: Clock, wait: Wait) -> None:
     assert len(clock.times) == 15
 
 
+@pytest.mark.clock
 def test_failures_are_polls_of_the_schedule(clock: Clock, wait: Wait) -> None:
     clock.answer(BUSY, BUSY, RUN, BUSY, END)
     wait(clock.host, interval=0.1)
     for pause, nominal in zip(clock.pauses, [0.1, 0.15, 0.1, 0.1]):
-        assert 0.9 * nominal <= pause < 1.1 * nominal + SLACK
+        assert 0.9 * nominal <= pause < 1.1 * nominal + TIGHT
 
 
 def test_each_operation_has_its_own_retries(clock: Clock, waits: Wait) -> None:
@@ -664,7 +672,7 @@ def test_on_poll_in_another_thread_is_called_there(clock: Clock, wait: Wait) -> 
     threads: list[int] = []
     caller = threading.Thread(target=lambda: wait(clock.host, on_poll=lambda *_: threads.append(threading.get_ident())))
     caller.start()
-    caller.join(10)
+    caller.join(60)
     assert threads == [caller.ident]
 
 
@@ -923,11 +931,11 @@ def test_the_deadline_of_many(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END], "c": [BUSY]}
     came: list[Any] = []
     with pytest.raises(WaitTimeoutError) as caught:
-        came.extend(at(clock).wait_for_bulks(clock.of, timeout=0.4, retries=100, **QUICK))
+        came.extend(at(clock).wait_for_bulks(clock.of, timeout=2, retries=100, **QUICK))
     error = caught.value
     assert error.pending == {"a": RUNNING, "c": None}
     assert error.id in error.pending
-    assert 0.4 <= error.elapsed < 0.4 + LATEST
+    assert 2 <= error.elapsed < 2 + LATEST
     assert isinstance(error.__cause__, HTTPStatusError)
     assert error.__cause__.id == "c"
     clock.settled()
@@ -935,7 +943,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
 
 def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END]}
-    statuses = at(clock).wait_for_bulks(["a", "b"], timeout=0.4, **QUICK)
+    statuses = at(clock).wait_for_bulks(["a", "b"], timeout=2, **QUICK)
     assert next(statuses) == ("b", FINISHED)
     with pytest.raises(WaitTimeoutError) as caught:
         next(statuses)
@@ -946,7 +954,7 @@ def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
 
 def test_exceptions_as_results(clock: Clock, waits: Wait) -> None:
     clock.of = {"late": [RUN], "fine": [RUN, RUN, END], "unknown": [NOT_FOUND], "broken": [BROKEN], "bad": [response("[]")]}
-    found = dict(waits(clock.host, clock.of, timeout=0.6, retries=3, return_exceptions=True, **QUICK))
+    found = dict(waits(clock.host, clock.of, timeout=2, retries=3, return_exceptions=True, **QUICK))
     assert {id: type(outcome).__name__ for id, outcome in found.items()} == {
         "late": "WaitTimeoutError",
         "fine": "dict",
@@ -959,7 +967,7 @@ def test_exceptions_as_results(clock: Clock, waits: Wait) -> None:
         if id != "fine":
             assert (outcome.id, outcome.host) == (id, clock.host)
     assert found["late"].pending == {"late": RUNNING}
-    assert found["late"].elapsed >= 0.6
+    assert found["late"].elapsed >= 2
 
 
 def test_a_deadline_for_each_that_is_left(clock: Clock, waits: Wait) -> None:

@@ -82,6 +82,7 @@ async def get(app: Any, path: str) -> tuple[int, bytes]:
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
 
 
+@pytest.mark.slow
 def test_python_blocks(server: PracticeServer, scheduler: str, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("fastapi", reason="tests/requirements.txt has it")
     monkeypatch.setenv("SAYMON_HOST", server.host)
@@ -109,6 +110,7 @@ def test_python_blocks(server: PracticeServer, scheduler: str, monkeypatch: pyte
     assert names["found"] == [{bulk_id: {"finished": True} for bulk_id in ids}]
 
 
+@pytest.mark.slow
 def test_the_test_of_the_reader(pytester: pytest.Pytester) -> None:
     (test,) = [text for text in blocks("python") if "saymon_practice_server" in text]
     pytester.makepyfile("import saymon_bulk\n" + test)
@@ -130,7 +132,7 @@ def shell(script: str, folder: Path, server: PracticeServer, password: str = "pa
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=120,
         check=False,
     )
 

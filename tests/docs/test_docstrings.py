@@ -107,7 +107,7 @@ def documents() -> dict[str, str]:
 DOCUMENTS = documents()
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_a_docstring_begins_with_what_it_does_and_an_example(name: str) -> None:
     first, _, rest = DOCUMENTS[name].partition("\n\n")
     assert first.endswith(".")
@@ -175,7 +175,7 @@ async def run(source: str, names: dict[str, Any]) -> str:
     return shown.getvalue()
 
 
-@pytest.mark.parametrize("name", DOCUMENTS)
+@pytest.mark.parametrize("name", sorted(DOCUMENTS))
 def test_the_examples_run(name: str, names: dict[str, Any]) -> None:
     text = DOCUMENTS[name].replace('"monitor.example.com"', repr(names["host"]))
     examples = doctest.DocTestParser().get_examples(text)
