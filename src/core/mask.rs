@@ -504,7 +504,7 @@ mod tests {
             masks.mask_cut(&text);
             let time = begin.elapsed();
             // A search that is quadratic would take minutes.
-            assert!(time < Duration::from_secs(20), "{piece}: {time:?}");
+            assert!(time < Duration::from_secs(120), "{piece}: {time:?}");
         }
     }
 }

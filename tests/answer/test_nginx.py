@@ -186,6 +186,7 @@ def test_so_many_requests_a_connection(
     assert [request.of_connection for request in requests] == expected
 
 
+@pytest.mark.clock
 @pytest.mark.parametrize("certificate", [None, "good"])
 def test_a_connection_that_nginx_tires_of(
     start_nginx: StartNginx, certificates: Certificates, certificate: str | None

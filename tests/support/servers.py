@@ -22,7 +22,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from random import SystemRandom
 from typing import Callable, NamedTuple, Union
 
 import pytest
@@ -49,18 +48,24 @@ def wait_until(true: Callable[[], bool], what: str, within: float = PATIENCE) ->
         time.sleep(0.01)
 
 
-# Below the ports that kernels give to others (32768 and more on Linux), so that nobody takes one between two uses.
-_PORTS = range(20_000, 32_768)
+_KEPT: list[socket.socket] = []
 
 
 def free_port(address: str = "127.0.0.1") -> int:
-    """A port for a server that starts later. Not of the shared `random`, which Hypothesis seeds."""
+    """A port for a server that starts later, perhaps more than once. The kernel gives it to nobody else meanwhile.
+
+    A socket that is bound and does not listen keeps it, and lets a server with SO_REUSEADDR listen (seen on Linux alone).
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    socket.create_server((address, 0), family=family).close()  # an OSError where there is no such address
-    while True:
-        port = SystemRandom().choice(_PORTS)
-        with contextlib.suppress(OSError), socket.create_server((address, port), family=family):
-            return port
+    keeper = socket.socket(family)
+    keeper.bind((address, 0))
+    port: int = keeper.getsockname()[1]
+    if sys.platform == "linux":
+        keeper.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _KEPT.append(keeper)
+    else:
+        keeper.close()
+    return port
 
 
 def accepts(port: int, address: str = "127.0.0.1") -> bool:
@@ -218,9 +223,7 @@ class Nginx:
         self._sites = dict(sites)
         self.ports: dict[str, int] = {}
         for name, site in self._sites.items():
-            while (port := free_port(site.address)) in self.ports.values():
-                pass
-            self.ports[name] = port
+            self.ports[name] = free_port(site.address)
         (folder / "nginx.conf").write_text(self._configuration(), encoding="utf-8")
 
     def url(self, site: str, name: str = "127.0.0.1") -> str:
