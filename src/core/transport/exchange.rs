@@ -10,6 +10,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, Heade
 use reqwest::{Client, Request};
 use rustls::ClientConfig;
 
+use super::attempt::Attempt;
 use super::call::{About, Call};
 use super::client::{KeptClient, Settings, Shared};
 use super::error;
@@ -128,7 +129,8 @@ impl Transport {
             let text = format!("the environment variable {variable} names no http, https or socks proxy");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
-        let (outcome, connection) = progress::watch(server.place(), self.within(limit, server, route, call)).await;
+        let attempt = Attempt { server, route, call, end: Instant::now() + limit };
+        let (outcome, connection) = progress::watch(server.place(), self.send_in_time(&attempt)).await;
         let outcome = outcome.unwrap_or_else(|| {
             let on_kept = connection == Connection::Kept;
             if on_kept {
@@ -145,18 +147,11 @@ impl Transport {
         })
     }
 
-    /// The outcome within a limit. A process that was stopped meanwhile finds the limit passed and the answer waiting, so
-    /// connections are read once more: by the driver, which a timer calls, and then by their tasks.
-    async fn within<T>(
-        &self,
-        limit: Duration,
-        server: &Server,
-        route: &Route,
-        call: &Call<T>,
-    ) -> Option<Result<T, Failure>> {
-        let end = Instant::now() + limit;
-        let mut sent = pin!(self.send(end, server, route, call));
-        match select(sent.as_mut(), pin!(tokio::time::sleep(limit))).await {
+    /// The outcome; None if the time is over. A process that was stopped meanwhile finds the limit passed and the answer waiting,
+    /// so connections are read once more: by the driver, which a timer calls, and then by their tasks.
+    async fn send_in_time<T>(&self, attempt: &Attempt<'_, T>) -> Option<Result<T, Failure>> {
+        let mut sent = pin!(self.send(attempt));
+        match select(sent.as_mut(), pin!(tokio::time::sleep_until(attempt.end.into()))).await {
             Either::Left((outcome, _)) => Some(outcome),
             Either::Right(_) => match select(sent, pin!(yields::read_connections())).await {
                 Either::Left((outcome, _)) => Some(outcome),
@@ -165,28 +160,29 @@ impl Transport {
         }
     }
 
-    async fn send<T>(&self, end: Instant, server: &Server, route: &Route, call: &Call<T>) -> Result<T, Failure> {
+    async fn send<T>(&self, attempt: &Attempt<'_, T>) -> Result<T, Failure> {
+        let Attempt { server, call, .. } = *attempt;
         loop {
             let client = self.client(server, call).map_err(|error| error::failure(&error))?;
-            let Some(answer) = connected(client.execute(request(server, call)), end).await else { continue };
+            let Some(answer) = connected(client.execute(request(server, call)), attempt.end).await else { continue };
             let is_kept = progress::connection() == Connection::Kept;
             match answer {
-                Ok(response) => return response::read(response, end, server, route, call).await,
+                Ok(response) => return response::read(response, attempt).await,
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
                 Err(error) if is_kept && call.is_repeatable() && error::is_cut(&error) => {}
                 Err(error) if is_kept && call.is_repeatable() && error::is_dead(&error) => {
                     server.distrust_connections();
                 }
-                Err(error) => return Err(self.explain(&error, end, server, route).await),
+                Err(error) => return Err(self.explain(&error, attempt).await),
             }
         }
     }
 
     /// Why a request was not sent, or not answered.
-    async fn explain(&self, error: &reqwest::Error, end: Instant, server: &Server, route: &Route) -> Failure {
+    async fn explain<T>(&self, error: &reqwest::Error, attempt: &Attempt<'_, T>) -> Failure {
         if error::is_refused_tunnel(error)
             // In a box, since each call would make room for what few of them do.
-            && let Some(refusal) = Box::pin(tunnel::refusal(end, server, route, self.settings.builder(1))).await
+            && let Some(refusal) = Box::pin(tunnel::refusal(attempt, self.settings.builder(1))).await
         {
             let text = format!("the proxy refused the tunnel: {refusal}");
             // Other statuses tell of a server that the proxy does not reach now, or of too many requests.
@@ -278,9 +274,9 @@ mod tests {
         let credentials = Credentials::new("login", "password").unwrap();
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
         let call = || status::call(&PathSegment::parse("id", "x").unwrap());
-        let limit = Duration::from_secs(1);
         let (inner, outer) = (call(), size_of_val(&transport.ask(&server, call())));
-        let inner = size_of_val(&transport.within(limit, &server, &Route::Direct, &inner));
+        let attempt = Attempt { server: &server, route: &Route::Direct, call: &inner, end: Instant::now() };
+        let inner = size_of_val(&transport.send_in_time(&attempt));
         assert!(outer < 2 * inner, "{inner} bytes became {outer}");
     }
 }

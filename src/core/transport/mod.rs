@@ -1,5 +1,6 @@
 //! How anything is asked: a call, its exchange over a connection of the pool, its answer.
 
+mod attempt;
 pub mod body;
 pub mod call;
 pub mod client;

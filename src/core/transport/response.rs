@@ -1,6 +1,6 @@
 //! A response → the value of its body, or a failure with what the response tells of it.
 
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use reqwest::header::{
@@ -10,11 +10,9 @@ use reqwest::header::{
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
 
+use super::attempt::Attempt;
 use super::body::{self, BODY_LIMIT};
-use super::call::Call;
 use super::error;
-use super::proxy::Route;
-use super::server::Server;
 use crate::core::failure::{Failure, HttpFailure};
 use crate::core::origin::Origin;
 use crate::core::text;
@@ -23,46 +21,39 @@ use crate::core::text;
 pub const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The value of a documented answer, or why there is none.
-pub async fn read<T>(
-    mut response: Response,
-    end: Instant,
-    server: &Server,
-    route: &Route,
-    call: &Call<T>,
-) -> Result<T, Failure> {
+pub async fn read<T>(mut response: Response, attempt: &Attempt<'_, T>) -> Result<T, Failure> {
     if response.status() != StatusCode::OK {
-        return Err(Failure::Http(Box::new(read_failure(response, end, server, route).await)));
+        return Err(Failure::Http(Box::new(read_failure(response, attempt).await)));
     }
     if header(&response, CONTENT_ENCODING).is_some_and(|encoding| is_compressed(&encoding)) {
         // Masked before its bytes become text, which loses those that are no UTF-8.
-        let encoding =
-            response.headers().get(CONTENT_ENCODING).map(|value| route.masks(&server.credentials).mask(value));
+        let encoding = response.headers().get(CONTENT_ENCODING).map(|value| attempt.masks().mask(value));
         let reason = format!("Content-Encoding {}, which was not asked for", encoding.unwrap_or_default());
-        return Err(undocumented(&response, server, route, &reason, &Body::default()));
+        return Err(undocumented(&response, attempt, &reason, &Body::default()));
     }
     let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
     let body = if is_too_long { arrived(&mut response) } else { read_body(&mut response).await };
     match &body.end {
         End::Complete => {
-            (call.read)(&body.bytes).map_err(|reason| undocumented(&response, server, route, &reason, &body))
+            (attempt.call.read)(&body.bytes).map_err(|reason| undocumented(&response, attempt, &reason, &body))
         }
         End::TooLong => {
             let reason = format!("more than {} KiB of body", BODY_LIMIT / 1024);
-            Err(undocumented(&response, server, route, &reason, &body))
+            Err(undocumented(&response, attempt, &reason, &body))
         }
         End::Failed(failure) => Err(failure.clone()),
     }
 }
 
-fn undocumented(response: &Response, server: &Server, route: &Route, reason: &str, body: &Body) -> Failure {
+fn undocumented<T>(response: &Response, attempt: &Attempt<'_, T>, reason: &str, body: &Body) -> Failure {
     let content_type = response.headers().get(CONTENT_TYPE).map(HeaderValue::as_bytes);
-    body::undocumented(reason, content_type, &body.bytes, body.is_cut(), &route.masks(&server.credentials))
+    body::undocumented(reason, content_type, &body.bytes, body.is_cut(), &attempt.masks())
 }
 
-async fn read_failure(mut response: Response, end: Instant, server: &Server, route: &Route) -> HttpFailure {
-    let (status, masks) = (response.status(), route.masks(&server.credentials));
+async fn read_failure<T>(mut response: Response, attempt: &Attempt<'_, T>) -> HttpFailure {
+    let (status, masks, origin) = (response.status(), attempt.masks(), &attempt.server.origin);
     // A body that breaks off or does not end takes nothing from what the status says.
-    let patience = (end.saturating_duration_since(Instant::now()) / 2).min(REASON_TIMEOUT);
+    let patience = (attempt.time_left() / 2).min(REASON_TIMEOUT);
     let body = timeout(patience, read_body(&mut response)).await.unwrap_or_default();
     let mut failure = body::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
     failure.retry_after = header(&response, RETRY_AFTER).and_then(|value| body::retry_after(&value, SystemTime::now()));
@@ -74,9 +65,8 @@ async fn read_failure(mut response: Response, end: Instant, server: &Server, rou
     }
     if status.is_redirection() {
         let location = header(&response, LOCATION);
-        failure.may_be_done = may_be_done(status, location.as_deref(), &server.origin);
-        failure.advice =
-            location.and_then(|target| redirect_advice(&target, &server.origin)).map(|advice| masks.mask(&advice));
+        failure.may_be_done = may_be_done(status, location.as_deref(), origin);
+        failure.advice = location.and_then(|target| redirect_advice(&target, origin)).map(|advice| masks.mask(&advice));
     }
     failure
 }
