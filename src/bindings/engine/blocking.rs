@@ -64,8 +64,7 @@ impl BlockingRuntime {
             self.runtime.shutdown_background();
             return None;
         }
-        let connections = self.runtime.metrics().num_alive_tasks();
-        match errors::caught(|| self.runtime.block_on(yields::poll_idle_connections(connections))) {
+        match errors::caught(|| self.runtime.block_on(yields::let_connections_settle())) {
             Ok(()) => Some(self),
             Err(_) => {
                 // Its descriptors were closed by others: see `leak`.

@@ -99,7 +99,7 @@ impl Openings {
         let of_server = self.of_server(PROGRESS.try_with(|progress| progress.server).ok()?);
         let mut opening = pin!(async {
             // The connection of the request before may be on its way back to the pool.
-            yields::let_ready_tasks_run().await;
+            yields::let_connections_settle().await;
             of_server.acquire_owned().await
         });
         poll_fn(|context| {
