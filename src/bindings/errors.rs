@@ -61,10 +61,14 @@ pub const HANDLER: &str = "a log handler or a signal's handler";
 
 /// Turns a StopIteration that somebody's function has raised into a RuntimeError: it would end the caller's loop silently (PEP 479).
 pub fn unstopped(py: Python<'_>, error: PyErr, who: &str) -> PyErr {
-    if !error.is_instance_of::<PyStopIteration>(py) && !error.is_instance_of::<PyStopAsyncIteration>(py) {
+    let kind = if error.is_instance_of::<PyStopIteration>(py) {
+        "StopIteration"
+    } else if error.is_instance_of::<PyStopAsyncIteration>(py) {
+        "StopAsyncIteration"
+    } else {
         return error;
-    }
-    let changed = PyRuntimeError::new_err(format!("{who} raised {}", error.get_type(py)));
+    };
+    let changed = PyRuntimeError::new_err(format!("{who} raised {kind}"));
     changed.set_cause(py, Some(error));
     changed
 }

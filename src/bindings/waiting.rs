@@ -63,7 +63,7 @@ impl Events {
 /// The next item comes when the wait for an operation is over. With
 /// `return_exceptions=True` an item may be (id, error). One thread at a
 /// time may use the iterator; a second one gets a RuntimeError.
-#[pyclass(frozen, module = "saymon_bulk._core")]
+#[pyclass(frozen, weakref, module = "saymon_bulk._core")]
 pub struct BulkIterator {
     target: Target,
     return_exceptions: bool,
@@ -93,13 +93,6 @@ impl Drop for Running {
             std::mem::forget(self.events.take());
         }
     }
-}
-
-enum Next {
-    Event(Event),
-    /// Nothing happened for the time of `tick`.
-    Nothing,
-    End,
 }
 
 impl BulkIterator {
@@ -135,54 +128,45 @@ impl BulkIterator {
     }
 
     fn next_item(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
-        loop {
-            let step = match self.next(py, state).map_err(|error| errors::unstopped(py, error, errors::HANDLER))? {
-                Next::Event(event) => {
-                    let step = outcome::step(py, &self.target.server, event, self.return_exceptions);
-                    match step.map_err(|error| errors::unstopped(py, error, errors::HANDLER))? {
-                        Some(step) => Some(Bound::new(py, step)?),
-                        None => continue,
-                    }
-                }
-                Next::Nothing => None,
-                Next::End => return Ok(None),
-            };
+        let unstopped = |error| errors::unstopped(py, error, errors::HANDLER);
+        while let Some(event) = self.next_event(py, state).map_err(unstopped)? {
+            let step = outcome::step(py, &self.target.server, event, self.return_exceptions).map_err(unstopped)?;
+            let Some(step) = step else { continue };
+            let step = Bound::new(py, step)?;
             if let Some(on_step) = &self.on_step {
                 on_step.call1(py, (&step,))?;
             }
-            if let Some(item) = step.and_then(|step| step.get().item(py)) {
+            if let Some(item) = step.get().item(py) {
                 return Ok(Some(item));
             }
         }
+        Ok(None)
     }
 
-    fn next(&self, py: Python<'_>, state: &mut State) -> PyResult<Next> {
+    fn next_event(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<Event>> {
         if matches!(state, State::Ready(..)) {
             self.begin(state)?;
         }
-        let State::Running(running) = state else { return Ok(Next::End) };
-        let Running { items, events: Some(events) } = &mut **running else { return Ok(Next::End) };
+        let State::Running(running) = state else { return Ok(None) };
+        let Running { items, events: Some(events) } = &mut **running else { return Ok(None) };
         items.process.check()?;
-        let limit = self.tick.and_then(|tick| Instant::now().checked_add(tick));
         loop {
             errors::check_open(&self.target.server)?;
             // It wakes the other end, whose descriptors others may have closed.
             let event = errors::caught(|| events.next())?;
-            if let Some(event) = event {
-                return Ok(Next::Event(event));
-            }
-            if events.listener.is_over() {
-                return Ok(Next::End);
+            if event.is_some() || events.listener.is_over() {
+                return Ok(event);
             }
             let end = events.listener.end().map(|end| end.into_std());
-            let until = [limit, end].into_iter().flatten().min();
-            match items.next(py, &self.target.server, until)? {
+            let tick = self.tick.and_then(|tick| Instant::now().checked_add(tick));
+            match items.next(py, &self.target.server, [tick, end].into_iter().flatten().min())? {
                 Received::Item(sent) => events.listener.receive(sent),
-                Received::Nothing if events.listener.has_ended() => {
-                    return Ok(events.give_up().map_or(Next::End, Next::Event));
+                Received::Nothing if events.listener.has_ended() => return Ok(events.give_up()),
+                Received::Nothing => {
+                    if let (Some(on_step), Some(_)) = (&self.on_step, tick) {
+                        on_step.call1(py, (py.None(),))?;
+                    }
                 }
-                Received::Nothing if limit.is_some_and(|limit| Instant::now() >= limit) => return Ok(Next::Nothing),
-                Received::Nothing => {}
                 Received::End => return Err(errors::panicked()),
             }
         }
@@ -266,29 +250,25 @@ struct AsyncEvents {
 
 impl AsyncEvents {
     /// The next event. An error if the driver has ended before its time.
-    async fn next(&mut self) -> Result<Option<Event>, Lost> {
+    async fn next(&mut self) -> PyResult<Option<Event>> {
         let Self { received, events } = self;
         loop {
-            if let Some(event) = events.next() {
-                return Ok(Some(event));
-            }
-            if events.listener.is_over() {
-                return Ok(None);
+            let event = events.next();
+            if event.is_some() || events.listener.is_over() {
+                return Ok(event);
             }
             let sent = match events.listener.end() {
                 Some(end) => timeout_at(end, received.recv()).await,
                 None => Ok(received.recv().await),
             };
             match sent {
-                Ok(sent) => events.listener.receive(sent.ok_or(Lost)?),
+                Ok(sent) => events.listener.receive(sent.ok_or_else(errors::panicked)?),
                 Err(_) if events.listener.has_ended() => return Ok(events.give_up()),
                 Err(_) => {}
             }
         }
     }
 }
-
-struct Lost;
 
 impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
@@ -319,23 +299,14 @@ impl AsyncWaits {
         *state = AsyncState::Running(driver, events.clone());
         Ok(Some(events))
     }
-
-    /// Ends the driver.
-    fn stop(&self) {
-        // A child leaks its parent's wait: a lock in it may be held for ever.
-        if !self.engine.process.is_current() {
-            return;
-        }
-        if let AsyncState::Running(driver, _) = std::mem::replace(&mut *lock(&self.state), AsyncState::Over) {
-            driver.abort();
-        }
-    }
 }
 
 impl Drop for AsyncWaits {
     fn drop(&mut self) {
-        self.stop();
-        if !self.engine.process.is_current() {
+        if self.engine.process.is_current() {
+            self.close();
+        } else {
+            // A child leaks its parent's wait: a lock in it may be held for ever.
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
             std::mem::forget(std::mem::replace(state, AsyncState::Over));
         }
@@ -367,7 +338,7 @@ impl AsyncWaits {
                 Some(Ok(Some(event))) => outcome::step(py, &server, event, return_exceptions)
                     .and_then(|step| Ok(step.into_pyobject(py)?.unbind()))
                     .map_err(|error| errors::unstopped(py, error, errors::HANDLER)),
-                Some(Err(Lost)) => Err(errors::panicked()),
+                Some(Err(error)) => Err(error),
                 Some(Ok(None)) | None => Err(PyStopAsyncIteration::new_err(())),
             }
         })
@@ -375,6 +346,10 @@ impl AsyncWaits {
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
     fn close(&self) {
-        self.stop();
+        if self.engine.process.is_current()
+            && let AsyncState::Running(driver, _) = std::mem::replace(&mut *lock(&self.state), AsyncState::Over)
+        {
+            driver.abort();
+        }
     }
 }
