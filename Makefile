@@ -1,13 +1,14 @@
-# make demo: see it work.  make test: everything that must hold.
+# make demo: see it work.  make check: the loop while one works.  make test: everything that must hold.
 
 PYTHON ?= python3
 VENV ?= .venv
 BIN = $(VENV)/bin
 
-# Nothing of the caller's may change what is built or tested.
-unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX
+# Nothing of the caller's may change what is built or tested. Without bytecode, each worker of pytest compiles all tests.
+unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo develop test lint rust wheel python debian-11 wheels-cross check-windows audit bench fuzz soak clean
+.PHONY: demo develop check test lint format clippy clippy-core types rust wheel install stubs pytest clock \
+	debian-11 wheels-cross check-windows audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	$(BIN)/python examples/demo.py
@@ -25,23 +26,65 @@ $(VENV)/tools: tests/requirements.txt
 
 # Quick to build, for work on the code; `make test` builds what users get.
 develop: $(VENV)/tools
+	@echo "== develop: a debug build"
 	$(BIN)/maturin develop --quiet
 
-test: lint rust python
+QUICK = not slow and not package
 
-lint: $(VENV)/tools
+# What of it needs no other step runs beside it: steps of cargo in one folder take turns by its lock.
+check: $(VENV)/tools
+	$(MAKE) --no-print-directory -j format types develop
+	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)"
+	$(MAKE) --no-print-directory clock MARKED="$(QUICK)"
+	@echo "== check: all well; make test runs the rest"
+
+test: $(VENV)/tools
+	$(MAKE) --no-print-directory -j lint types rust wheel
+	$(MAKE) --no-print-directory install
+	$(MAKE) --no-print-directory -j stubs pytest
+	$(MAKE) --no-print-directory clock
+	@echo "== test: all well"
+
+lint: format clippy clippy-core
+
+format: $(VENV)/tools
+	@echo "== format: cargo fmt, ruff"
 	cargo fmt --check
-	cargo clippy --all-targets --locked -- --deny warnings
-	cargo clippy --all-targets --locked --no-default-features -- --deny warnings
-	$(BIN)/ruff format --check
-	$(BIN)/ruff check
+	$(BIN)/ruff format --quiet --check
+	$(BIN)/ruff check --quiet
+
+clippy:
+	@echo "== clippy: the package"
+	cargo clippy --quiet --all-targets --locked -- --deny warnings
+
+clippy-core:
+	@echo "== clippy: the core without Python"
+	cargo clippy --quiet --all-targets --locked --no-default-features -- --deny warnings
+
+types: $(VENV)/tools
+	@echo "== types: mypy"
+	$(BIN)/mypy --no-error-summary
 
 rust:
-	cargo test --locked --no-default-features
+	@echo "== rust: the tests of the core"
+	cargo test --quiet --locked --no-default-features
+
+# Most tests wait most of the time, hence more workers than cores. Two tests at a time each, so that slow ones are spread.
+WORKERS ?= 8
+MARKED ?=
+pytest: $(VENV)/tools
+	@echo "== pytest: $(or $(MARKED),all tests), $(WORKERS) at the same time"
+	$(BIN)/python -m pytest -q -n $(WORKERS) --maxschedchunk 2 -m "not clock$(if $(MARKED), and $(MARKED))"
+
+# One after the other, with nothing beside.
+clock: $(VENV)/tools
+	@echo "== clock: pytest, the tests with narrow bounds on the clock"
+	$(BIN)/python -m pytest -q -m "clock$(if $(MARKED), and $(MARKED))"
 
 # On Linux with glibc, zig links against glibc 2.17, for old systems. zig's own unwinder ends daemon threads in SIGSEGV,
 # so libgcc_s is linked: by its path, since the zig linker of maturin replaces `-lgcc_s`.
 wheel: $(VENV)/tools
+	@echo "== wheel: a release build"
 	rm -rf target/wheels
 	@host=$$(rustc -vV | sed -n 's/^host: //p'); \
 	case $$host in \
@@ -52,11 +95,13 @@ wheel: $(VENV)/tools
 	PATH="$(abspath $(BIN)):$$PATH" maturin build --quiet --release --locked --out target/wheels "$$@"
 
 # The wheel itself is what is tested, not the work tree.
-python: wheel
+install: $(VENV)/tools
+	@echo "== install: the wheel"
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --force-reinstall --no-deps target/wheels/*.whl
-	$(BIN)/mypy
+
+stubs: $(VENV)/tools
+	@echo "== stubs: stubtest"
 	$(BIN)/python -m mypy.stubtest saymon_bulk --allowlist tests/stubtest.txt --ignore-unused-allowlist
-	$(BIN)/python -m pytest
 
 # The wheel with the Python and the glibc of Debian 11, without root.
 debian-11: wheel

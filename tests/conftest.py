@@ -11,6 +11,7 @@ pytest_plugins = ["peer", "processes", "commands", "servers", "busy"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CLEARED = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
+_PACKAGE = Path(__file__).parent / "package"
 
 
 @pytest.fixture(autouse=True)
@@ -20,11 +21,15 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """What is left out anyway is not imported: pandas, Dask and Jupyter take a second or more in each worker."""
+    return True if collection_path == _PACKAGE and "not package" in config.option.markexpr else None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Slow tests begin first, so that none is left alone at the end."""
-    package = Path(__file__).parent / "package"
     for item in items:
-        if package in item.path.parents:
+        if _PACKAGE in item.path.parents:
             item.add_marker("package")
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
