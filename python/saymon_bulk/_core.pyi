@@ -184,15 +184,7 @@ class BulkIterator:
     def __next__(self) -> tuple[str, Any]: ...
     def _only(self) -> tuple[str, Any]: ...
     def close(self) -> None:
-        """End the waits. No item comes after that.
-
-        >>> statuses = client.wait_for_bulks(ids)
-        >>> statuses.close()
-        >>> list(statuses)
-        []
-
-        A second `close` does nothing. The operations go on, on the server.
-        """
+        """End the waits. No item comes after that."""
 
 @final
 class AsyncWaits:

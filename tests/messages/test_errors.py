@@ -27,7 +27,7 @@ from saymon_bulk import (
     errors,
 )
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 FAMILY: dict[type[BaseException], tuple[type[BaseException], ...]] = {
     SaymonError: (Exception,),

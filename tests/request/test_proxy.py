@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+import itertools
 import os
 import re
 import warnings
@@ -54,11 +55,18 @@ def authority(host: str) -> str:
     return host.rpartition("/")[2]
 
 
+_NUMBERS = itertools.count()
+
+
 @contextlib.contextmanager
 def going_through(proxy: ForwardProxy, host: str) -> Iterator[None]:
     """What is asked inside must reach the host by this proxy, whose log says so."""
     before = proxy.reached(authority(host))
-    yield
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        if "no_proxy" not in os.environ:
+            # Connections under other variables are not shared: those of an earlier test would not be in the log.
+            monkeypatch.setenv("no_proxy", f"test-{next(_NUMBERS)}.invalid")
+        yield
     wait_until(lambda: proxy.reached(authority(host)) > before, "the proxy's log")
 
 

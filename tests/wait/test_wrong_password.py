@@ -279,8 +279,8 @@ def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, wait: Callable
     client = proved(desk)
     # At the end of the pause all are in theirs.
     refused_meanwhile(desk, len(IDS), 0.2, lambda: wait(client, interval=0.5, max_interval=0.5, timeout=20))
-    # Those that were under way at that moment.
-    assert len(desk.requests) <= 40
+    # Those that were under way at that moment: some of 200, and never all.
+    assert len(desk.requests) <= len(IDS) // 2
 
 
 def test_nothing_is_sent_once_the_client_is_closed(peer: Peer) -> None:
