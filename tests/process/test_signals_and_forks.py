@@ -65,6 +65,27 @@ def test_ctrl_c_before_the_answer(start: Start, peer: Peer) -> None:
     assert len(peer.requests) == 1
 
 
+WAITING = {
+    "call": "ask(request_timeout=60)",
+    "batch": "client.get_bulk_statuses(ids, return_exceptions=True)",
+    "wait": "dict(client.wait_for_bulks(ids))",
+    "start": f"client.start_clone({ID!r})",
+}
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("call", WAITING.values(), ids=WAITING)
+def test_ctrl_c_ends_it_at_once(start: Start, peer: Peer, call: str) -> None:
+    """README promises 0.1 s; Python's own end takes some of the rest."""
+    peer.answer(Wire.hold)
+    made = f"client = saymon_bulk.Client(HOST, {LOGIN!r}, {PASSWORD!r}, request_timeout=60)\nids = list(map(str, range(20)))\n"
+    script = start(made + INTERRUPTED.replace("ask(request_timeout=60)", call), peer.host)
+    assert script.line() == "calling"
+    asked(peer, 1)
+    assert script.seconds_to_interrupt() < 0.5
+    script.outcome()  # an interrupted start says so
+
+
 def test_ctrl_c_in_the_middle_of_the_body(start: Start, peer: Peer) -> None:
     several = threading.Event()
 
