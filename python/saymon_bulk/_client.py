@@ -276,7 +276,7 @@ class Client(_core.Client):
             ids: The ids of the operations: an iterable, but not a str. The
                 method asks once for an id that is repeated.
             concurrency: How many requests may be under way at the same
-                time; 16 by default.
+                time; 16 by default, 1,024 at most.
             return_exceptions: False (default) raises the first error. Its
                 `id` says which operation it is about. True puts the error
                 in the place of the status.
@@ -497,7 +497,7 @@ class Client(_core.Client):
             retries: As for `wait_for_bulk`, for each operation.
             on_poll: As for `wait_for_bulk`, for each operation.
             concurrency: How many polls may be under way at the same time;
-                16 by default.
+                16 by default, 1,024 at most.
             return_exceptions: False (default) raises the first error. Its
                 `id` says which operation it is about. True yields the error
                 in the place of the status and goes on.
