@@ -242,7 +242,7 @@ impl RuntimeGuard {
     }
 
     /// Runs a future on a thread that is not Python's, where no signal arrives.
-    pub fn run<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
+    fn run<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
         let BlockingRuntime { runtime, .. } = self.runtime()?;
         let mut future = Box::pin(future);
         let output = errors::caught(|| runtime.block_on(future.as_mut()));
@@ -260,7 +260,7 @@ impl RuntimeGuard {
     }
 
     /// Drops the runtime and its connections. A request in flight would otherwise wait until the runtime is next driven.
-    pub fn discard(&mut self) {
+    fn discard(&mut self) {
         let Some(runtime) = self.runtime.take() else { return };
         if self.process().is_current() {
             runtime.runtime.shutdown_background();
