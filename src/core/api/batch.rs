@@ -1,11 +1,13 @@
 //! The statuses of many operations: bounded concurrency, results in the order asked for, one thread or several.
 
 use std::num::NonZero;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Duration;
 
 use futures_util::stream::{FuturesUnordered, StreamExt};
+use tokio::time::timeout;
 
 use super::status::{self, Status};
 use crate::core::failure::Failure;
@@ -16,13 +18,21 @@ use crate::core::transport::gate::Ticket;
 use crate::core::transport::lanes::{Lanes, at_once};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
-use crate::lock::lock;
 
 /// One thread keeps a core busy with some 30,000 statuses a second. Beyond this many threads, the server is what takes the time.
 const MAX_THREADS: usize = 4;
 
 /// With fewer lanes for each thread, another one costs more than it brings (`make bench`).
 const LANES_EACH: usize = 8;
+
+/// So many lanes of a thread begin at once. When the others begin, there is a TLS session to resume.
+const FIRST_LANES: usize = 8;
+
+/// So many answers let one more lane begin: its handshake takes the CPU time of some thirty requests (`make bench`).
+const ANSWERS_A_LANE: usize = 8;
+
+/// Where no answer comes in this time, the CPU is idle, and the number of lanes doubles.
+const OPENING_PAUSE: Duration = Duration::from_millis(5);
 
 /// Operations that are asked for once each, by all threads together.
 pub struct Batch {
@@ -53,46 +63,52 @@ impl Batch {
     pub async fn work(self: Arc<Self>, transport: Transport, at_once: usize) -> Vec<Placed> {
         let lanes = Lanes::new(&transport);
         let ticket = transport.ticket(&self.server);
-        let results = Mutex::new(Vec::new());
-        let mut working: FuturesUnordered<_> =
-            (0..at_once).map(|_| self.ask_in_turn(&lanes, &ticket, &results)).collect();
-        while let Some(has_ended) = working.next().await {
-            if has_ended {
-                break;
-            }
-        }
-        drop(working);
-        yields::let_connections_settle().await;
-        results.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner)
-    }
-
-    /// Asks for one operation after the other. Says whether the batch has ended.
-    async fn ask_in_turn(&self, lanes: &Lanes, ticket: &Ticket, results: &Mutex<Vec<Placed>>) -> bool {
+        let (mut results, mut asking, mut limit) = (Vec::new(), FuturesUnordered::new(), at_once.min(FIRST_LANES));
         loop {
-            let place = self.next.fetch_add(1, Ordering::Relaxed);
-            let Some(operation) = self.operations.get(place) else { return false };
-            let asked = match ticket.pass(&self.server).await {
-                Ok(pass) => {
-                    lanes
-                        .take()
-                        .ask_within(self.server.request_timeout, &self.server, status::call(operation), pass)
-                        .await
+            while asking.len() < limit
+                && let Some((place, operation)) = self.next()
+            {
+                asking.push(self.ask(&lanes, &ticket, place, operation));
+            }
+            let asked =
+                if limit < at_once { timeout(OPENING_PAUSE, asking.next()).await } else { Ok(asking.next().await) };
+            match asked {
+                Ok(Some((place, asked))) => {
+                    let has_ended = self.is_end(&asked);
+                    results.push((place, asked));
+                    if has_ended {
+                        break;
+                    }
+                    limit += usize::from(limit < at_once && results.len().is_multiple_of(ANSWERS_A_LANE));
                 }
-                Err(failure) => {
-                    Completed { about: About::Operation(operation.clone()), outcome: Err(failure), took: None }
-                }
-            };
-            let has_ended = self.is_end(&asked);
-            lock(results).push((place, asked));
-            if has_ended {
-                return true;
+                Ok(None) => break,
+                Err(_) => limit = at_once.min(limit * 2),
             }
         }
+        drop(asking);
+        yields::let_connections_settle().await;
+        results
     }
 
     /// How many requests go at once.
     pub fn at_once(&self, concurrency: usize) -> usize {
         at_once(concurrency, self.operations.len())
+    }
+
+    /// What no thread has asked for yet.
+    fn next(&self) -> Option<(usize, &PathSegment)> {
+        let place = self.next.fetch_add(1, Ordering::Relaxed);
+        Some((place, self.operations.get(place)?))
+    }
+
+    async fn ask(&self, lanes: &Lanes, ticket: &Ticket, place: usize, operation: &PathSegment) -> Placed {
+        let asked = match ticket.pass(&self.server).await {
+            Ok(pass) => {
+                lanes.take().ask_within(self.server.request_timeout, &self.server, status::call(operation), pass).await
+            }
+            Err(failure) => Completed { about: About::Operation(operation.clone()), outcome: Err(failure), took: None },
+        };
+        (place, asked)
     }
 
     /// Whether a result ends the batch. One that was not sent follows from the failure of another, which does.
