@@ -78,7 +78,9 @@ WAITING = {
 def test_ctrl_c_ends_it_at_once(start: Start, peer: Peer, call: str) -> None:
     """README promises 0.1 s; Python's own end takes some of the rest."""
     peer.answer(Wire.hold)
-    made = f"client = saymon_bulk.Client(HOST, {LOGIN!r}, {PASSWORD!r}, request_timeout=60)\nids = list(map(str, range(20)))\n"
+    made = (
+        f"client = saymon_bulk.Client(HOST, {LOGIN!r}, {PASSWORD!r}, request_timeout=60)\nids = list(map(str, range(20)))\n"
+    )
     script = start(made + INTERRUPTED.replace("ask(request_timeout=60)", call), peer.host)
     assert script.line() == "calling"
     asked(peer, 1)
