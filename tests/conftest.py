@@ -28,8 +28,8 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Slow tests begin first, so that none is left alone at the end."""
+    """Slow tests and those of the package begin first, so that none is left alone at the end."""
     for item in items:
         if _PACKAGE in item.path.parents:
             item.add_marker("package")
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("slow", "package")))

@@ -6,6 +6,7 @@ use pyo3::prelude::*;
 
 use crate::core::api::batch::{self, Batch, Placed};
 use crate::core::segment::PathSegment;
+use crate::core::transport::exchange::Transport;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
@@ -29,7 +30,11 @@ pub fn block<'py>(
         return outcome::values(py, &target.server, batch.in_order(placed), return_exceptions);
     }
     let finish = |py, server: &Server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions);
-    twin::block(py, target, at_once, |transport, _| batch.clone().work(transport, at_once), finish)
+    let ask = |transport: Transport, server: Arc<Server>| {
+        let ticket = transport.ticket(&server);
+        batch.clone().work(transport, ticket, at_once)
+    };
+    twin::block(py, target, at_once, ask, finish)
 }
 
 /// Asks from so many threads. None if no thread can be started.
@@ -42,19 +47,20 @@ fn on_threads(
 ) -> PyResult<Option<Vec<Placed>>> {
     let engine = Engine::current();
     let mut results = Items::new(engine.process);
-    let mut has_begun = false;
+    let (mut has_begun, mut ticket) = (false, None);
     for number in 0..threads {
         let share = (at_once + number) / threads;
         let (runtime, transport) = engine.acquire(&target.key, share)?;
-        let work = batch.clone().work(transport, share);
+        let ticket = ticket.get_or_insert_with(|| transport.ticket(&target.server)).clone();
+        let work = batch.clone().work(transport, ticket, share);
         // If a thread cannot be started, the others do its part.
         has_begun |= runtime.drive(&mut results, |_| work).is_ok();
     }
     let mut placed = Vec::new();
     while let Received::Item(of_one) = results.next(py, &target.server, None)? {
-        let has_ended = of_one.iter().any(|(_, asked)| batch.is_end(asked));
+        let ends_others = batch.ends_others(&of_one);
         placed.extend(of_one);
-        if has_ended {
+        if ends_others {
             break;
         }
     }
@@ -70,10 +76,14 @@ pub fn awaitable(
 ) -> PyResult<Awaitable> {
     let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
     let (working, at_once) = (batch.clone(), batch.at_once(concurrency));
+    let ask = |transport: Transport, server: Arc<Server>| {
+        let ticket = transport.ticket(&server);
+        working.work(transport, ticket, at_once)
+    };
     twin::awaitable(
         py,
         target,
-        |transport, _| working.work(transport, at_once),
+        ask,
         move |py, server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions),
         |_, _| Ok(()),
     )

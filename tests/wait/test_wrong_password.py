@@ -119,6 +119,17 @@ def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int
     assert len(refused) >= len(IDS) - 1
 
 
+@pytest.mark.parametrize("ask", [batch, batch_async])
+def test_what_was_answered_before_a_refusal_counts(desk: Desk, ask: Ask) -> None:
+    """Also what another thread of the batch was told."""
+    desk.answer(END)
+    desk.of = {IDS[150]: UNAUTHORIZED}
+    found = ask(proved(desk), return_exceptions=True)
+    errors = [id for id, outcome in found.items() if isinstance(outcome, AuthError)]
+    assert IDS[150] in errors
+    assert len(found) - len(errors) >= 120  # all but those under way with the refusal
+
+
 @every_way
 @pytest.mark.parametrize("status", [403, 404])
 def test_a_refusal_of_one_operation_is_not_of_all(desk: Desk, ask: Ask, status: int) -> None:

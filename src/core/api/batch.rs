@@ -59,10 +59,9 @@ impl Batch {
     }
 
     /// Asks for what no thread has asked for yet. Ends when nothing is left, and at a failure that ends the batch, which is among
-    /// the results.
-    pub async fn work(self: Arc<Self>, transport: Transport, at_once: usize) -> Vec<Placed> {
+    /// the results. All threads share one ticket: a thread that begins late must not send a password that was refused meanwhile.
+    pub async fn work(self: Arc<Self>, transport: Transport, ticket: Ticket, at_once: usize) -> Vec<Placed> {
         let lanes = Lanes::new(&transport);
-        let ticket = transport.ticket(&self.server);
         let (mut results, mut asking, mut limit) = (Vec::new(), FuturesUnordered::new(), at_once.min(FIRST_LANES));
         loop {
             while asking.len() < limit
@@ -112,9 +111,15 @@ impl Batch {
     }
 
     /// Whether a result ends the batch. One that was not sent follows from the failure of another, which does.
-    pub fn is_end(&self, asked: &Completed<Status>) -> bool {
+    fn is_end(&self, asked: &Completed<Status>) -> bool {
         let ends = |failure: &Failure| self.stops_at_failure || failure.refuses_all();
         asked.took.is_some() && asked.outcome.as_ref().is_err_and(ends)
+    }
+
+    /// Whether the results of one thread end the others with what they have under way. After a refused password these end by
+    /// themselves, and what they were told before counts.
+    pub fn ends_others(&self, placed: &[Placed]) -> bool {
+        self.stops_at_failure && placed.iter().any(|(_, asked)| self.is_end(asked))
     }
 
     /// The results in the order of the operations. A refused password is the result of all that have none.
