@@ -34,7 +34,7 @@ QUICK = not slow and not package
 # What of it needs no other step runs beside it: steps of cargo in one folder take turns by its lock.
 check: $(VENV)/tools
 	$(MAKE) --no-print-directory -j format types develop
-	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)"
+	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)" RUST_TESTS=--lib
 	$(MAKE) --no-print-directory clock MARKED="$(QUICK)"
 	@echo "== check: all well; make test runs the rest"
 
@@ -65,9 +65,10 @@ types: $(VENV)/tools
 	@echo "== types: mypy"
 	$(BIN)/mypy --no-error-summary
 
+# RUST_TESTS=--lib leaves out the corpus of the fuzzer, which takes longer than all others.
 rust:
 	@echo "== rust: the tests of the core"
-	cargo test --quiet --locked --no-default-features
+	cargo test --quiet --locked --no-default-features $(RUST_TESTS)
 
 # Most tests wait most of the time, hence more workers than cores. Two tests at a time each, so that slow ones are spread.
 WORKERS ?= 8
