@@ -30,11 +30,18 @@ pub fn block<'py>(
         return outcome::values(py, &target.server, batch.in_order(placed), return_exceptions);
     }
     let finish = |py, server: &Server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions);
-    let ask = |transport: Transport, server: Arc<Server>| {
-        let ticket = transport.ticket(&server);
-        batch.clone().work(transport, ticket, at_once)
-    };
-    twin::block(py, target, at_once, ask, finish)
+    twin::block(py, target, at_once, |transport, server| ask(batch.clone(), transport, &server, at_once), finish)
+}
+
+/// Asks on one thread.
+fn ask(
+    batch: Arc<Batch>,
+    transport: Transport,
+    server: &Server,
+    at_once: usize,
+) -> impl Future<Output = Vec<Placed>> + use<> {
+    let ticket = transport.ticket(server);
+    batch.work(transport, ticket, at_once)
 }
 
 /// Asks from so many threads. None if no thread can be started.
@@ -76,14 +83,10 @@ pub fn awaitable(
 ) -> PyResult<Awaitable> {
     let batch = Arc::new(Batch::new(target.server.clone(), operations, !return_exceptions));
     let (working, at_once) = (batch.clone(), batch.at_once(concurrency));
-    let ask = |transport: Transport, server: Arc<Server>| {
-        let ticket = transport.ticket(&server);
-        working.work(transport, ticket, at_once)
-    };
     twin::awaitable(
         py,
         target,
-        ask,
+        |transport, server| ask(working, transport, &server, at_once),
         move |py, server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions),
         |_, _| Ok(()),
     )

@@ -10,8 +10,8 @@ from collections.abc import Iterator
 from typing import Any, Callable
 
 import pytest
-from peer import LOGIN, PASSWORD
-from saymon_bulk import BulkStatus, Client
+from peer import LOGIN, PASSWORD, collected
+from saymon_bulk import Client
 from servers import Certificates, wait_until
 
 HANDSHAKE = 0.5
@@ -67,22 +67,14 @@ def slow(certificates: Certificates) -> Iterator[SlowServer]:
     server.stop()
 
 
-async def collected(client: Client, ids: list[str], concurrency: int) -> dict[str, BulkStatus]:
-    return {id: status async for id, status in client.wait_for_bulks_async(ids, concurrency=concurrency)}
-
-
 Ask = Callable[[Client, list[str], int], Any]
-
-
-async def batch_async(client: Client, ids: list[str], concurrency: int) -> Any:
-    return await client.get_bulk_statuses_async(ids, concurrency=concurrency)
 
 
 WAYS: dict[str, tuple[bool, Ask]] = {
     "batch": (False, lambda client, ids, concurrency: client.get_bulk_statuses(ids, concurrency=concurrency)),
-    "batch_async": (True, batch_async),
+    "batch_async": (True, lambda client, ids, concurrency: client.get_bulk_statuses_async(ids, concurrency=concurrency)),
     "waits": (False, lambda client, ids, concurrency: dict(client.wait_for_bulks(ids, concurrency=concurrency))),
-    "waits_async": (True, collected),
+    "waits_async": (True, lambda client, ids, concurrency: collected(client, ids, concurrency=concurrency)),
 }
 
 

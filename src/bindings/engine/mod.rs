@@ -31,12 +31,11 @@ use crate::lock::lock;
 use super::cached::{self, Interned};
 use super::errors;
 use background::{Asyncio, BackgroundRuntime};
-use blocking::RuntimePool;
+use blocking::{RuntimeGuard, RuntimePool};
 use completions::Queues;
 use process::{PerProcess, Process};
 
 pub use awaitable::{Awaitable, running_loop};
-pub use blocking::RuntimeGuard;
 pub use completions::CompletionQueue;
 pub use driven::{Items, Received, receive};
 pub use process::{check_interpreter, count_forks};

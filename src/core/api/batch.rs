@@ -84,8 +84,10 @@ impl Batch {
                 Err(_) => limit = at_once.min(limit * 2),
             }
         }
-        drop(asking);
-        yields::let_connections_settle().await;
+        if !asking.is_empty() {
+            asking.clear();
+            yields::let_connections_settle().await;
+        }
         results
     }
 
@@ -105,7 +107,7 @@ impl Batch {
             Ok(pass) => {
                 lanes.take().ask_within(self.server.request_timeout, &self.server, status::call(operation), pass).await
             }
-            Err(failure) => Completed { about: About::Operation(operation.clone()), outcome: Err(failure), took: None },
+            Err(failure) => Completed::unsent(About::Operation(operation.clone()), failure),
         };
         (place, asked)
     }
@@ -137,10 +139,7 @@ impl Batch {
             }
         }
         results.into_iter().zip(&self.operations).filter_map(move |(result, operation)| {
-            result.or_else(|| {
-                let outcome = Err(refused.clone()?);
-                Some(Completed { about: About::Operation(operation.clone()), outcome, took: None })
-            })
+            result.or_else(|| Some(Completed::unsent(About::Operation(operation.clone()), refused.clone()?)))
         })
     }
 }

@@ -161,7 +161,7 @@ impl Listener {
     fn refusal(&mut self) -> Option<Event> {
         let (failure, left) = self.refused.as_mut()?;
         let operation = left.pop()?;
-        let asked = Completed { about: About::Operation(operation.clone()), outcome: Err(failure.clone()), took: None };
+        let asked = Completed::unsent(About::Operation(operation.clone()), failure.clone());
         self.over.insert(operation);
         Some(Event::Polled { asked, elapsed: self.started.elapsed(), failures: 1, next: Next::Over })
     }

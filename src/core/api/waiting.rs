@@ -186,7 +186,7 @@ impl Wait {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());
-                return Some((Completed { about, outcome: Err(failure), took: None }, Next::Over));
+                return Some((Completed::unsent(about, failure), Next::Over));
             }
         };
         let now = Instant::now();

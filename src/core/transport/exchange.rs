@@ -36,6 +36,12 @@ pub struct Completed<T> {
     pub took: Option<Duration>,
 }
 
+impl<T> Completed<T> {
+    pub fn unsent(about: About, failure: Failure) -> Self {
+        Self { about, outcome: Err(failure), took: None }
+    }
+}
+
 /// How long the first address of a name may take until the next one is tried; half of what is left, if that is less.
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -99,7 +105,7 @@ impl Transport {
                 Ok(Err(failure)) => failure,
                 Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false },
             };
-            Completed { about: call.about, outcome: Err(failure), took: None }
+            Completed::unsent(call.about, failure)
         })
         .await
     }
