@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable, TypeVar
 
 import pytest
-from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, end, response, saying
+from peer import FINISHED, PATIENCE, RUNNING, Act, Peer, Wire, ask, chunked, end, response, saying
 from saymon_bulk import AuthError, HTTPStatusError, RequestTimeoutError, SaymonError, TransportError
 
 BODY = b'{"finished": true}'
@@ -51,14 +51,14 @@ def prepare(peer: Peer, kept: bool, *script: bytes | Act) -> None:
 
 
 def outcome(peer: Peer, limit: float = 5.0) -> Any:
-    """The answer or our error; anything else, and anything later than the limit, fails."""
+    """The answer or our error; anything else, and a call that goes on after the limit, fails. A busy machine is late."""
     started = time.monotonic()
     try:
         return ask(peer.host, request_timeout=limit)
     except SaymonError as error:
         return error
     finally:
-        assert time.monotonic() - started < limit + 1.0
+        assert time.monotonic() - started < limit + PATIENCE
 
 
 @pytest.mark.slow

@@ -99,6 +99,7 @@ sys.exit(main())
 """
 
 
+@pytest.mark.clock
 def test_a_look_at_the_clock_moves_no_deadline(server: PracticeServer) -> None:
     begin = time.monotonic()
     result = run(server, "wait", "--timeout=1.7", "--interval=1h", "--max-interval=1h", "never")

@@ -21,8 +21,8 @@ run = functools.partial(output_of, timeout=120)
 WHEELS = Path(__file__).parents[2] / "target" / "wheels"
 CALL = """
 import sys, saymon_bulk
-host, id = sys.argv[1:]
-print(saymon_bulk.get_bulk_status(host, id, "login", "password"))
+host, id, never = sys.argv[1:]
+print(saymon_bulk.get_bulk_status(host, never, "login", "password"))
 print(saymon_bulk.Client(host, "login", "password").wait_for_bulk(id, interval=0.1))
 import asyncio
 print(asyncio.run(saymon_bulk.get_bulk_status_async(host, id, "login", "password")))
@@ -49,7 +49,7 @@ def test_installed_alone_and_called(version: str, wheel: Path, tmp_path: Path) -
     python = home / "bin" / "python"
     run(python, "-m", "pip", "install", "--no-index", "--disable-pip-version-check", wheel)
     with PracticeServer("login", "password", finishes_after=0.3) as server:
-        answers = run(python, "-c", CALL, server.host, server.start_bulk()).splitlines()
+        answers = run(python, "-c", CALL, server.host, server.start_bulk(), server.start_bulk(3600)).splitlines()
     assert answers == ["{'finished': False}", "{'finished': True}", "{'finished': True}"]
     shutil.rmtree(home)
 

@@ -296,6 +296,8 @@ class Nginx:
             "error_log error.log notice;\n"
             "events { worker_connections 256; }\n"
             f"http {{\n{temporary}"
+            # An old worker waits this long for the request of a connection that was made and not needed.
+            "    client_header_timeout 5s;\n"
             "    log_format witness '$pid $connection $connection_requests $status"
             " $ssl_protocol $http_via';\n"
             "    log_format request_ids '$http_x_request_id';\n"

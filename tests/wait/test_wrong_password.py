@@ -240,6 +240,7 @@ def test_a_start_that_waits_for_a_refused_password_is_not_sent(peer: Peer) -> No
     assert len(peer.requests) == 1
 
 
+@pytest.mark.clock
 def test_a_call_that_waits_for_another_ends_in_its_own_time(peer: Peer) -> None:
     peer.answer(Wire.hold)
     client = at(peer, request_timeout=0.6)
