@@ -125,6 +125,71 @@ class Client(_core.Client):
         cert = certificate() if cert is None else cert
         return cls(*client_arguments(), request_timeout=request_timeout, verify=verify, cert=cert)
 
+    def search_objects(
+        self, search: Mapping[str, Any], *, fields: Iterable[str] | None = None, include_client_data: bool = False
+    ) -> list[dict[str, Any]]:
+        """Read the objects that a search finds. The call changes nothing.
+
+        >>> found = client.search_objects(
+        ...     {"name": {"$regex": "^CPU$"}}, fields=["name", "weight"]
+        ... )
+        >>> found[0]["name"]
+        'CPU'
+
+        The criteria are those of `start_bulk`: the objects that a search
+        finds are the objects that a start with this search would change.
+        The method sends one `POST /node/api/objects/search`. The login
+        needs the permission `run-bulks`, or `manage-objects` in older
+        versions of the server.
+
+        The server has no pages and no choice of fields: one answer can
+        have a hundred megabytes. The method reads it object by object and
+        keeps the fields that are asked for. It reads 1 GiB at most.
+
+        Args:
+            search: The criteria, a mapping as the vendor documents it. An
+                empty one finds every object of the installation.
+            fields: The names of the fields to keep, an iterable but not a
+                str. `id` is always kept. None (default) keeps all fields.
+            include_client_data: True asks the server for `client_data`
+                too. False (default) does not.
+
+        Returns:
+            A list of dicts, in the order of the server. Each has a
+            non-empty str `id`, and no two have the same.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used. The text
+                names the argument and the place in it. Nothing was sent.
+            ResponseError: The answer is not as documented. A part of an
+                answer is never returned.
+            TransportError: No complete answer came. `request_timeout` of
+                the client covers the whole exchange.
+            AuthError, HTTPStatusError: As for `get_bulk_status`.
+            RuntimeError: The client is closed.
+
+        Source: the vendor's page "Search Objects".
+        """
+        from . import _start_body
+
+        return self._search(*_start_body.search_body(search, fields, include_client_data))
+
+    async def search_objects_async(
+        self, search: Mapping[str, Any], *, fields: Iterable[str] | None = None, include_client_data: bool = False
+    ) -> list[dict[str, Any]]:
+        """Read the objects that a search finds, as a coroutine.
+
+        >>> found = await client.search_objects_async({"name": "CPU"})
+        >>> len(found)
+        2
+
+        The twin of `search_objects`: arguments, result and errors are the
+        same. A cancelled task drops its request.
+        """
+        from . import _start_body
+
+        return await self._search_awaitable(*_start_body.search_body(search, fields, include_client_data))
+
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkStart:

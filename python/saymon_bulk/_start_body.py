@@ -1,9 +1,9 @@
-"""The body and the request id of a start: search and bulk as JSON, checked before anything is sent."""
+"""The bodies of starts and searches as JSON, checked before anything is sent."""
 
 from __future__ import annotations
 
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from math import isfinite
 
 from .errors import SaymonError
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from ._types import BulkStart
 
-# The names in a request body, as the vendor's page shows it. Criteria have neither.
-_BODY_NAMES = {"search", "bulk"}
+# The names in a request body, as the vendor's pages show it. Criteria have none of them.
+_BODY_NAMES = {"search", "bulk", "options"}
 
 # An int of so many bits has fewer digits than the 4300 that Python writes by default (sys.get_int_max_str_digits).
 _MAX_INT_BITS = 14_000
@@ -67,7 +67,28 @@ class Interruptible:
 
 def body(search: object, bulk: object, every_object: object) -> bytes:
     """The JSON body of `POST /node/api/bulk/objects`."""
-    return joined(criteria(search, every_object), changes(bulk), every_object is True)
+    return joined(start_criteria(search, every_object), changes(bulk), every_object is True)
+
+
+def search_body(search: object, fields: object, include_client_data: object) -> tuple[bytes, set[str] | None]:
+    """The JSON body of `POST /node/api/objects/search`, and the fields to keep of each object."""
+    if not isinstance(include_client_data, bool):
+        raise TypeError(f"include_client_data must be a bool, not {type(include_client_data).__name__}")
+    options = b',"options":{"includeClientData":true}' if include_client_data else b""
+    return b'{"search":' + _encoded([criteria(search)])[0] + options + b"}", _fields(fields)
+
+
+def _fields(fields: Any) -> set[str] | None:
+    if fields is None:
+        return None
+    if isinstance(fields, (str, bytes)) or not isinstance(fields, Iterable):
+        raise TypeError(f"fields must be an iterable of str, not {type(fields).__name__}")
+    names = set()
+    for place, name in enumerate(fields):
+        if not isinstance(name, str):
+            raise TypeError(f"fields: item {place} must be a str, not {type(name).__name__}")
+        names.add(_text(f"fields: item {place}", name))
+    return names
 
 
 def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
@@ -79,19 +100,25 @@ def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
     return b'{"search":' + criteria + b',"bulk":[' + b",".join(changes) + b"]}"
 
 
-def criteria(search: object, every_object: object) -> bytes:
+def start_criteria(search: object, every_object: object) -> bytes:
     if not isinstance(every_object, bool):
         raise TypeError(f"every_object must be a bool, not {type(every_object).__name__}")
-    if not isinstance(search, Mapping):
-        raise TypeError(f"search must be a mapping, not {type(search).__name__}")
-    found = _copy("search", search)
+    found = criteria(search)
     if found and every_object:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
     if not found and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
-    if found and (found.keys() <= _BODY_NAMES or found.keys() >= _BODY_NAMES):
-        raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, found))}")
     return _encoded([found])[0]
+
+
+def criteria(search: object) -> dict[str, Any]:
+    """The criteria as plain dicts and lists. An empty search is allowed here."""
+    if not isinstance(search, Mapping):
+        raise TypeError(f"search must be a mapping, not {type(search).__name__}")
+    found: dict[str, Any] = _copy("search", search)
+    if found and (found.keys() <= _BODY_NAMES or found.keys() >= {"search", "bulk"}):
+        raise ValueError(f"search must be the criteria alone, not an object with {' and '.join(map(repr, found))}")
+    return found
 
 
 def changes(bulk: object) -> list[bytes]:

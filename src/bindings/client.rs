@@ -1,5 +1,6 @@
 //! `Client`: the server and the credentials given once.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use pyo3::exceptions::PyTypeError;
@@ -9,7 +10,7 @@ use pyo3::types::PyTuple;
 use super::arguments::{self, PlanArguments, Target};
 use super::engine::{Awaitable, Engine};
 use super::waiting::{AsyncWaits, BulkIterator};
-use super::{batch, errors, log, start, status};
+use super::{batch, errors, log, search, start, status};
 use crate::core::api::start as api;
 
 /// The native half of `saymon_bulk.Client`, which adds signatures, defaults, coroutines and most docstrings.
@@ -140,6 +141,19 @@ impl Client {
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         Ok(AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions))
+    }
+
+    fn _search<'py>(
+        &self,
+        py: Python<'py>,
+        body: Vec<u8>,
+        fields: Option<HashSet<String>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        search::block(py, self.target()?, body, fields)
+    }
+
+    fn _search_awaitable(&self, py: Python<'_>, body: Vec<u8>, fields: Option<HashSet<String>>) -> PyResult<Awaitable> {
+        search::awaitable(py, self.target()?, body, fields)
     }
 
     fn _start_bulk<'py>(&self, py: Python<'py>, body: Vec<u8>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -2,7 +2,7 @@
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyFloat, PyList, PyString};
-use serde_json::{Map, Number, Value};
+use serde_json::{Map, Value};
 
 use crate::core::api::status::Status;
 
@@ -32,7 +32,7 @@ fn value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
     Ok(match value {
         Value::Null => py.None().into_bound(py),
         Value::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
-        Value::Number(number) => self::number(py, number)?,
+        Value::Number(number) => self::number(py, number.as_str())?,
         Value::String(text) => PyString::new(py, text).into_any(),
         Value::Array(items) => {
             let list = PyList::empty(py);
@@ -47,11 +47,10 @@ fn value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
 
 /// The number types of Python's `json`: an int of any length, else a float. serde_json keeps a number's text by its feature
 /// `arbitrary_precision`.
-fn number<'py>(py: Python<'py>, number: &Number) -> PyResult<Bound<'py, PyAny>> {
-    if let Some(small) = number.as_i64() {
+pub fn number<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+    if let Ok(small) = text.parse::<i64>() {
         return Ok(small.into_pyobject(py)?.into_any());
     }
-    let text = number.as_str();
     if text.contains(['.', 'e', 'E']) {
         return Ok(PyFloat::new(py, text.parse().unwrap_or(f64::NAN)).into_any());
     }

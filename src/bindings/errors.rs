@@ -86,7 +86,7 @@ pub const LOOK_FIRST: &str = "the server may have started the operation or may n
 /// comes as an error.
 pub fn exception(py: Python<'_>, failure: &Failure, origin: &Origin, about: &About) -> PyResult<PyErr> {
     let lead = match (failure, about) {
-        (Failure::Uncertain(_), _) | (_, About::Operation(_)) => about.to_string(),
+        (Failure::Uncertain(_), _) | (_, About::Operation(_) | About::Search) => about.to_string(),
         (_, About::Start { .. } | About::Clone { .. }) => format!("{about}: not started"),
     };
     Ok(PyErr::from_value(build(py, failure, origin, about, &lead)?))

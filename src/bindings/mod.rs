@@ -10,6 +10,7 @@ mod errors;
 mod log;
 mod outcome;
 mod reading;
+mod search;
 mod start;
 mod status;
 mod twin;

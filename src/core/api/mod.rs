@@ -3,6 +3,7 @@
 pub mod batch;
 pub mod listener;
 pub mod schedule;
+pub mod search;
 pub mod start;
 pub mod status;
 pub mod waiting;

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::core::failure::InvalidInput;
 use crate::core::segment::PathSegment;
 use crate::core::transport::body;
-use crate::core::transport::call::{About, Call};
+use crate::core::transport::call::{About, Call, Reader};
 
 /// The server's answer, whole: `bulkId` is an id that a status can be asked for, `finished` a boolean.
 #[derive(Debug, Clone, PartialEq)]
@@ -29,14 +29,19 @@ impl fmt::Display for Started {
 /// `POST /node/api/bulk/objects` with this JSON body.
 pub fn objects(body: Vec<u8>, request_id: &str) -> Result<Call<Started>, InvalidInput> {
     let about = About::Start { request_id: header(request_id)? };
-    Ok(Call { about, method: Method::POST, path: "/node/api/bulk/objects".to_owned(), body, read })
+    Ok(start(about, "/node/api/bulk/objects".to_owned(), body))
 }
 
 /// `POST /node/api/objects/:id/clone-bulk` with an empty body.
 pub fn clone(object: PathSegment, request_id: &str) -> Result<Call<Started>, InvalidInput> {
     let path = format!("/node/api/objects/{}/clone-bulk", object.encoded());
     let about = About::Clone { object, request_id: header(request_id)? };
-    Ok(Call { about, method: Method::POST, path, body: Vec::new(), read })
+    Ok(start(about, path, Vec::new()))
+}
+
+/// Never repeatable: a start that is sent twice runs twice.
+fn start(about: About, path: String, body: Vec<u8>) -> Call<Started> {
+    Call { about, method: Method::POST, path, body, is_repeatable: false, read: Reader::Whole(read) }
 }
 
 fn header(request_id: &str) -> Result<HeaderValue, InvalidInput> {
@@ -96,6 +101,6 @@ mod tests {
         let object = PathSegment::parse("object_id", "discovery id:a/b").unwrap();
         let clone = clone(object, "r").unwrap();
         assert_eq!(clone.path, "/node/api/objects/discovery%20id%3Aa%2Fb/clone-bulk");
-        assert!(!clone.is_repeatable() && !objects(b"{}".to_vec(), "r").unwrap().is_repeatable());
+        assert!(!clone.is_repeatable && !objects(b"{}".to_vec(), "r").unwrap().is_repeatable);
     }
 }

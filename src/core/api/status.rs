@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::core::segment::PathSegment;
 use crate::core::transport::body;
-use crate::core::transport::call::{About, Call};
+use crate::core::transport::call::{About, Call, Reader};
 
 /// Bytes of an answer that a wait keeps for its end; the documented answer has 18. Otherwise arbitrary.
 const MAX_KEPT: usize = 1024;
@@ -49,7 +49,8 @@ pub fn call(id: &PathSegment) -> Call<Status> {
         method: Method::GET,
         path: format!("/node/api/bulk/{}/status", id.encoded()),
         body: Vec::new(),
-        read,
+        is_repeatable: true,
+        read: Reader::Whole(read),
     }
 }
 

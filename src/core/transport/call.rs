@@ -1,6 +1,7 @@
 //! One request as data: what an endpoint consists of.
 
 use std::fmt;
+use std::sync::Arc;
 
 use reqwest::Method;
 use reqwest::header::HeaderValue;
@@ -17,6 +18,8 @@ pub enum About {
     Start { request_id: HeaderValue },
     /// The start of a clone of an object.
     Clone { object: PathSegment, request_id: HeaderValue },
+    /// The objects that a search finds.
+    Search,
 }
 
 impl About {
@@ -24,7 +27,7 @@ impl About {
     pub fn operation(&self) -> Option<&PathSegment> {
         match self {
             Self::Operation(id) => Some(id),
-            Self::Start { .. } | Self::Clone { .. } => None,
+            Self::Start { .. } | Self::Clone { .. } | Self::Search => None,
         }
     }
 
@@ -35,7 +38,7 @@ impl About {
 
     pub fn request_id(&self) -> Option<&HeaderValue> {
         match self {
-            Self::Operation(_) => None,
+            Self::Operation(_) | Self::Search => None,
             Self::Start { request_id } | Self::Clone { request_id, .. } => Some(request_id),
         }
     }
@@ -47,6 +50,7 @@ impl fmt::Display for About {
             Self::Operation(id) => write!(f, "bulk operation {id}")?,
             Self::Start { .. } => f.write_str("start of a bulk operation")?,
             Self::Clone { object, .. } => write!(f, "clone of object {object}")?,
+            Self::Search => f.write_str("search for objects")?,
         }
         match self.request_id().and_then(|id| id.to_str().ok()) {
             Some(id) => write!(f, " (X-Request-Id {id})"),
@@ -55,7 +59,7 @@ impl fmt::Display for About {
     }
 }
 
-/// A request, and how the body of a 200 is read. The reader returns in words what is wrong with the body.
+/// A request, and how the body of a 200 is read.
 pub struct Call<T> {
     pub about: About,
     pub method: Method,
@@ -63,12 +67,24 @@ pub struct Call<T> {
     pub path: String,
     /// JSON; empty for none.
     pub body: Vec<u8>,
-    pub read: fn(&[u8]) -> Result<T, String>,
+    /// Whether the request may be sent again when its connection has died (RFC 9110 section 9.2.2). Not the method decides:
+    /// a search changes nothing, and is a POST.
+    pub is_repeatable: bool,
+    pub read: Reader<T>,
 }
 
-impl<T> Call<T> {
-    /// Whether the request may be sent again when its connection has died (RFC 9110 section 9.2.2).
-    pub fn is_repeatable(&self) -> bool {
-        self.method.is_idempotent()
-    }
+/// How a body becomes a value. An error says in words what is wrong with the body.
+pub enum Reader<T> {
+    /// The whole body at once; a short one.
+    Whole(fn(&[u8]) -> Result<T, String>),
+    /// A body of any length, as it comes: by a new reader for each answer.
+    Stream(Arc<dyn Fn() -> Box<dyn StreamReader<T>> + Send + Sync>),
+}
+
+pub trait StreamReader<T>: Send {
+    fn feed(&mut self, bytes: &[u8]) -> Result<(), String>;
+    /// Whether the body began as documented.
+    fn has_begun(&self) -> bool;
+    /// The value, once the body has ended.
+    fn finish(self: Box<Self>) -> Result<T, String>;
 }

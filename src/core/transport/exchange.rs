@@ -78,11 +78,7 @@ impl Transport {
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make
     /// its outcome uncertain, and hyper-util sends again on another (its `retry_canceled_requests`).
     fn client<T>(&self, server: &Server, call: &Call<T>) -> Result<Client, reqwest::Error> {
-        if call.is_repeatable() {
-            lock(&self.client).get(&self.settings, server)
-        } else {
-            self.settings.one_way_client()
-        }
+        if call.is_repeatable { lock(&self.client).get(&self.settings, server) } else { self.settings.one_way_client() }
     }
 
     /// Makes a call within the server's own limit, also if it waits at the gate.
@@ -144,10 +140,10 @@ impl Transport {
             }
             Err(Failure::Timeout { limit, on_kept })
         });
-        if outcome.is_err() || !call.is_repeatable() {
+        if outcome.is_err() || !call.is_repeatable {
             yields::let_connections_settle().await;
         }
-        let may_have_arrived = !call.is_repeatable() && connection == Connection::Opened;
+        let may_have_arrived = !call.is_repeatable && connection == Connection::Opened;
         outcome.map_err(|failure| name_proxy(failure, route)).map_err(|failure| {
             if may_have_arrived && !is_refusal(&failure) { Failure::Uncertain(Box::new(failure)) } else { failure }
         })
@@ -175,8 +171,8 @@ impl Transport {
             match answer {
                 Ok(response) => return response::read(response, attempt).await,
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
-                Err(error) if is_kept && call.is_repeatable() && error::is_cut(&error) => {}
-                Err(error) if is_kept && call.is_repeatable() && error::is_dead(&error) => {
+                Err(error) if is_kept && call.is_repeatable && error::is_cut(&error) => {}
+                Err(error) if is_kept && call.is_repeatable && error::is_dead(&error) => {
                     server.distrust_connections();
                 }
                 Err(error) => return Err(self.explain(&error, attempt).await),

@@ -12,16 +12,23 @@ use tokio::time::timeout;
 
 use super::attempt::Attempt;
 use super::body::{self, BODY_LIMIT};
+use super::call::{Reader, StreamReader};
 use super::error;
 use crate::core::failure::{Failure, HttpFailure};
 use crate::core::origin::Origin;
 use crate::core::text;
 
+/// Bytes of a body that are read as they come, at most.
+const STREAM_LIMIT: usize = 1024 * 1024 * 1024;
+
+/// Bytes of such a body that are kept for the text of an error.
+const BEGINNING: usize = 1024;
+
 /// How long the body of an error may take, and of a proxy's refusal; half of what is left, if that is less.
 pub const REASON_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The value of a documented answer, or why there is none.
-pub async fn read<T>(mut response: Response, attempt: &Attempt<'_, T>) -> Result<T, Failure> {
+pub async fn read<T>(response: Response, attempt: &Attempt<'_, T>) -> Result<T, Failure> {
     if response.status() != StatusCode::OK {
         return Err(Failure::Http(Box::new(read_failure(response, attempt).await)));
     }
@@ -31,18 +38,53 @@ pub async fn read<T>(mut response: Response, attempt: &Attempt<'_, T>) -> Result
         let reason = format!("Content-Encoding {}, which was not asked for", encoding.unwrap_or_default());
         return Err(undocumented(&response, attempt, &reason, &Body::default()));
     }
+    match &attempt.call.read {
+        Reader::Whole(read) => read_whole(response, attempt, *read).await,
+        Reader::Stream(reader) => read_stream(response, attempt, reader()).await,
+    }
+}
+
+async fn read_whole<T>(
+    mut response: Response,
+    attempt: &Attempt<'_, T>,
+    read: fn(&[u8]) -> Result<T, String>,
+) -> Result<T, Failure> {
     let is_too_long = response.content_length().is_some_and(|length| length > BODY_LIMIT as u64);
     let body = if is_too_long { arrived(&mut response) } else { read_body(&mut response).await };
     match &body.end {
-        End::Complete => {
-            (attempt.call.read)(&body.bytes).map_err(|reason| undocumented(&response, attempt, &reason, &body))
-        }
+        End::Complete => read(&body.bytes).map_err(|reason| undocumented(&response, attempt, &reason, &body)),
         End::TooLong => {
             let reason = format!("more than {} KiB of body", BODY_LIMIT / 1024);
             Err(undocumented(&response, attempt, &reason, &body))
         }
         End::Failed(failure) => Err(failure.clone()),
     }
+}
+
+async fn read_stream<T>(
+    mut response: Response,
+    attempt: &Attempt<'_, T>,
+    mut reader: Box<dyn StreamReader<T>>,
+) -> Result<T, Failure> {
+    let (mut beginning, mut length) = (Body { bytes: Vec::new(), end: End::TooLong }, 0);
+    loop {
+        let chunk = response.chunk().await.map_err(|error| error::failure(&error))?;
+        let Some(chunk) = chunk else { break };
+        length += chunk.len();
+        let room = BEGINNING.saturating_sub(beginning.bytes.len());
+        beginning.bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
+        let fed = if length > STREAM_LIMIT { Err("more than 1 GiB of body".to_owned()) } else { reader.feed(&chunk) };
+        // Of what is documented the beginning is data, which no text of an error shows.
+        let beginning = if reader.has_begun() { &Body::default() } else { &beginning };
+        fed.map_err(|reason| undocumented(&response, attempt, &reason, beginning))?;
+    }
+    if reader.has_begun() || length <= BEGINNING {
+        beginning.end = End::Complete;
+    }
+    if reader.has_begun() {
+        beginning.bytes.clear();
+    }
+    reader.finish().map_err(|reason| undocumented(&response, attempt, &reason, &beginning))
 }
 
 fn undocumented<T>(response: &Response, attempt: &Attempt<'_, T>, reason: &str, body: &Body) -> Failure {
