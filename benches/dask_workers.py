@@ -57,7 +57,7 @@ def main() -> None:
         far = stack.enter_context(PracticeServer(LOGIN, PASSWORD, 0.0))
         far.delay = 0.05
         near_ids = [str(number) for number in range(20_000)]
-        far_ids = [far.start_bulk() for _ in range(1_024)]
+        far_ids = [far.add_bulk() for _ in range(1_024)]
         tasks = {
             "nginx, plain http": (nginx.url("plain"), near_ids, 500),
             "nginx, TLS": (nginx.url("tls"), near_ids, 500),

@@ -126,7 +126,7 @@ def main() -> None:
         servers = [stack.enter_context(PracticeServer("login", "password", 1.5 * n)) for n in range(1, 5)]
         for server in servers:
             server.delay = 0.02  # as over a network
-        pairs = [(server.host, server.start_bulk()) for server in servers for _ in range(500)]
+        pairs = [(server.host, server.add_bulk()) for server in servers for _ in range(500)]
         loopback = "127.0.0.1:0"
         cluster = LocalCluster(
             n_workers=3, threads_per_worker=2, dashboard_address=loopback, worker_dashboard_address=loopback

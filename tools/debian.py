@@ -44,7 +44,7 @@ with PracticeServer("login", "password") as server:
     polled = threading.Event()
     wait = dict(interval=0.01, max_interval=0.01, on_poll=lambda *_: polled.set())
     for _ in range(4):
-        threading.Thread(target=client.wait_for_bulk, args=[server.start_bulk(60)], kwargs=wait, daemon=True).start()
+        threading.Thread(target=client.wait_for_bulk, args=[server.add_bulk(60)], kwargs=wait, daemon=True).start()
     assert polled.wait(60)
 print("Daemon threads wait while Python ends.")
 """

@@ -251,7 +251,7 @@ async def serve(folder: Path) -> None:
     troubling = asyncio.ensure_future(trouble())
     while line := await asyncio.to_thread(sys.stdin.readline):
         for id, seconds in json.loads(line).items():
-            practice.start_bulk(seconds, id=id)
+            practice.add_bulk(seconds, id=id)
         print(flush=True)
     troubling.cancel()
     changing.cancel()

@@ -7,8 +7,8 @@
 ...     client.wait_for_bulk(started["bulkId"])
 {'finished': True}
 
-`python -m saymon_bulk.testing` serves until Ctrl-C and prints calls to
-paste.
+`python -m saymon_bulk.testing` serves until Ctrl-C and prints lines to
+paste into a shell or into Python.
 
 The server follows the vendor's documents. It is no copy of the vendor's
 server.
@@ -44,6 +44,7 @@ import sys
 import threading
 import time
 import uuid
+import warnings
 from collections import deque
 from collections.abc import Mapping, Sequence
 from http.server import BaseHTTPRequestHandler
@@ -61,8 +62,8 @@ def __dir__() -> list[str]:
 
 
 _DEMO_PASSWORD = "demo-password"
-_OBJECT = "62d7e58056d203149a08001b"  # 24 hex digits, as in the vendor's examples
 _MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
+_LINGER = 30.0  # seconds, as of nginx
 _CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
 _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
@@ -95,7 +96,7 @@ class PracticeServer:
 
     >>> from saymon_bulk.testing import PracticeServer
     >>> with PracticeServer("login", "password") as server:
-    ...     bulk_id = server.start_bulk(finishes_after=0)
+    ...     bulk_id = server.add_bulk(finishes_after=0)
     ...     client = saymon_bulk.Client(server.host, "login", "password")
     ...     client.get_bulk_status(bulk_id)
     {'finished': True}
@@ -161,7 +162,7 @@ class PracticeServer:
 
         >>> with PracticeServer("login", "pw") as server:
         ...     client = saymon_bulk.Client(server.host, "login", "pw")
-        ...     status = client.get_bulk_status(server.start_bulk(id="a"))
+        ...     status = client.get_bulk_status(server.add_bulk(id="a"))
         ...     server.requests
         [('GET', '/node/api/bulk/a/status')]
 
@@ -182,16 +183,16 @@ class PracticeServer:
         {'search': {'name': 'CPU'}, 'bulk': [{'modify': {}}]}
 
         A start is in the list as soon as it is done, before its answer. The
-        method `start_bulk` sends no request and adds no start.
+        method `add_bulk` sends no request and adds no start.
         """
         with self._lock:
             return self._starts.copy()
 
-    def start_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
-        """Start an operation without a request, and return its id.
+    def add_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
+        """Add an operation without a request, and return its id.
 
         >>> server = PracticeServer("login", "pw")
-        >>> server.start_bulk(finishes_after=0, id="a")
+        >>> server.add_bulk(finishes_after=0, id="a")
         'a'
 
         Args:
@@ -206,12 +207,32 @@ class PracticeServer:
             self._finish_times[operation] = time.monotonic() + seconds
         return operation
 
+    def start_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
+        """Do what `add_bulk` does, with a `DeprecationWarning`.
+
+        >>> import warnings
+        >>> with warnings.catch_warnings():
+        ...     warnings.simplefilter("ignore")
+        ...     PracticeServer("login", "pw").start_bulk(id="a")
+        'a'
+
+        The old name of `add_bulk` is that of a method of `Client` with
+        other arguments. A later version will have no such name here.
+
+        Args:
+            finishes_after: As for `add_bulk`.
+            id: As for `add_bulk`.
+        """
+        message = "start_bulk of a PracticeServer is now called add_bulk"
+        warnings.warn(message, DeprecationWarning, stacklevel=2)
+        return self.add_bulk(finishes_after, id=id)
+
     def fail_next(self, n: int = 1, status: int = 503, *, retry_after: int | str | None = None) -> None:
         """Answer the next `n` requests with an error, and do nothing else.
 
         >>> with PracticeServer("login", "pw") as server:
         ...     client = saymon_bulk.Client(server.host, "login", "pw")
-        ...     bulk_id = server.start_bulk(finishes_after=0)
+        ...     bulk_id = server.add_bulk(finishes_after=0)
         ...     server.fail_next(2, status=503)
         ...     client.wait_for_bulk(bulk_id, interval=0.1)
         {'finished': True}
@@ -300,7 +321,7 @@ class PracticeServer:
 
         >>> with PracticeServer("login", "pw") as server:
         ...     client = saymon_bulk.Client(server.host, "login", "pw")
-        ...     bulk_id = server.start_bulk(finishes_after=0)
+        ...     bulk_id = server.add_bulk(finishes_after=0)
         ...     server.restart()
         ...     client.wait_for_bulk(bulk_id)
         {'finished': True}
@@ -359,7 +380,7 @@ class PracticeServer:
             body = _start_body(path, content)
         except ValueError as error:
             return _error(400, "InvalidContent", str(error))
-        id = self.start_bulk()
+        id = self.add_bulk()
         with self._lock:
             self._starts.append(Start(id, request.path, body, request.headers.get("X-Request-Id")))
         return _Answer(200, {"bulkId": id, "finished": False}, {})
@@ -541,6 +562,17 @@ class _Connection(BaseHTTPRequestHandler):
         """Answer what is no proper HTTP, in JSON where the base class has HTML."""
         self.close_connection = True
         self._send(_error(code, _code(code), message or self.responses[code][1]))
+        self._linger()
+
+    def _linger(self) -> None:
+        """Read on: to close a socket with unread bytes is a reset, and the answer is lost."""
+        end = time.monotonic() + _LINGER
+        with contextlib.suppress(OSError):
+            self.wfile.flush()
+            self.connection.shutdown(socket.SHUT_WR)
+            self.connection.settimeout(_LINGER / 6)
+            while time.monotonic() < end and self.connection.recv(_MAX_BODY):
+                pass
 
     def version_string(self) -> str:
         return "saymon-bulk-practice"
@@ -550,7 +582,7 @@ class _Connection(BaseHTTPRequestHandler):
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print calls to paste, serve until Ctrl-C or SIGTERM, and return the
+    """Print lines to paste, serve until Ctrl-C or SIGTERM, and return the
     exit code.
     """
     parser = argparse.ArgumentParser(
@@ -580,35 +612,43 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _instructions(server: PracticeServer, *, own_password: bool) -> str:
-    id = server.start_bulk()
+    """What to paste. Not indented, since Python refuses that, and no line is longer than 80 columns."""
+    id = server.add_bulk()
     login = json.dumps(server.login, ensure_ascii=False)
-    imports, password, user = (
-        "import saymon_bulk",
-        json.dumps(_DEMO_PASSWORD),
-        shlex.quote(f"{server.login}:{_DEMO_PASSWORD}"),
-    )
+    shell, export = "In another shell", f"export SAYMON_PASSWORD={_DEMO_PASSWORD}\n"
+    imports, password = "import saymon_bulk", json.dumps(_DEMO_PASSWORD)
     if own_password:
+        shell, export = "In another shell that has the same SAYMON_PASSWORD", ""
         imports, password = "import os, saymon_bulk", 'os.environ["SAYMON_PASSWORD"]'
-        user = shlex.quote(f"{server.login}:") + '"$SAYMON_PASSWORD"'
-    search, change = '{"name": "CPU"}', '{"properties.createOrModify": {"name": "Room", "value": "7"}}'
-    order = shlex.quote(f'{{"search": {search}, "bulk": [{change}]}}')
+    search, change = '{"name": "CPU"}', '{"modify": {"weight": 2}}'
     return f"""\
-Practice server on {server.host}, until Ctrl-C. An operation takes \
-{server.finishes_after:g} s.
+Practice server on {server.host}, until Ctrl-C.
+An operation takes {server.finishes_after:g} s.
 
-Ask for the status of an operation started just now:
-    {imports}
-    saymon_bulk.get_bulk_status("{server.host}", "{id}", {login}, {password})
+{shell}:
 
-Start another one:
-    client = saymon_bulk.Client("{server.host}", {login}, {password})
-    client.start_bulk({search}, [{change}])
-    client.start_clone("{_OBJECT}")
+export SAYMON_HOST={server.host} SAYMON_LOGIN={shlex.quote(server.login)}
+{export}saymon-bulk status {id}
+echo '{search}' > practice-search.json
+echo '[{change}]' > practice-bulk.json
+saymon-bulk start --search practice-search.json --bulk practice-bulk.json --wait
 
-Start another one with curl:
-    curl --noproxy 127.0.0.1 -X POST -u {user} {server.host}/node/api/objects/{_OBJECT}/clone-bulk
-    curl --noproxy 127.0.0.1 -X POST -u {user} {server.host}/node/api/bulk/objects \
--H 'Content-Type: application/json' -d {order}"""
+In that shell with curl:
+
+curl --noproxy 127.0.0.1 -u "$SAYMON_LOGIN:$SAYMON_PASSWORD" \\
+    -H 'Content-Type: application/json' \\
+    -d '{{"search": {search}, "bulk": [{change}]}}' \\
+    "$SAYMON_HOST/node/api/bulk/objects"
+
+In Python:
+
+{imports}
+host, login = "{server.host}", {login}
+password = {password}
+client = saymon_bulk.Client(host, login, password)
+client.get_bulk_status("{id}")
+started = client.start_bulk({search}, [{change}])
+client.wait_for_bulk(started["bulkId"])"""
 
 
 if __name__ == "__main__":

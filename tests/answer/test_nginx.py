@@ -30,13 +30,13 @@ def test_through_the_password(front: Nginx, certificates: Certificates, practice
 
 
 def test_an_operation_that_still_runs(front: Nginx, practice: PracticeServer) -> None:
-    running = practice.start_bulk(3600.0)
+    running = practice.add_bulk(3600.0)
     assert ask(front.url("plain"), id=running) == {"finished": False}
 
 
 def test_an_id_that_nginx_must_hand_on_as_it_is(front: Nginx, practice: PracticeServer) -> None:
     for name in ("a/b", "..%2f", "a b?c#d", "a\\b", "%2e%2e", "\u0438\u043c\u044f"):
-        practice.start_bulk(0.0, id=name)
+        practice.add_bulk(0.0, id=name)
         assert ask(front.url("plain"), id=name) == FINISHED
 
 
@@ -67,7 +67,7 @@ def test_a_cyrillic_login(start_nginx: StartNginx, tmp_path: Path) -> None:
     (tmp_path / "users").write_text(f"{login}:{{PLAIN}}{password}\n", encoding="utf-8")
     users = f'auth_basic "monitoring"; auth_basic_user_file {tmp_path}/users;'
     with PracticeServer(login, password) as practice:
-        practice.start_bulk(0.0, id=ID)
+        practice.add_bulk(0.0, id=ID)
         site = Site(f"{users} location / {{ proxy_pass {practice.host}; }}")
         nginx = start_nginx({"shop": site})
         assert ask(nginx.url("shop"), login=login, password=password) == FINISHED

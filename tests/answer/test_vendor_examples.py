@@ -89,7 +89,7 @@ def test_the_same_answer(
     front: Nginx, practice: PracticeServer, certificates: Certificates, example: Any, finished: bool
 ) -> None:
     name = hostname(front.url("good"))
-    operation = practice.start_bulk(0.0 if finished else 3600.0)
+    operation = practice.add_bulk(0.0 if finished else 3600.0)
     theirs = example(name, operation, LOGIN, PASSWORD, certificates.ca)
     assert theirs.returncode == 0, theirs.stderr
     ours = ask(name, id=operation, verify=certificates.ca)
@@ -139,7 +139,7 @@ def test_the_same_distrust(front: Nginx, certificates: Certificates, example: An
 
 def test_a_cyrillic_login(start_nginx: StartNginx, certificates: Certificates) -> None:
     with PracticeServer(*CYRILLIC) as practice:
-        practice.start_bulk(0.0, id=ID)
+        practice.add_bulk(0.0, id=ID)
         nginx = start_nginx({"open": Site(f"location / {{ proxy_pass {practice.host}; }}", "good")})
         name, (login, password) = hostname(nginx.url("open")), CYRILLIC
         ours = ask(name, login=login, password=password, verify=certificates.ca)

@@ -47,8 +47,8 @@ pytestmark = pytest.mark.usefixtures("user")
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD) as one:
-        one.start_bulk(0, id=DONE)
-        one.start_bulk(math.inf, id=NEVER)
+        one.add_bulk(0, id=DONE)
+        one.add_bulk(math.inf, id=NEVER)
         yield one
 
 
@@ -107,7 +107,7 @@ def test_wrong_password(server: PracticeServer, command: str) -> None:
 
 def test_waits_in_order_of_completion(server: PracticeServer) -> None:
     for id, seconds in (("third", 4.0), ("first", 0.0), ("second", 2.0)):
-        server.start_bulk(seconds, id=id)
+        server.add_bulk(seconds, id=id)
     result = run(server, "wait", "--interval", "0.1", "--max-interval", "0.2", "third", "first", "second")
     assert (result.returncode, result.stderr) == (0, "")
     assert result.stdout.splitlines() == ["first finished", "second finished", "third finished"]
@@ -251,7 +251,7 @@ def test_password_on_stdin_goes_before_the_environment(server: PracticeServer, t
 
 def test_password_on_stdin_is_utf8() -> None:
     with PracticeServer("оператор", "тайный пароль") as server:
-        server.start_bulk(0, id=DONE)
+        server.add_bulk(0, id=DONE)
         words = ["status", "--login", "оператор", "--password-stdin", DONE]
         assert run(server, *words, stdin="тайный пароль\n").returncode == 0
 
@@ -302,7 +302,7 @@ def test_netrc_cannot_be_read(server: PracticeServer, tmp_path: Path) -> None:
 def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int, code: int, word: str) -> None:
     quoted = ["it's one; $HOME", "-x"]
     for id in quoted:
-        server.start_bulk(math.inf, id=id)
+        server.add_bulk(math.inf, id=id)
     # Shorter ways to write an hour and a half, and so on.
     times = ["--timeout", "1.5h", "--interval", "100e-3", "--max-interval", "0.05m", "--request-timeout", "1d"]
     with started(server, "wait", *times, "--json", "--", DONE, UNKNOWN, *quoted) as process:
@@ -325,7 +325,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
         *["--", *quoted],
     ]
     for id in quoted:
-        server.start_bulk(0, id=id)
+        server.add_bulk(0, id=id)
     resumed = subprocess.run(
         command,
         shell=True,
@@ -465,7 +465,7 @@ def test_the_help_on_a_full_disk(words: str) -> None:
 
 
 def test_two_hyphens_behind_an_id_and_an_option(server: PracticeServer) -> None:
-    server.start_bulk(0, id="-x")
+    server.add_bulk(0, id="-x")
     result = run(server, "status", DONE, "--json", "--", "-x", NEVER)
     assert {json.loads(line)["id"] for line in result.stdout.splitlines()} == {DONE, "-x", NEVER}
     assert run(server, "wait", "--timeout", "0", DONE, "--json", "--").returncode == 0
@@ -475,7 +475,7 @@ def test_two_hyphens_behind_an_id_and_an_option(server: PracticeServer) -> None:
 @needs_signals
 def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
     pty = pytest.importorskip("pty")
-    server.start_bulk(math.inf, id="op")
+    server.add_bulk(math.inf, id="op")
     master, slave = pty.openpty()
     # As with nohup or disown.
     command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *COMMAND, "wait", "--interval=0.1", "--max-interval=0.1", "op"]
@@ -487,7 +487,7 @@ def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
         os.close(master)
         polled = len(server.requests)
         wait_until(lambda: len(server.requests) > polled + 10, "polls after that")
-        server.start_bulk(0, id="op")
+        server.add_bulk(0, id="op")
         out, _ = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "op finished\n")
 
@@ -554,7 +554,7 @@ def test_closed_and_full_streams(server: PracticeServer, redirection: str, code:
 
 
 def test_an_id_that_the_terminal_cannot_show(server: PracticeServer) -> None:
-    server.start_bulk(0, id="операция")
+    server.add_bulk(0, id="операция")
     assert run(server, "status", "операция").stdout == "операция finished\n"
     result = run(server, "status", "операция", PYTHONIOENCODING="ascii")
     assert (result.returncode, result.stdout) == (0, ascii("операция")[1:-1] + " finished\n")
@@ -699,7 +699,7 @@ def test_progress(server: PracticeServer) -> None:
     with Terminal(server, "wait", "--interval=0.1", "--max-interval=0.2", DONE, UNKNOWN, NEVER) as terminal:
         terminal.shows(r"^2 of 3 done \[#+-+\] 0:0\d$")
         assert "done finished" in terminal.screen()
-        server.start_bulk(0, id=NEVER)
+        server.add_bulk(0, id=NEVER)
         assert terminal.end() == 1
         # Only results and errors stay, and the error's second line: the terminal has 80 columns.
         assert terminal.screen()[-2:] == ["never finished", ""]
@@ -721,7 +721,7 @@ def test_ctrl_c_on_a_terminal(server: PracticeServer) -> None:
 
 @pytest.mark.parametrize("option", ["-q", "-v"])
 def test_no_progress_when_not_wanted(server: PracticeServer, option: str) -> None:
-    server.start_bulk(0.5, id="soon")
+    server.add_bulk(0.5, id="soon")
     with Terminal(server, "wait", "--interval=0.1", option, "soon") as terminal:
         assert terminal.end() == 0
         assert "soon finished" in terminal.screen()
@@ -729,6 +729,6 @@ def test_no_progress_when_not_wanted(server: PracticeServer, option: str) -> Non
 
 
 def test_no_progress_without_a_terminal(server: PracticeServer) -> None:
-    server.start_bulk(0.5, id="soon")
+    server.add_bulk(0.5, id="soon")
     result = run(server, "wait", "--interval=0.1", "soon")
     assert (result.returncode, result.stdout, result.stderr) == (0, "soon finished\n", "")

@@ -25,8 +25,8 @@ ALL = [[], ["--help"], *([name, "--help"] for name in commands(build()))]
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD) as one:
-        one.start_bulk(0, id="done")
-        one.start_bulk(math.inf, id="never")
+        one.add_bulk(0, id="done")
+        one.add_bulk(math.inf, id="never")
         yield one
 
 

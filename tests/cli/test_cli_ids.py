@@ -29,8 +29,8 @@ MANY = [f"op-{number}" for number in range(11)]
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD) as one:
         for id in ("a", "b", "c", "опе рация"):
-            one.start_bulk(0, id=id)
-        one.start_bulk(math.inf, id="never")
+            one.add_bulk(0, id=id)
+        one.add_bulk(math.inf, id="never")
         yield one
 
 
@@ -84,7 +84,7 @@ def test_all_sources_combine_in_order(server: PracticeServer, folder: Path) -> N
 
 @pytest.mark.slow
 def test_more_ids_than_a_command_line_holds(server: PracticeServer) -> None:
-    ids = [server.start_bulk(0) for _ in range(3000)]
+    ids = [server.add_bulk(0) for _ in range(3000)]
     result = run(server, "status", "-", stdin="\n".join(ids))
     assert (result.returncode, sorted(result.stdout.splitlines())) == (0, sorted(finished(*ids).splitlines()))
 
@@ -189,7 +189,7 @@ def test_many_ids_are_not_spelt_out(
     server: PracticeServer, folder: Path, words: list[str], stdin: str, end: list[str]
 ) -> None:
     for id in [*MANY, "other"]:
-        server.start_bulk(math.inf, id=id)
+        server.add_bulk(math.inf, id=id)
     (folder / "my ids").write_text("\n".join(MANY))
     (folder / "few").write_text("op-1")
     result = run(server, "wait", "--timeout", "0", *words, stdin=stdin)
@@ -228,7 +228,7 @@ def test_the_hint_names_the_program_as_it_was_found(server: PracticeServer) -> N
 @needs_signals
 def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
     for id in MANY:
-        server.start_bulk(math.inf, id=id)
+        server.add_bulk(math.inf, id=id)
     with started(server, "wait", "--timeout", "none", "a", *MANY) as process:
         assert process.stdout is not None
         process.stdout.readline()
@@ -260,7 +260,7 @@ def test_retries(server: PracticeServer) -> None:
 @pytest.mark.clock
 @pytest.mark.parametrize("command", ["status", "wait"])
 def test_concurrency(server: PracticeServer, command: str) -> None:
-    ids = [server.start_bulk(0) for _ in range(4)]
+    ids = [server.add_bulk(0) for _ in range(4)]
     server.delay = 0.3
     took = {}
     for concurrency in ("1", "4"):
@@ -274,7 +274,7 @@ def test_concurrency(server: PracticeServer, command: str) -> None:
 @pytest.mark.parametrize("mark", ["\ufeff", " \ufeff", "\ufeff\ufeff"])
 def test_the_byte_order_marks_of_several_files(server: PracticeServer, mark: str) -> None:
     for id in ("a", "b"):
-        server.start_bulk(0, id=id)
+        server.add_bulk(0, id=id)
     result = run(server, "status", "-", stdin=f"{mark}a\r\n{mark}b\r\n")
     assert (result.returncode, result.stdout) == (0, "a finished\nb finished\n")
 
@@ -284,7 +284,7 @@ def test_the_byte_order_marks_of_several_files(server: PracticeServer, mark: str
 def test_the_hint_names_no_file_that_is_gone(server: PracticeServer, tmp_path: Path, is_file: bool) -> None:
     ids = [f"op-{number}" for number in range(13)]
     for id in ids:
-        server.start_bulk(1000, id=id)
+        server.add_bulk(1000, id=id)
     (tmp_path / "ids").write_text("\n".join(ids))
     feed = f"< {tmp_path / 'ids'}" if is_file else ""
     command = f"{shlex.join(COMMAND)} wait --timeout 0 --ids /dev/stdin {feed}"

@@ -23,7 +23,7 @@ TROUBLE = "server does not answer, 3 of 10"
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD) as one:
-        one.start_bulk(math.inf, id="never")
+        one.add_bulk(math.inf, id="never")
         yield one
 
 

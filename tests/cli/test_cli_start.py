@@ -827,4 +827,4 @@ def test_nothing_is_imported_that_is_not_used(server: PracticeServer) -> None:
     assert clone & {*UNUSED, *testing} == set()
     assert "saymon_bulk._start_body" in clone
     assert loaded(server, *EVERY, "--yes") & {*UNUSED, *testing} == {"json"}
-    assert "saymon_bulk._start_body" not in loaded(server, "wait", server.start_bulk())
+    assert "saymon_bulk._start_body" not in loaded(server, "wait", server.add_bulk())

@@ -87,7 +87,7 @@ def test_an_error_comes_when_it_is_known(desk: Desk) -> None:
 
 
 def test_one_at_a_time_keeps_the_order(server: PracticeServer) -> None:
-    ids = [server.start_bulk(math.inf if number % 3 else 0) for number in range(30)]
+    ids = [server.add_bulk(math.inf if number % 3 else 0) for number in range(30)]
     result = run(server, "status", "--concurrency", "1", *ids)
     assert [line.split()[0] for line in result.stdout.splitlines()] == ids
 
@@ -102,7 +102,7 @@ def test_each_id_has_one_line(server: PracticeServer, count: int, words: list[st
     wanted = {f"op-{number}": kind for number, kind in enumerate(kinds)}
     for id, kind in wanted.items():
         if kind != "unknown":
-            server.start_bulk(0 if kind == "finished" else math.inf, id=id)
+            server.add_bulk(0 if kind == "finished" else math.inf, id=id)
     result = run(server, "status", *words, "-", stdin="\n".join([*wanted, *wanted]))
     assert result.returncode == (1 if "unknown" in kinds else 8 if "running" in kinds else 0)
     assert sorted(lines_of(result.stdout, result.stderr, bool(words))) == sorted(wanted)

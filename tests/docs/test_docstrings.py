@@ -152,8 +152,8 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
         monkeypatch.setenv(variable, "")  # an example sets it
     monkeypatch.setattr(sys, "displayhook", lambda value: None if value is None else print(repr(value)))
     with PracticeServer("login", "password", finishes_after=0) as server, warnings.catch_warnings():
-        server.start_bulk(math.inf, id="running-id")
-        ids = [server.start_bulk(id=id) for id in ("079b3102-c326-4dd7-bf48-a945232b32d6", "a", "b")]
+        server.add_bulk(math.inf, id="running-id")
+        ids = [server.add_bulk(id=id) for id in ("079b3102-c326-4dd7-bf48-a945232b32d6", "a", "b")]
         client = saymon_bulk.Client(server.host, "login", "password")
         known = {"saymon_bulk": saymon_bulk, "PracticeServer": PracticeServer}
         yield {**known, "host": server.host, "client": client, "ids": ids, "bulk_id": ids[0]}

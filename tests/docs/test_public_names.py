@@ -15,7 +15,7 @@ def test_testing_is_reached_by_attribute() -> None:
 import sys, saymon_bulk
 assert "saymon_bulk.testing" not in sys.modules
 with saymon_bulk.testing.PracticeServer("login", "password", finishes_after=0) as server:
-    print(saymon_bulk.get_bulk_status(server.host, server.start_bulk(), "login", "password"))
+    print(saymon_bulk.get_bulk_status(server.host, server.add_bulk(), "login", "password"))
 """
     done = run_script(code)
     assert (done.stdout, done.stderr) == ("{'finished': True}\n", "")

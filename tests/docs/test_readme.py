@@ -43,7 +43,7 @@ def with_host(text: str, server: PracticeServer) -> str:
 def server() -> Iterator[PracticeServer]:
     with PracticeServer("login", "password", finishes_after=0.3) as server:
         for bulk_id in IDS:
-            server.start_bulk(id=bulk_id)
+            server.add_bulk(id=bulk_id)
         yield server
 
 
@@ -185,7 +185,7 @@ def test_the_script_goes_on_with_its_wait(job: Any, server: PracticeServer, fold
     assert job() == 8
     bulk_id = (folder / "id").read_text().strip()
     assert job() == 8
-    server.start_bulk(0, id=bulk_id)
+    server.add_bulk(0, id=bulk_id)
     assert job() == 0
     assert [start.id for start in server.starts] == [bulk_id]
     assert not (folder / "id").exists()
@@ -197,7 +197,7 @@ def test_the_script_does_not_repeat_an_uncertain_start(job: Any, server: Practic
     assert job() == 2
     assert len(server.starts) == 1
     (folder / "id").write_text(server.starts[0].id)
-    server.start_bulk(0, id=server.starts[0].id)
+    server.add_bulk(0, id=server.starts[0].id)
     assert job() == 0
 
 

@@ -60,8 +60,8 @@ def pairs_of(batches: list[example.Batch]) -> set[example.Pair]:
 
 
 def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]) -> None:
-    finished = {(server.host, server.start_bulk(0)) for server in servers for _ in range(120)}
-    running = {(server.host, server.start_bulk(math.inf)) for server in servers for _ in range(119)}
+    finished = {(server.host, server.add_bulk(0)) for server in servers for _ in range(120)}
+    running = {(server.host, server.add_bulk(math.inf)) for server in servers for _ in range(119)}
     unknown = {(server.host, "unknown") for server in servers}
     pairs = finished | running | unknown
     batches = example.batches(pairs, 40)
@@ -113,7 +113,7 @@ def test_statuses_while_a_worker_dies(engine: Any, servers: list[PracticeServer]
 
 
 def test_waits_while_a_worker_dies(engine: Any, servers: list[PracticeServer]) -> None:
-    pairs = {(server.host, server.start_bulk(math.inf)) for server in servers for _ in range(100)}
+    pairs = {(server.host, server.add_bulk(math.inf)) for server in servers for _ in range(100)}
     futures = example.begin(engine, example.waits, example.batches(pairs, 100))
     batch_of = {future.key: batch for future, batch in futures.items()}
     wait_until(lambda: set(example.asked(servers)) == pairs, "a first poll of every operation")
@@ -128,7 +128,7 @@ def test_waits_while_a_worker_dies(engine: Any, servers: list[PracticeServer]) -
     wait_until(lambda: lost <= set(example.asked(servers) - before), "a poll by the new worker")
     for server in servers:
         for id in (id for host, id in pairs if host == server.host):
-            server.start_bulk(0, id=id)
+            server.add_bulk(0, id=id)
     before = example.asked(servers)
 
     got = list(example.results(futures))
@@ -139,7 +139,7 @@ def test_waits_while_a_worker_dies(engine: Any, servers: list[PracticeServer]) -
 
 
 def test_the_plain_functions_travel(engine: Any, servers: list[PracticeServer]) -> None:
-    pairs = [(server.host, server.start_bulk(0.2)) for server in servers for _ in range(5)]
+    pairs = [(server.host, server.add_bulk(0.2)) for server in servers for _ in range(5)]
     hosts, ids = zip(*pairs)
     # Nothing is left of the other way.
     engine.run(os.environ.pop, "SAYMON_PASSWORD")
@@ -161,10 +161,10 @@ def test_the_plain_functions_travel(engine: Any, servers: list[PracticeServer]) 
 
 
 def test_asked_again_is_asked_anew(engine: Any, servers: list[PracticeServer]) -> None:
-    batch = [(servers[0].host, [servers[0].start_bulk(math.inf, id="one")])]
+    batch = [(servers[0].host, [servers[0].add_bulk(math.inf, id="one")])]
     first = example.begin(engine, example.statuses, batch)
     assert engine.gather(list(first)) == [{"one": {"finished": False}}]
-    servers[0].start_bulk(0, id="one")
+    servers[0].add_bulk(0, id="one")
     # The first future is still there, and with it Dask's answer of that time.
     (answer,) = example.results(example.begin(engine, example.statuses, batch))
     assert answer == ((servers[0].host, "one"), {"finished": True})

@@ -85,7 +85,7 @@ def test_it_builds_offline(sdist: Path, tmp_path: Path) -> None:
     )
     with PracticeServer("login", "password") as server:
         where, answer = run(
-            sys.executable, "-c", CALL, server.host, server.start_bulk(0.0), PYTHONPATH=str(tmp_path)
+            sys.executable, "-c", CALL, server.host, server.add_bulk(0.0), PYTHONPATH=str(tmp_path)
         ).splitlines()
     assert where.startswith(str(tmp_path))
     assert answer == "{'finished': True}"

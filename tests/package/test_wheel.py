@@ -49,7 +49,7 @@ def test_installed_alone_and_called(version: str, wheel: Path, tmp_path: Path) -
     python = home / "bin" / "python"
     run(python, "-m", "pip", "install", "--no-index", "--disable-pip-version-check", wheel)
     with PracticeServer("login", "password", finishes_after=0.3) as server:
-        answers = run(python, "-c", CALL, server.host, server.start_bulk(), server.start_bulk(3600)).splitlines()
+        answers = run(python, "-c", CALL, server.host, server.add_bulk(), server.add_bulk(3600)).splitlines()
     assert answers == ["{'finished': False}", "{'finished': True}", "{'finished': True}"]
     shutil.rmtree(home)
 

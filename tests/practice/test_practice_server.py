@@ -9,6 +9,7 @@ import json
 import math
 import os
 import re
+import shlex
 import shutil
 import signal
 import socket
@@ -19,7 +20,7 @@ import time
 import uuid
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -89,20 +90,20 @@ def server() -> Iterator[PracticeServer]:
 
 
 def test_status_of_a_running_operation(server: PracticeServer) -> None:
-    reply, body = ask(server, status_path(server.start_bulk()))
+    reply, body = ask(server, status_path(server.add_bulk()))
     assert (reply.status, body) == (200, b'{"finished":false}')
     assert reply.getheader("Content-Type") == "application/json"
     assert reply.version == 11
 
 
 def test_status_of_a_finished_operation(server: PracticeServer) -> None:
-    reply, body = ask(server, status_path(server.start_bulk(0)))
+    reply, body = ask(server, status_path(server.add_bulk(0)))
     assert (reply.status, body) == (200, b'{"finished":true}')
 
 
 def test_an_operation_finishes_after_its_time(server: PracticeServer) -> None:
     began = time.monotonic()
-    id = server.start_bulk(0.2)
+    id = server.add_bulk(0.2)
     wait_until(lambda: finished(server, id), "the end of the operation")
     assert time.monotonic() - began >= 0.2
     assert finished(server, id)
@@ -122,7 +123,7 @@ def test_starters(server: PracticeServer, path: str, body: bytes | None) -> None
 
 @pytest.mark.parametrize("headers", [{}, {"Authorization": "Bearer abc"}])
 def test_no_credentials(server: PracticeServer, headers: dict[str, str]) -> None:
-    reply, body = ask(server, status_path(server.start_bulk()), headers=headers)
+    reply, body = ask(server, status_path(server.add_bulk()), headers=headers)
     assert (reply.status, body) == (401, NOT_LOGGED_IN)
 
 
@@ -136,7 +137,7 @@ def test_no_credentials(server: PracticeServer, headers: dict[str, str]) -> None
     ],
 )
 def test_wrong_credentials(server: PracticeServer, headers: dict[str, str]) -> None:
-    reply, body = ask(server, status_path(server.start_bulk()), headers=headers)
+    reply, body = ask(server, status_path(server.add_bulk()), headers=headers)
     assert (reply.status, body) == (401, INVALID_CREDENTIALS)
 
 
@@ -287,7 +288,7 @@ def test_a_head_request_gets_no_body(server: PracticeServer) -> None:
     ],
 )
 def test_percent_encoded_id(server: PracticeServer, id: str, segment: str) -> None:
-    assert server.start_bulk(0, id=id) == id
+    assert server.add_bulk(0, id=id) == id
     assert finished(server, segment)
     assert server.requests == [("GET", status_path(segment))]
 
@@ -298,7 +299,7 @@ def test_an_id_that_is_not_utf8_is_unknown(server: PracticeServer) -> None:
 
 def test_cyrillic_credentials() -> None:
     with PracticeServer("оператор", "пароль: да") as server:
-        path = status_path(server.start_bulk())
+        path = status_path(server.add_bulk())
         assert ask(server, path, headers=basic("оператор", "пароль: да"))[1] == b'{"finished":false}'
         assert ask(server, path, headers=basic("оператор", "пароль"))[1] == INVALID_CREDENTIALS
 
@@ -316,7 +317,7 @@ def test_keep_alive_and_one_send_for_an_answer(server: PracticeServer, monkeypat
         return write(self, data)
 
     monkeypatch.setattr(socket.SocketIO, "write", recording_write)
-    path = status_path(server.start_bulk())
+    path = status_path(server.add_bulk())
     with contextlib.closing(connect(server.host)) as connection:
         connection.connect()
         port = connection.sock.getsockname()[1]
@@ -341,7 +342,7 @@ def test_no_name_is_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "getfqdn", refuse)
     monkeypatch.setattr(socket, "gethostbyaddr", refuse)
     with PracticeServer(LOGIN, PASSWORD) as server:
-        assert not finished(server, server.start_bulk())
+        assert not finished(server, server.add_bulk())
 
 
 def dial(server: PracticeServer) -> socket.socket:
@@ -404,7 +405,7 @@ def test_clients_that_hang_up_are_not_mentioned(server: PracticeServer, capfd: p
                 if abort:
                     linger = b"\1\0\0\0\0\0\0\0"
                     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-    assert not finished(server, server.start_bulk())
+    assert not finished(server, server.add_bulk())
     wait_until(lambda: threading.active_count() <= threads, "the end of the threads")
     assert capfd.readouterr() == ("", "")
 
@@ -443,7 +444,7 @@ def test_accepted_starts_are_recorded_in_order(server: PracticeServer) -> None:
 
 
 def test_what_is_no_accepted_start_is_not_recorded(server: PracticeServer) -> None:
-    server.start_bulk()
+    server.add_bulk()
     server.fail_next()
     for path, method, body, headers, status in (
         (CLONE, "POST", None, basic(), 503),
@@ -467,7 +468,7 @@ def test_a_start_is_recorded_before_its_answer(server: PracticeServer) -> None:
 
 
 def test_fail_next(server: PracticeServer) -> None:
-    path = status_path(server.start_bulk())
+    path = status_path(server.add_bulk())
     server.fail_next(2)
     server.fail_next(status=429, retry_after=3)
     server.fail_next(status=500, retry_after="soon")
@@ -503,7 +504,7 @@ def test_lose_next(server: PracticeServer) -> None:
 
 
 def test_lose_next_loses_any_answer(server: PracticeServer) -> None:
-    id = server.start_bulk()
+    id = server.add_bulk()
     server.lose_next(4)
     for path, method, headers in (
         (status_path(id), "GET", basic()),
@@ -519,7 +520,7 @@ def test_lose_next_loses_any_answer(server: PracticeServer) -> None:
 
 
 def test_a_kept_connection_is_cut_too(server: PracticeServer) -> None:
-    path = status_path(server.start_bulk())
+    path = status_path(server.add_bulk())
     with contextlib.closing(connect(server.host)) as connection:
         assert ask(connection, path)[0].status == 200
         server.lose_next()
@@ -563,7 +564,7 @@ def test_an_uncertain_start(server: PracticeServer) -> None:
 
 
 def test_a_wait_goes_on_after_a_lost_answer(server: PracticeServer) -> None:
-    id = server.start_bulk(0)
+    id = server.add_bulk(0)
     server.lose_next(2)
     client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
     assert client.wait_for_bulk(id, interval=0.02) == {"finished": True}
@@ -571,7 +572,7 @@ def test_a_wait_goes_on_after_a_lost_answer(server: PracticeServer) -> None:
 
 
 def test_delay(server: PracticeServer) -> None:
-    id = server.start_bulk()
+    id = server.add_bulk()
     server.delay = 0.2
     began = time.monotonic()
     assert not finished(server, id)
@@ -594,7 +595,7 @@ def test_stop_cuts_an_answer_that_is_delayed(server: PracticeServer) -> None:
 
 
 def test_stop_and_start(server: PracticeServer) -> None:
-    host, id = server.host, server.start_bulk(0)
+    host, id = server.host, server.add_bulk(0)
     with contextlib.closing(connect(host)) as idle:
         ask(idle, "/")
         server.stop()
@@ -609,7 +610,7 @@ def test_stop_and_start(server: PracticeServer) -> None:
 
 
 def test_restart(server: PracticeServer) -> None:
-    host, id = server.host, server.start_bulk(0)
+    host, id = server.host, server.add_bulk(0)
     for _ in range(10):
         server.restart()
         assert finished(server, id)
@@ -676,7 +677,7 @@ def test_many_clients_at_once(server: PracticeServer) -> None:
 
 
 def test_restarts_under_load(server: PracticeServer) -> None:
-    id = server.start_bulk(0)
+    id = server.add_bulk(0)
     done = threading.Event()
 
     def client() -> None:
@@ -695,6 +696,54 @@ def test_restarts_under_load(server: PracticeServer) -> None:
             done.set()
         for future in clients:
             future.result(60)
+
+
+@pytest.mark.parametrize(
+    ("head", "status"),
+    [
+        (f"POST {OBJECTS} HTTP/1.1\r\nContent-Length: {50 << 20}\r\n\r\n", 413),
+        (f"POST {OBJECTS} HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n", 411),
+        ("GET /" + "a" * 70_000 + " HTTP/1.1\r\n\r\n", 414),
+        ("GET / HTTP/1.1\r\n" + "a: b\r\n" * 200 + "\r\n", 431),
+    ],
+)
+def test_a_refusal_is_read_by_a_client_that_is_still_sending(server: PracticeServer, head: str, status: int) -> None:
+    url = urlsplit(server.host)
+    with socket.create_connection((url.hostname, url.port), PATIENCE) as sock:
+        sock.sendall(head.encode() + bytes(8 << 20))
+        time.sleep(0.2)  # a reset, if there is one, comes in this time
+        sock.sendall(bytes(8 << 20))
+        sock.shutdown(socket.SHUT_WR)
+        answer = b"".join(iter(lambda: sock.recv(65536), b""))
+    assert answer.startswith(f"HTTP/1.1 {status} ".encode())
+
+
+def test_a_start_that_is_too_long_is_not_started(server: PracticeServer) -> None:
+    client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
+    search = {"id": {"$in": ["a" * (1 << 20)] * 30}}
+    for _ in range(3):
+        with pytest.raises(saymon_bulk.HTTPStatusError) as caught:
+            client.start_bulk(search, [{"modify": {}}])
+        assert caught.value.status_code == 413
+    assert server.starts == []
+
+
+def test_stop_does_not_wait_for_a_client_that_is_refused(server: PracticeServer) -> None:
+    url = urlsplit(server.host)
+    with socket.create_connection((url.hostname, url.port), PATIENCE) as sock:
+        sock.sendall(b"POST / HTTP/1.1\r\nContent-Length: 99999999\r\n\r\n")
+        assert sock.recv(65536).startswith(b"HTTP/1.1 413 ")
+        server.stop()
+        sock.settimeout(PATIENCE)
+        while sock.recv(65536):
+            pass
+
+
+def test_the_old_name_of_add_bulk(server: PracticeServer) -> None:
+    with pytest.warns(DeprecationWarning, match="add_bulk") as caught:
+        assert server.start_bulk(0, id="old") == "old"
+    assert caught[0].filename == __file__
+    assert finished(server, "old")
 
 
 # The object itself
@@ -754,53 +803,43 @@ def demo(*arguments: str, **environment: str) -> Iterator[subprocess.Popen[str]]
 
 
 def instructions(process: subprocess.Popen[str]) -> str:
-    """Everything the demo prints: its last line is the second curl line."""
+    """Everything the demo prints: its last line waits in Python."""
     assert process.stdout is not None
     text = ""
     for line in process.stdout:
         text += line
-        if line.lstrip().startswith("curl ") and OBJECTS in line:
+        if line.startswith("client.wait_for_bulk("):
             return text
-    raise AssertionError(f"no such curl line in {text!r}")
+    raise AssertionError(f"no such line in {text!r}")
 
 
-def paste(text: str) -> Any:
-    """Evaluate the printed call, with the standard library in the client's place."""
-
-    def get_bulk_status(host: str, id: str, login: str, password: str) -> Any:
-        with contextlib.closing(connect(host)) as connection:
-            headers = basic(login, password)
-            reply, body = ask(connection, status_path(id), headers=headers)
-        assert reply.status == 200, body
-        return json.loads(body)
-
-    (line,) = re.findall(r"saymon_bulk\.get_bulk_status\(.*\)", text)
-    client = SimpleNamespace(get_bulk_status=get_bulk_status)
-    return eval(line, {"saymon_bulk": client, "os": os})
+def lines_of(text: str, heading: str) -> str:
+    """The lines to paste below a heading."""
+    _, found, rest = text.partition(f"\n{heading}")
+    assert found, text
+    return rest.split("\n\n")[1]
 
 
-def paste_starts(text: str) -> list[Any]:
-    """What the printed lines of Python start."""
+def run_python(text: str) -> Any:
+    """The status that the printed lines of Python ask for, and what they start."""
     names: dict[str, Any] = {}
-    imports, client, bulk, clone = re.findall(r"^    (import .*|client .*|client\..*)$", text, re.MULTILINE)
-    exec(f"{imports}\n{client}", names)
-    return [eval(line, names) for line in (bulk, clone)]
+    pasted = lines_of(text, "In Python").replace("client.get_bulk_status", "status = client.get_bulk_status")
+    exec(pasted.replace("client.wait_for_bulk", "client.get_bulk_status"), names)
+    assert list(names["started"]) == ["bulkId", "finished"]
+    return names["status"]
 
 
-def run_curl(text: str) -> list[Any]:
-    """What the two printed lines start."""
-    clone, bulk = re.findall(r"^ *(curl .*)$", text, re.MULTILINE)
-    return [
-        json.loads(subprocess.run(line, shell=True, check=True, capture_output=True, timeout=120).stdout)
-        for line in (clone, bulk)
-    ]
+def run_shell(pasted: str, folder: Path) -> list[str]:
+    """What pasted lines write, with the commands of this Python."""
+    command = folder / "saymon-bulk"
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m saymon_bulk "$@"\n')
+    command.chmod(0o755)
+    environment = {**os.environ, "PATH": f"{folder}:{os.environ['PATH']}"}
+    run = ["sh", "-e", "-c", pasted]
+    done = subprocess.run(run, cwd=folder, env=environment, stdout=subprocess.PIPE, check=True, timeout=120)
+    return done.stdout.decode().split()
 
 
-def started(answers: list[Any]) -> bool:
-    return [(list(answer), answer["finished"]) for answer in answers] == [(["bulkId", "finished"], False)] * 2
-
-
-needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="curl is missing")
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 
 
@@ -808,50 +847,34 @@ posix = pytest.mark.skipif(os.name != "posix", reason="POSIX signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_demo_ends_quietly(number: signal.Signals) -> None:
     with demo("--finishes-after", "0") as process:
-        assert paste(instructions(process)) == {"finished": True}
+        assert run_python(instructions(process)) == {"finished": True}
         process.send_signal(number)
         assert process.communicate(timeout=60) == ("", "")
         assert process.returncode == 0
 
 
-@needs_curl
-def test_demo_with_its_own_password() -> None:
-    with demo("--finishes-after", "inf") as process:
-        text = instructions(process)
-        assert '"demo", "demo-password")' in text
-        assert paste(text) == {"finished": False}
-        assert started(paste_starts(text))
-        assert started(run_curl(text))
-        assert " -H 'Content-Type: application/json' " in text
-
-
-@needs_curl
 @posix
-def test_demo_with_a_password_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    secret = 'при\'вет "$HOME"'
-    with demo("--login", "и ван", SAYMON_PASSWORD=secret) as process:
+@pytest.mark.parametrize("password", [None, 'при\'вет "$HOME"'])
+@pytest.mark.parametrize("proxy", ["", "http://proxy.invalid:3128"])
+def test_lines_to_paste(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, password: str | None, proxy: str) -> None:
+    monkeypatch.setenv("http_proxy", proxy)
+    login = "demo" if password is None else "и ван"
+    if password is not None:
+        monkeypatch.setenv("SAYMON_PASSWORD", password)
+    with demo("--finishes-after", "0", "--login", login, **({"SAYMON_PASSWORD": password} if password else {})) as process:
         text = instructions(process)
-        monkeypatch.setenv("SAYMON_PASSWORD", secret)
-        assert paste(text) == {"finished": False}
-        assert started(paste_starts(text))
-        assert started(run_curl(text))
-        process.send_signal(signal.SIGTERM)
-        assert process.communicate(timeout=60) == ("", "")
-    assert 'os.environ["SAYMON_PASSWORD"])' in text
-    assert "вет" not in text
-    assert "demo-password" not in text
-
-
-@needs_curl
-def test_demo_needs_no_no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy.invalid:3128")
-    with demo("--finishes-after", "0") as process:
-        text = instructions(process)
-        assert paste(text) == {"finished": True}
-        assert started(paste_starts(text))
-        assert len(run_curl(text)) == 2
+        assert ("demo-password" in text) == (password is None)
+        assert "вет" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        assert run_python(text) == {"finished": True}
+        known, state, id, ended = run_shell(lines_of(text, "In another shell"), tmp_path)
+        assert (state, ended) == ("finished", "finished")
+        assert known in text
+        assert id not in text
+        if shutil.which("curl"):
+            exports = lines_of(text, "In another shell").partition("saymon-bulk")[0]
+            (answer,) = run_shell(exports + lines_of(text, "In that shell with curl"), tmp_path)
+            assert list(json.loads(answer)) == ["bulkId", "finished"]
 
 
 def test_demo_on_a_chosen_port(server: PracticeServer) -> None:
@@ -864,4 +887,4 @@ def test_demo_on_a_chosen_port(server: PracticeServer) -> None:
     assert err.count("\n") == 1
     server.stop()
     with demo("--port", taken) as process:
-        assert f'("http://127.0.0.1:{taken}", ' in instructions(process)
+        assert f"export SAYMON_HOST=http://127.0.0.1:{taken} " in instructions(process)

@@ -65,7 +65,7 @@ os._exit(0)
 @pytest.mark.parametrize("way", ["os.fork", "libc", "grandchild"])
 def test_neither_gets_the_other_s_answers(way: str) -> None:
     with PracticeServer("login", "password") as server:
-        done = run_script(SCRIPT, way, server.host, server.start_bulk(0.0), server.start_bulk(3600.0), flags=FORKING)
+        done = run_script(SCRIPT, way, server.host, server.add_bulk(0.0), server.add_bulk(3600.0), flags=FORKING)
     assert (done.stdout, done.stderr, done.returncode) == ("child 0 False\nparent 0\n", "", 0)
 
 
@@ -80,7 +80,7 @@ def test_nor_where_both_have_the_same_pid() -> None:
     if subprocess.run([*inside, "true"], capture_output=True, timeout=120, check=False).returncode != 0:
         pytest.skip("this user may make no PID namespace")
     with PracticeServer("login", "password") as server:
-        ids = (server.start_bulk(0.0), server.start_bulk(3600.0))
+        ids = (server.add_bulk(0.0), server.add_bulk(3600.0))
         done = subprocess.run(
             [*inside, sys.executable, *FORKING, "-c", SCRIPT, "pid namespace", server.host, *ids],
             capture_output=True,

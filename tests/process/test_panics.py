@@ -109,9 +109,9 @@ for ids in (["a", "b"], [str(number) for number in range(200)]):
 
 def lines(code: str) -> list[list[str]]:
     with PracticeServer(LOGIN, PASSWORD) as server:
-        server.start_bulk(0.0, id=ID)
+        server.add_bulk(0.0, id=ID)
         for number in range(40):
-            server.start_bulk(60.0, id=f"running-{number}")
+            server.add_bulk(60.0, id=f"running-{number}")
         done = run_script(BEGINNING + code, server.host)
     if "IO Safety violation" in done.stderr:
         pytest.skip("a debug build ends where a descriptor is found closed")

@@ -77,7 +77,7 @@ def test_an_import_error(version: str, script: str) -> None:
     python = PYTHONS[version]
     code, expected = SCRIPTS[script]
     with PracticeServer(LOGIN, PASSWORD) as server:
-        server.start_bulk(0, id=ID)
+        server.add_bulk(0, id=ID)
         done = subprocess.run(
             [python, "-W", "ignore", "-c", BEGINNING + code, server.host],
             env={name: value for name, value in os.environ.items() if not name.startswith("PYTHON")},

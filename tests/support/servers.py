@@ -373,7 +373,7 @@ def nobody() -> Iterator[str]:
 def practice() -> Iterator[PracticeServer]:
     """It knows the operation ID, and that it has finished."""
     with PracticeServer(LOGIN, PASSWORD) as server:
-        server.start_bulk(0.0, id=ID)
+        server.add_bulk(0.0, id=ID)
         yield server
 
 

@@ -455,7 +455,7 @@ def test_refused_at_first_is_tolerated_up_to_retries(nobody: str, wait: Wait) ->
 
 def test_a_server_that_is_down_when_the_wait_begins(wait: Wait) -> None:
     with PracticeServer(LOGIN, PASSWORD) as server:
-        id, host = server.start_bulk(0.0), server.host
+        id, host = server.add_bulk(0.0), server.host
         server.stop()
         comes_up = threading.Timer(0.5, server.start)
         comes_up.start()
@@ -473,7 +473,7 @@ def test_a_name_that_does_not_resolve_is_fatal_at_first(wait: Wait) -> None:
 def test_refused_later_is_tolerated_up_to_retries(wait: Wait) -> None:
     polls: list[float] = []
     with PracticeServer(LOGIN, PASSWORD, math.inf) as server:
-        id = server.start_bulk()
+        id = server.add_bulk()
 
         def stop(*_: object) -> None:
             server.stop()
@@ -601,7 +601,7 @@ def restarting(server: PracticeServer, *ids: str) -> tuple[Callable[..., None], 
 
     def come_back() -> None:
         for id in ids:
-            server.start_bulk(0, id=id)
+            server.add_bulk(0, id=id)
         server.start()
         again.set()
 
@@ -620,7 +620,7 @@ def restarting(server: PracticeServer, *ids: str) -> tuple[Callable[..., None], 
 
 def test_a_restart_is_survived(wait: Wait) -> None:
     with PracticeServer(LOGIN, PASSWORD, math.inf) as server:
-        id = server.start_bulk()
+        id = server.add_bulk()
         on_poll, again = restarting(server, id)
         assert wait(server.host, id, timeout=20, interval=0.05, max_interval=0.1, retries=100, on_poll=on_poll) == FINISHED
         assert again.is_set()
@@ -628,7 +628,7 @@ def test_a_restart_is_survived(wait: Wait) -> None:
 
 def test_a_restart_is_survived_by_many(waits: Wait) -> None:
     with PracticeServer(LOGIN, PASSWORD, math.inf) as server:
-        ids = [server.start_bulk() for _ in range(20)]
+        ids = [server.add_bulk() for _ in range(20)]
         on_poll, again = restarting(server, *ids)
         more: dict[str, Any] = {"timeout": 20, "interval": 0.05, "max_interval": 0.1, "retries": 100}
         found = waits(server.host, ids, on_poll=on_poll, concurrency=4, **more)
@@ -638,7 +638,7 @@ def test_a_restart_is_survived_by_many(waits: Wait) -> None:
 
 def test_a_restart_that_forgets_is_not(wait: Wait) -> None:
     with PracticeServer(LOGIN, PASSWORD, math.inf) as server:
-        id = server.start_bulk()
+        id = server.add_bulk()
         with pytest.raises(NotFoundError):
             wait(server.host, id, timeout=20, on_poll=lambda *_: server.restart(forget=True), **QUICK)
 
