@@ -38,6 +38,7 @@ from .errors import (
     AuthError,
     HTTPStatusError,
     NotFoundError,
+    PlanRefusedError,
     RequestTimeoutError,
     ResponseError,
     SaymonError,
@@ -49,6 +50,10 @@ from .errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import testing as testing
+    from ._plans.changes import FieldChange as FieldChange
+    from ._plans.changes import ObjectChange as ObjectChange
+    from ._plans.model import BulkPlan as BulkPlan
+    from ._plans.model import BulkReport as BulkReport
     from ._types import BulkStart as BulkStart
     from ._types import BulkStatus as BulkStatus
     from ._warnings import InsecureConnectionWarning as InsecureConnectionWarning
@@ -56,13 +61,18 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthError",
+    "BulkPlan",
+    "BulkReport",
     "BulkStart",
     "BulkStatus",
     "Client",
+    "FieldChange",
     "HTTPStatusError",
     "InsecureConnectionWarning",
     "InsecureFileWarning",
     "NotFoundError",
+    "ObjectChange",
+    "PlanRefusedError",
     "RequestTimeoutError",
     "ResponseError",
     "SaymonError",
@@ -84,6 +94,7 @@ def _before_fork() -> None:
         import json  # noqa: F401
 
         from . import _credentials, _iterators, _netrc, _start_body, _types, _warnings  # noqa: F401
+        from ._plans import apply, changes, model, steps  # noqa: F401
     except Exception:
         pass  # the files cannot be read any more, after a chroot for example
     _core._before_fork()
@@ -107,6 +118,10 @@ def __getattr__(name: str) -> object:
         from . import _warnings
 
         return getattr(_warnings, name)
+    if name in ("BulkPlan", "BulkReport", "FieldChange", "ObjectChange"):
+        from ._plans import changes, model
+
+        return getattr(model, name, None) or getattr(changes, name)
     if name == "testing":
         import saymon_bulk.testing
 

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
+    from ._plans.model import BulkPlan, BulkReport
     from ._types import AsyncOnPoll, BulkStart, BulkStatus, Cert, ClosableAsyncIterator, ClosableIterator, OnPoll
     from .errors import SaymonError
 
@@ -24,6 +25,11 @@ INTERVAL = 1.0
 MAX_INTERVAL = 10.0
 RETRIES = 10
 CONCURRENCY = 16
+PART_SIZE = 10_000  # objects of one operation of a plan
+SETTLE = 15.0
+
+# How the objects of a plan are read where no argument says so.
+_READING = {"retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
 
 
 class Client(_core.Client):
@@ -189,6 +195,233 @@ class Client(_core.Client):
         from . import _start_body
 
         return await self._search_awaitable(*_start_body.search_body(search, fields, include_client_data))
+
+    def plan_bulk(
+        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+    ) -> BulkPlan:
+        """See which objects a bulk would change, and how. Nothing changes.
+
+        >>> search = {"name": "CPU"}
+        >>> change = {"name": "Room", "value": "7"}
+        >>> bulk = [{"properties.createOrModify": change}]
+        >>> plan = client.plan_bulk(search, bulk)
+        >>> len(plan.changes), len(plan.already)
+        (1, 1)
+
+        The method reads the objects that the search finds and compares them
+        with the changes. `apply_plan` then changes exactly the objects of
+        the plan. `BulkPlan.save` keeps the plan in a file.
+
+        Two kinds of changes can be foreseen: `modify` of fields, and
+        `properties.createOrModify` with `name`, `value` and `type_id`. All
+        others are refused: start them with `start_bulk`.
+
+        A property is compared as text. An integer is equal to a str of its
+        digits. `tags` and `parent_id` have no order. What an answer lacks
+        cannot be told: such an object is in `changes`, if need be without
+        fields.
+
+        Args:
+            search: The criteria, as for `start_bulk`.
+            bulk: The changes, as for `start_bulk`.
+            every_object: As for `start_bulk`.
+
+        Returns:
+            The plan.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used, or a change
+                cannot be foreseen. Nothing was sent.
+            SaymonError: As for `search_objects`.
+            RuntimeError: The client is closed.
+        """
+        from ._plans import apply, steps
+
+        return steps.run(self, apply.plan(self.host, search, bulk, every_object))
+
+    async def plan_bulk_async(
+        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+    ) -> BulkPlan:
+        """See which objects a bulk would change, as a coroutine.
+
+        >>> plan = await client.plan_bulk_async(
+        ...     {"name": "CPU"}, [{"modify": {"weight": 2}}]
+        ... )
+        >>> plan.matched
+        2
+
+        The twin of `plan_bulk`: arguments, result and errors are the same.
+        A cancelled task drops its request.
+        """
+        from ._plans import apply, steps
+
+        return await steps.run_async(self, apply.plan(self.host, search, bulk, every_object))
+
+    def apply_plan(
+        self,
+        plan: BulkPlan,
+        *,
+        at_most: int | None = None,
+        skip_stale: bool = False,
+        part_size: int = PART_SIZE,
+        journal: str | PathLike[str] | None = None,
+        settle: float = SETTLE,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
+        on_poll: OnPoll | None = None,
+    ) -> BulkReport:
+        """Carry out a plan: start, wait, and check each object.
+
+        >>> plan = client.plan_bulk(search, bulk)
+        >>> report = client.apply_plan(plan, journal="plan.log")
+        >>> report.ok, len(report.as_asked)
+        (True, 1)
+
+        The method reads the objects again by their ids. An object that is
+        as asked by now is left out. If an object has changed since the
+        plan was made, in a field that the plan touches, or is gone, the
+        method refuses the plan and starts nothing. Then it takes part by
+        part: it reads the objects once more, starts one operation for
+        their ids, waits for it, and reads what has become of them. It
+        stops after a part with an object that is not as asked.
+
+        Between the last read and the start, some seconds stay open: the
+        server cannot compare and set. Each object gets the whole bulk,
+        also if it lacks only a part of it.
+
+        With a journal, the same call may be made again, whatever ended the
+        one before: an object is never sent twice. The method first settles
+        what the journal leaves open. Without a journal, an apply has no
+        memory.
+
+        Args:
+            plan: The plan, from `plan_bulk` or `BulkPlan.load`.
+            at_most: The most objects that may be changed. A larger plan is
+                refused. None (default) sets no limit.
+            skip_stale: False (default) refuses a plan with objects that
+                have changed since. True leaves these objects out.
+            part_size: The most objects of one operation; 10,000 by default.
+                Many gateways take a body of 1 MiB, which is 38,000 ids. An
+                HTTP 413 halves the part.
+            journal: The path of a file that remembers what was started. One
+                apply at a time may use it. None (default) keeps none.
+            settle: Seconds in which objects that are not as asked are read
+                again, after 1, 2, 4 and 8 s, since reads may come from a
+                cache; 15 by default.
+            timeout: As for `wait_for_bulk`, for each part.
+            interval: As for `wait_for_bulk`.
+            max_interval: As for `wait_for_bulk`.
+            retries: As for `wait_for_bulk`. It is also true of the reads.
+            on_poll: As for `wait_for_bulk`.
+
+        Returns:
+            The report, also if objects are not as asked: see its `ok`.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used, or the file
+                is no journal. Nothing was sent.
+            OSError: The journal cannot be written. Nothing was started
+                after that.
+            PlanRefusedError: This call started nothing. `reason` says why.
+            StartUncertainError: As for `start_bulk`; with a journal also
+                about a start of an earlier call.
+            WaitTimeoutError: `timeout` passed for a part.
+            SaymonError: As for `search_objects`, `start_bulk` and
+                `wait_for_bulk`. The attribute `report` of each error holds
+                what is known so far.
+            RuntimeError: The client is closed.
+        """
+        from . import _iterators
+        from ._plans import apply, steps
+
+        # A check of these arguments: it sends nothing.
+        self._waits((), (timeout, interval, max_interval, retries, 1), False, _iterators.on_step(on_poll), None)
+        polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
+        options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
+        return steps.run(self, apply.apply(plan, self.host, options))
+
+    async def apply_plan_async(
+        self,
+        plan: BulkPlan,
+        *,
+        at_most: int | None = None,
+        skip_stale: bool = False,
+        part_size: int = PART_SIZE,
+        journal: str | PathLike[str] | None = None,
+        settle: float = SETTLE,
+        timeout: float | None = TIMEOUT,
+        interval: float = INTERVAL,
+        max_interval: float = MAX_INTERVAL,
+        retries: int = RETRIES,
+        on_poll: AsyncOnPoll | None = None,
+    ) -> BulkReport:
+        """Carry out a plan, as a coroutine.
+
+        >>> plan = await client.plan_bulk_async(search, bulk)
+        >>> report = await client.apply_plan_async(plan)
+        >>> report.ok
+        True
+
+        The twin of `apply_plan`: arguments, result and errors are the same.
+        A cancelled task leaves a start that is under way uncertain, and a
+        started operation goes on, on the server. The journal remembers
+        both.
+        """
+        from . import _iterators
+        from ._plans import apply, steps
+
+        _iterators.check(on_poll)
+        # A check of these arguments: it sends nothing.
+        self._async_waits((), (timeout, interval, max_interval, retries, 1), False)
+        polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
+        options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
+        return await steps.run_async(self, apply.apply(plan, self.host, options))
+
+    def verify_plan(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
+        """See whether the objects of a plan are as asked. Nothing changes.
+
+        >>> report = client.verify_plan(plan, settle=0)
+        >>> print(report)
+        CPU (a1)  Room is "5", not "7" (unchanged)
+        0 objects as asked, 1 not as asked yet, 0 cannot be told
+
+        The method needs no start of this package. It answers after a
+        StartUncertainError, or days later, from a file. "As asked" says
+        what is so, not who did it. "Gone" also means that the login cannot
+        see the object any more.
+
+        Args:
+            plan: The plan, from `plan_bulk` or `BulkPlan.load`.
+            settle: As for `apply_plan`; 15 by default. 0 reads once.
+
+        Returns:
+            The report.
+
+        Raises:
+            ValueError, TypeError: An argument cannot be used. Nothing was
+                sent.
+            PlanRefusedError: The plan is for another server.
+            SaymonError: As for `search_objects`.
+            RuntimeError: The client is closed.
+        """
+        from ._plans import apply, steps
+
+        return steps.run(self, apply.verify(plan, self.host, settle, PART_SIZE, _READING))
+
+    async def verify_plan_async(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
+        """See whether the objects of a plan are as asked, as a coroutine.
+
+        >>> (await client.verify_plan_async(plan, settle=0)).ok
+        False
+
+        The twin of `verify_plan`: arguments, result and errors are the
+        same. A cancelled task drops its request.
+        """
+        from ._plans import apply, steps
+
+        return await steps.run_async(self, apply.verify(plan, self.host, settle, PART_SIZE, _READING))
 
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False

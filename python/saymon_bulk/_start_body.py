@@ -39,10 +39,10 @@ def request_id() -> str:
 class Interruptible:
     """An awaited start. Whatever ends it before its outcome leads to a text that the start may have happened."""
 
-    def __init__(self, interrupted: Callable[[BaseException, str], BaseException]) -> None:
+    def __init__(self, interrupted: Callable[[BaseException, str], BaseException], id: str | None = None) -> None:
         self._interrupted = interrupted
         self._begun: list[Awaitable[BulkStart]] = []
-        self.request_id = request_id()
+        self.request_id = id or request_id()
 
     def begin(self, start: Callable[[Any, str], Awaitable[BulkStart]], what: object) -> Awaitable[BulkStart]:
         """From here on the request may be sent. An exception of `start` itself means that it was not."""
@@ -63,6 +63,12 @@ class Interruptible:
         raised = self._interrupted(error, self.request_id)
         if raised is not error:
             raise raised from error
+
+
+def checked(search: object, bulk: object, every_object: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    """The arguments of a start as plain dicts and lists, checked as `body` checks them."""
+    body(search, bulk, every_object)
+    return criteria(search), _copy("bulk", bulk)
 
 
 def body(search: object, bulk: object, every_object: object) -> bytes:

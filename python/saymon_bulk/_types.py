@@ -3,7 +3,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable
 from os import PathLike
-from typing import TYPE_CHECKING, Callable, Protocol, TypeVar, Union
+from typing import TYPE_CHECKING, Callable, Literal, Protocol, TypeVar, Union
 
 if TYPE_CHECKING:
     from typing_extensions import Self, TypedDict
@@ -62,6 +62,12 @@ wait.
 
 AsyncOnPoll = Callable[[str, BulkStatus, float], Union[Awaitable[object], object]]
 """The same for the coroutines. They await an awaitable result."""
+
+Reason = Literal["unchanged", "other-value", "gone", "not-sent", "not-in-answer"]
+"""Why an object of a report is not as asked, or cannot be told."""
+
+Refusal = Literal["stale", "too-many", "other-server", "criterion-ignored", "already-applied", "running"]
+"""Why an apply was refused."""
 
 Item = TypeVar("Item", covariant=True)
 

@@ -20,10 +20,11 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Any, Literal
 
-    from ._types import BulkStatus
+    from ._plans.model import BulkReport
+    from ._types import BulkStatus, Refusal
 
     _Kind = Literal["dns", "connect", "proxy", "tls", "certificate", "cut", "timeout"]
 
@@ -47,7 +48,12 @@ class SaymonError(Exception):
         host: The server, such as "https://monitor.example.com:8443".
         id: The id of the bulk operation. None for a start, which has no id
             yet.
+        report: What is known so far of the objects of a plan, a
+            `BulkReport`, if `Client.apply_plan` raised the error; else
+            None.
     """
+
+    report: BulkReport | None = None
 
     def __init__(
         self,
@@ -325,6 +331,43 @@ class StartUncertainError(SaymonError):
         self.body: str = body
         self.retry_after: float | None = retry_after
         super().__init__(text, attributes, host=host, id=id)
+
+
+class PlanRefusedError(SaymonError):
+    """An apply was refused: this call started nothing.
+
+    >>> try:
+    ...     client.apply_plan(plan, at_most=0)
+    ... except saymon_bulk.PlanRefusedError as error:
+    ...     print(error.reason)
+    too-many
+
+    Attributes:
+        reason: Why. None in an error that is made by hand without one.
+            "stale": objects have changed since the plan was made, in a
+            field that the plan touches, or they are gone.
+            "too-many": the plan changes more objects than `at_most`.
+            "other-server": the plan is for another host.
+            "criterion-ignored": the server answers a search for ids with
+            other objects. A start by that search would change them all.
+            "already-applied": the journal says that nothing is left to do.
+            "running": another apply holds the journal.
+        objects: The ids of the objects that are stale.
+    """
+
+    def __init__(
+        self,
+        message: str = "",
+        attributes: Mapping[str, Any] | None = None,
+        *,
+        host: str | None = None,
+        id: str | None = None,
+        reason: Refusal | None = None,
+        objects: Sequence[str] = (),
+    ) -> None:
+        self.reason: Refusal | None = reason
+        self.objects: list[str] = list(objects)
+        super().__init__(message, attributes, host=host, id=id)
 
 
 class WaitTimeoutError(SaymonError, TimeoutError):

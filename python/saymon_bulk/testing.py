@@ -14,17 +14,22 @@ The server follows the vendor's documents. It is no copy of the vendor's
 server.
 
 Documented, and answered as documented: the status request, the two
-requests that start an operation, HTTP Basic, and the bodies of 400 and
-401. A start whose body is not as documented gets 400. The answer says what
-is wrong.
+requests that start an operation, the search for objects, HTTP Basic, and
+the bodies of 400 and 401. A start or a search whose body is not as
+documented gets 400. The answer says what is wrong.
+
+The server keeps objects, none at first: `PracticeServer.objects`. A search
+finds them by equality, `$in`, `$gt`, `$gte`, `$lt`, `$lte`, `$regex` with
+`$options`, and `$elemMatch`. An operation changes them when it finishes:
+`modify` sets fields, `properties.createOrModify` sets a property.
 
 Guessed: an unknown operation id gets 404; the texts of 404, and of 400
 but for invalid JSON. The framework is restify: hence an unknown route gets
 404 and a wrong method 405, both before the check of the credentials.
 
-Not rehearsed: objects and permissions. Any object can be cloned. The
-server accepts any search and any change. No login lacks a permission
-(403).
+Not rehearsed: permissions, and what conditions and triggers do. Any
+object can be cloned. The server accepts any change. No login lacks a
+permission (403).
 """
 
 from __future__ import annotations
@@ -51,6 +56,8 @@ from http.server import BaseHTTPRequestHandler
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+from ._practice import Object, Objects, park
+
 if TYPE_CHECKING:
     from typing_extensions import Self
 
@@ -62,10 +69,10 @@ def __dir__() -> list[str]:
 
 
 _DEMO_PASSWORD = "demo-password"
-_MAX_BODY = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
 _LINGER = 30.0  # seconds, as of nginx
 _CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
+_SEARCH = "/node/api/objects/search"
 _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")
 
 
@@ -115,6 +122,8 @@ class PracticeServer:
         login: The login that the server accepts.
         finishes_after: Seconds, for operations started from now on.
         delay: Seconds to wait before each answer; 0 at first.
+        max_body: Bytes that the body of a request may have; 16 MiB at
+            first. A longer one gets 413. nginx allows 1 MiB by default.
     """
 
     def __init__(self, login: str, password: str, finishes_after: float = 2.0, *, port: int = 0) -> None:
@@ -124,6 +133,7 @@ class PracticeServer:
         self.login = login
         self.finishes_after = finishes_after
         self.delay = 0.0
+        self.max_body = 16 * 1024 * 1024  # a search for 100,000 ids is 4 MB; no limit is documented
         try:
             self._credentials = f"{login}:{password}".encode()
         except UnicodeEncodeError:  # which carries the password
@@ -131,11 +141,12 @@ class PracticeServer:
         self._port = port
         self._listener: _Listener | None = None
         self._starting_or_stopping = threading.Lock()
-        self._lock = threading.Lock()  # guards the four below
+        self._lock = threading.Lock()  # guards the five below
         self._finish_times: dict[str, float] = {}
         self._failures: deque[_Answer] = deque()
         self._requests: list[tuple[str, str]] = []
         self._starts: list[Start] = []
+        self._objects = Objects()
 
     @property
     def host(self) -> str:
@@ -187,6 +198,90 @@ class PracticeServer:
         """
         with self._lock:
             return self._starts.copy()
+
+    @property
+    def objects(self) -> dict[str, dict[str, Any]]:
+        """The objects of the server by their ids, for reading and filling.
+
+        >>> with PracticeServer("login", "pw", finishes_after=0) as server:
+        ...     server.objects["a1"] = {"id": "a1", "name": "CPU"}
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     change = {"modify": {"x": 1}}
+        ...     started = client.start_bulk({"name": "CPU"}, [change])
+        ...     server.objects["a1"]["x"]
+        1
+
+        There are none at first. An object is a dict with `id`, `name` and
+        other fields of the vendor's page "Object"; its `properties` are a
+        list of dicts of the page "Property". Fill the dict while no
+        request is under way.
+        """
+        with self._lock:
+            self._objects.settle(time.monotonic())
+            return self._objects.all
+
+    def skip_next(self, n: int = 1) -> None:
+        """Leave the next `n` objects unchanged that would be changed.
+
+        >>> with PracticeServer("login", "pw", finishes_after=0) as server:
+        ...     server.objects["a1"] = {"id": "a1", "name": "CPU"}
+        ...     server.skip_next()
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     change = {"modify": {"x": 1}}
+        ...     started = client.start_bulk({"name": "CPU"}, [change])
+        ...     server.objects["a1"]
+        {'id': 'a1', 'name': 'CPU'}
+
+        No answer says so, and the operation finishes: finished does not
+        mean succeeded.
+
+        Args:
+            n: The number of objects; 1 by default.
+        """
+        with self._lock:
+            self._objects.skip += n
+
+    def ignore_criteria(self, ignore: bool = True) -> None:
+        """Let each search find every object, whatever its criteria are.
+
+        >>> with PracticeServer("login", "pw") as server:
+        ...     server.objects["a1"] = {"id": "a1", "name": "CPU"}
+        ...     server.ignore_criteria()
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     len(client.search_objects({"name": "Disk"}))
+        1
+
+        The call rehearses a server that does not know a criterion. The
+        searches of starts are meant too.
+
+        Args:
+            ignore: False ends it.
+        """
+        with self._lock:
+            self._objects.ignores_criteria = ignore
+
+    def lag_reads(self, seconds: float) -> None:
+        """Let searches find changed objects as they were, for a while.
+
+        >>> import math
+        >>> with PracticeServer("login", "pw", finishes_after=0) as server:
+        ...     server.objects["a1"] = {"id": "a1", "name": "CPU"}
+        ...     server.lag_reads(math.inf)
+        ...     client = saymon_bulk.Client(server.host, "login", "pw")
+        ...     change = {"modify": {"x": 1}}
+        ...     started = client.start_bulk({"name": "CPU"}, [change])
+        ...     client.search_objects({}), server.objects["a1"]["x"]
+        ([{'id': 'a1', 'name': 'CPU'}], 1)
+
+        The call rehearses reads that come from a cache.
+
+        Args:
+            seconds: How long after the end of an operation the searches
+                find what was before. For operations that end from now on.
+        """
+        with self._lock:
+            self._objects.settle(time.monotonic())
+            self._objects.read_lag = seconds
 
     def add_bulk(self, finishes_after: float | None = None, *, id: str | None = None) -> str:
         """Add an operation without a request, and return its id.
@@ -334,6 +429,7 @@ class PracticeServer:
         if forget:
             with self._lock:
                 self._finish_times.clear()
+                self._objects.forget(time.monotonic())
         self.start()
 
     def __enter__(self) -> Self:
@@ -359,8 +455,8 @@ class PracticeServer:
 
     def _perform(self, request: _Connection, content: bytes) -> _Answer:
         path = request.path.partition("?")[0]
-        status = _STATUS.fullmatch(path)
-        if not (status or _START.fullmatch(path)):
+        status, start = _STATUS.fullmatch(path), _START.fullmatch(path)
+        if not (status or start or path == _SEARCH):
             return _error(404, "ResourceNotFound", f"{path} does not exist")
         allow = "GET" if status else "POST"
         if request.command != allow:
@@ -377,13 +473,36 @@ class PracticeServer:
                 return _error(404, "NotFound", "The item with the given id does not exist.")
             return _Answer(200, {"finished": time.monotonic() >= finish_time}, {})
         try:
-            body = _start_body(path, content)
+            if not start:
+                return _Answer(200, self._search(content), {})
+            id, body = self._start(path, content)
         except ValueError as error:
             return _error(400, "InvalidContent", str(error))
-        id = self.add_bulk()
         with self._lock:
             self._starts.append(Start(id, request.path, body, request.headers.get("X-Request-Id")))
         return _Answer(200, {"bulkId": id, "finished": False}, {})
+
+    def _start(self, path: str, content: bytes) -> tuple[str, dict[str, Any] | None]:
+        body = _start_body(path, content)
+        now = time.monotonic()
+        with self._lock:
+            self._objects.settle(now)
+            if body is None:
+                self._objects.start_clone(unquote(path.split("/")[-2]), now + self.finishes_after)
+            else:
+                self._objects.start(body["search"], body["bulk"], now + self.finishes_after)
+        return self.add_bulk(), body
+
+    def _search(self, content: bytes) -> list[Object]:
+        body = _parsed(content)
+        if "search" not in body:
+            raise ValueError("search is missing")
+        for part in ("search", "options"):
+            _check_type(part, body.get(part, {}), dict)
+        now = time.monotonic()
+        with self._lock:
+            self._objects.settle(now)
+            return self._objects.found(body, now)
 
     def _accepts(self, token: str) -> bool:
         try:
@@ -395,7 +514,7 @@ class PracticeServer:
 
 class _Answer(NamedTuple):
     status: int
-    body: dict[str, Any]
+    body: dict[str, Any] | list[Object]
     headers: Mapping[str, str]
 
 
@@ -423,11 +542,7 @@ def _start_body(path: str, body: bytes) -> dict[str, Any] | None:
         if body:
             raise ValueError("the body of a clone must be empty")
         return None
-    try:
-        order: dict[str, Any] = json.loads(body.decode(), parse_constant=_refuse)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"Invalid JSON: {error}") from None
-    _check_type("the body", order, dict)
+    order = _parsed(body)
     for part, kind in (("search", dict), ("bulk", list)):
         if part not in order:
             raise ValueError(f"{part} is missing")
@@ -444,6 +559,15 @@ def _start_body(path: str, body: bytes) -> dict[str, Any] | None:
     return order
 
 
+def _parsed(body: bytes) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(body.decode(), parse_constant=_refuse)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"Invalid JSON: {error}") from None
+    _check_type("the body", found, dict)
+    return found
+
+
 def _refuse(constant: str) -> None:
     # Python's json reads NaN and Infinity, which JSON does not have.
     raise ValueError(f"{constant} is not a value of JSON")
@@ -455,7 +579,7 @@ def _check_type(place: str, value: object, kind: type) -> None:
         raise ValueError(f"{place} must be {names[kind]}, not {names.get(type(value), 'a number')}")
 
 
-def _json(value: Mapping[str, Any]) -> str:
+def _json(value: Mapping[str, Any] | list[Object]) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -536,7 +660,7 @@ class _Connection(BaseHTTPRequestHandler):
         length = self.headers.get("Content-Length", "0")
         if "Transfer-Encoding" in self.headers or not length.isdecimal():
             self.send_error(411)
-        elif int(length) > _MAX_BODY:
+        elif int(length) > self.server.practice.max_body:
             self.send_error(413)
         else:
             self.wfile.flush()  # the client may be waiting for "100 Continue"
@@ -571,7 +695,7 @@ class _Connection(BaseHTTPRequestHandler):
             self.wfile.flush()
             self.connection.shutdown(socket.SHUT_WR)
             self.connection.settimeout(_LINGER / 6)
-            while time.monotonic() < end and self.connection.recv(_MAX_BODY):
+            while time.monotonic() < end and self.connection.recv(64 * 1024):
                 pass
 
     def version_string(self) -> str:
@@ -601,6 +725,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         with PracticeServer(options.login, password, options.finishes_after, port=options.port) as server:
+            server.objects.update(park())
             print(_instructions(server, own_password=password != _DEMO_PASSWORD), flush=True)
             while True:
                 time.sleep(3600)

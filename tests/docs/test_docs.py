@@ -49,7 +49,7 @@ def test_attributes_of_errors(error: type[saymon_bulk.SaymonError]) -> None:
 def test_twins_name_each_other() -> None:
     twins = [saymon_bulk.get_bulk_status_async, saymon_bulk.wait_for_bulk_async]
     twins += [one for one in methods(saymon_bulk.Client) if one.__name__.endswith("_async")]
-    assert len(twins) == 8
+    assert len(twins) == 12
     for twin in twins:
         assert f"`{twin.__name__[:-6]}`" in (twin.__doc__ or "")
 

@@ -146,7 +146,7 @@ def test_the_fixture_fits_80_columns() -> None:
 
 
 @pytest.fixture
-def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+def names(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[dict[str, Any]]:
     """What the examples take as known."""
     for variable in ("SAYMON_HOST", "SAYMON_LOGIN", "SAYMON_PASSWORD"):
         monkeypatch.setenv(variable, "")  # an example sets it
@@ -154,9 +154,16 @@ def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
     with PracticeServer("login", "password", finishes_after=0) as server, warnings.catch_warnings():
         server.add_bulk(math.inf, id="running-id")
         ids = [server.add_bulk(id=id) for id in ("079b3102-c326-4dd7-bf48-a945232b32d6", "a", "b")]
+        for id, room in (("a1", "5"), ("a2", "7")):
+            property = {"name": "Room", "value": room}
+            server.objects[id] = {"id": id, "name": "CPU", "weight": 1, "properties": [property]}
         client = saymon_bulk.Client(server.host, "login", "password")
+        search, bulk = {"name": "CPU"}, [{"properties.createOrModify": {"name": "Room", "value": "7"}}]
+        monkeypatch.chdir(tmp_path)
+        plan = client.plan_bulk(search, bulk)
         known = {"saymon_bulk": saymon_bulk, "PracticeServer": PracticeServer}
-        yield {**known, "host": server.host, "client": client, "ids": ids, "bulk_id": ids[0]}
+        job = {"search": search, "bulk": bulk, "plan": plan}
+        yield {**known, "host": server.host, "client": client, "ids": ids, "bulk_id": ids[0], **job}
 
 
 async def run(source: str, names: dict[str, Any]) -> str:

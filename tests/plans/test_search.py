@@ -267,7 +267,7 @@ def test_a_wrong_password_is_asked_once_by_many(peer: Peer) -> None:
 
     async def many(client: Client) -> list[Any]:
         searches = (client.search_objects_async(CRITERIA) for _ in range(20))
-        return await asyncio.gather(*searches, return_exceptions=True)
+        return list(await asyncio.gather(*searches, return_exceptions=True))
 
     errors = asyncio.run(many(at(peer)))
     assert {type(error) for error in errors} == {AuthError}

@@ -1,0 +1,412 @@
+"""Plan, apply, verify, step by step. What is started is what was seen: by the ids that are read again right before."""
+
+from __future__ import annotations
+
+import contextlib
+import uuid
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from math import isfinite
+from os import PathLike
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .. import _start_body
+from ..errors import HTTPStatusError, NotFoundError, PlanRefusedError, ResponseError, SaymonError, StartUncertainError
+from . import compare
+from .changes import FieldChange, ObjectChange, change_of, field_change, name_of
+from .journal import Journal, LockedError, Part
+from .model import BulkPlan, BulkReport
+from .steps import Pause, Search, Start, Steps, Wait
+
+if TYPE_CHECKING:
+    from .._types import Reason, Refusal
+
+# Seconds between the reads of objects that are not as asked, since reads may come from a cache; the last one repeats.
+_SETTLE_PAUSES = (1, 2, 4, 8)
+
+
+def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan]:
+    """Reads what the search finds, and compares."""
+    criteria, changes = _start_body.checked(search, bulk, every_object)
+    wishes = compare.wanted(changes)
+    found = yield Search(criteria, compare.fields_to_read(wishes))
+    to_change: list[ObjectChange] = []
+    already: list[str] = []
+    read_write = {wish.name for wish in wishes if wish.part == "type_id" and compare.same(wish.value, 3)}
+    for place, one in enumerate(found):
+        change = change_of(one, wishes)
+        if change is None:
+            already.append(one["id"])
+        else:
+            to_change.append(change)
+            read_write.update(wish.name for wish in wishes if compare.is_read_write(one, wish))
+        found[place] = None  # a hundred thousand objects take much memory
+    return BulkPlan(
+        id=str(uuid.uuid4()),
+        host=host,
+        search=criteria,
+        bulk=changes,
+        created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
+        matched=len(found),
+        changes=tuple(to_change),
+        already=tuple(already),
+        notes=_notes(wishes, read_write) if to_change else (),
+    )
+
+
+def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str, ...]:
+    notes = [f"a change of the ReadWrite property {name!r} may run operations on the server" for name in sorted(read_write)]
+    return (*notes, *(f"the list {name!r} is probably replaced as a whole" for name in compare.replaced_lists(wishes)))
+
+
+def verify(plan: BulkPlan, host: str, settle: float, part_size: int, polling: Mapping[str, Any]) -> Steps[BulkReport]:
+    """Reads the objects of a plan again, and compares."""
+    _check_plan(plan, host)
+    _check_seconds("settle", settle)
+    check = _Check(plan, _Reader(plan, polling))
+    yield from check.verify([change.id for change in plan.changes], part_size, settle)
+    return check.report()
+
+
+@dataclass
+class Options:
+    """The arguments of an apply."""
+
+    at_most: int | None
+    skip_stale: bool
+    part_size: int
+    journal: str | PathLike[str] | None
+    settle: float
+    polling: dict[str, Any]
+
+    def check(self) -> None:
+        """Refuses what cannot be used. The arguments of `polling` are checked by the core."""
+        if self.at_most is not None:
+            _check_count("at_most", self.at_most, 0)
+        if not isinstance(self.skip_stale, bool):
+            raise TypeError(f"skip_stale must be a bool, not {type(self.skip_stale).__name__}")
+        _check_count("part_size", self.part_size, 1)
+        if not isinstance(self.journal, (str, PathLike, type(None))):
+            raise TypeError(f"journal must be a path or None, not {type(self.journal).__name__}")
+        _check_seconds("settle", self.settle)
+
+
+def _check_plan(plan: Any, host: str) -> None:
+    if not isinstance(plan, BulkPlan):
+        raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
+    if plan.host != host:
+        raise _refused(host, "other-server", f"the plan is for {plan.host}")
+
+
+def _refused(host: str, reason: Refusal, text: str, objects: Sequence[str] = ()) -> PlanRefusedError:
+    return PlanRefusedError(f"{host}: {text}. Nothing was started", host=host, reason=reason, objects=objects)
+
+
+def _check_count(argument: str, value: Any, least: int) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{argument} must be an int, not {type(value).__name__}")
+    if value < least:
+        raise ValueError(f"{argument} must be at least {least}")
+
+
+def _check_seconds(argument: str, value: Any) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool):
+        raise TypeError(f"{argument} must be a number of seconds, not {type(value).__name__}")
+    if not isfinite(value) or value < 0:
+        raise ValueError(f"{argument} must be a finite number of seconds, not negative")
+
+
+def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
+    """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
+    options.check()
+    _check_plan(plan, host)
+    if options.at_most is not None and len(plan.changes) > options.at_most:
+        raise _refused(host, "too-many", f"the plan changes {_objects(len(plan.changes))}, more than {options.at_most:,}")
+    try:
+        journal = Journal.open(options.journal, plan.id)
+    except LockedError:
+        raise _refused(host, "running", "another apply holds the journal") from None
+    check = _Check(plan, _Reader(plan, options.polling))
+    try:
+        yield from _Apply(plan, host, options, journal, check).run()
+        return check.report(journal.parts)
+    except BaseException as error:
+        with contextlib.suppress(Exception):  # of a class that takes no attributes
+            error.report = check.report(journal.parts)  # type: ignore[attr-defined]
+        raise
+    finally:
+        journal.close()
+
+
+class _Stop(Exception):
+    """A part is not clean, so no other is started."""
+
+
+@dataclass
+class _Apply:
+    plan: BulkPlan
+    host: str
+    options: Options
+    journal: Journal
+    check: _Check
+
+    def run(self) -> Steps[None]:
+        if self.journal.is_done:
+            text = "the plan was applied already, as the journal says; verify it to see what came of it"
+            raise _refused(self.host, "already-applied", text)
+        parts: deque[list[str]] = deque()
+        try:
+            for part in list(self.journal.parts):
+                yield from self.settle(part)
+            named = self.journal.named
+            ids = yield from self.still_to_send([change.id for change in self.plan.changes if change.id not in named])
+            size = self.options.part_size
+            parts.extend(ids[start : start + size] for start in range(0, len(ids), size))
+            while parts:
+                yield from self.part(parts.popleft(), parts)
+        except _Stop:
+            if self.check.has_unsent():
+                return
+        self.journal.done()
+
+    def still_to_send(self, ids: list[str]) -> Steps[list[str]]:
+        """What is as planned, of all that is left. Refuses the rest before anything is started."""
+        try:
+            send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
+        except _CriterionIgnoredError as error:
+            raise _refused(self.host, "criterion-ignored", str(error)) from None
+        if stale and not self.options.skip_stale:
+            text = f"{_objects(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
+            raise _refused(self.host, "stale", text, stale)
+        return send
+
+    def part(self, ids: list[str], parts: deque[list[str]]) -> Steps[None]:
+        """One part: read again, start, wait, verify."""
+        try:
+            ids, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
+        except _CriterionIgnoredError as error:
+            raise ResponseError(f"{self.host}: {error}", host=self.host) from None
+        if stale and not self.options.skip_stale:
+            raise _Stop
+        if not ids:
+            return  # an empty list of ids is never sent
+        body = _start_body.body({"id": {"$in": ids}}, self.plan.bulk, False)
+        part = self.journal.starting(ids, _start_body.request_id())
+        self.check.set_unknown(ids)
+        try:
+            answer = yield Start(body, part.request_id)
+        except StartUncertainError:
+            raise
+        except SaymonError as error:
+            self.check.set_unsent(ids)
+            self.journal.not_started(part)
+            if not _is_too_long(error) or len(ids) == 1:
+                raise
+            half = (len(ids) + 1) // 2
+            parts.extendleft([ids[half:], ids[:half]])
+            return
+        bulk_id = answer["bulkId"]
+        try:
+            self.journal.started(part, bulk_id)
+        except OSError as error:
+            text = f"{self.host}: bulk operation {bulk_id} was started, and the journal cannot be written: {error}"
+            raise SaymonError(text, host=self.host, id=bulk_id) from error
+        yield from self.settle(part, is_finished=answer["finished"])
+
+    def settle(self, part: Part, *, is_finished: bool = False) -> Steps[None]:
+        """Waits for the operation of a part, if need be, and tells what became of its objects."""
+        self.check.set_unknown(part.ids)
+        is_forgotten = False
+        if part.bulk_id is not None and not part.is_finished and not part.is_settled:
+            try:
+                if not is_finished:
+                    yield Wait(part.bulk_id, self.options.polling)
+            except NotFoundError:
+                is_forgotten = True
+            self.journal.finished(part, forgotten=is_forgotten)
+        is_clean = yield from self.check.verify(part.ids, self.options.part_size, self.options.settle)
+        if part.bulk_id is None and not is_clean:
+            self.check.set_unknown(part.ids)
+            text = (
+                f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
+                " apply; not all objects are as asked yet; nothing was started now. Look at the server, or make a new plan"
+            )
+            raise StartUncertainError(text, host=self.host, request_id=part.request_id)
+        if not part.is_settled:
+            self.journal.settled(part, self.check.count_as_asked(part.ids))
+        if not is_clean:
+            raise _Stop
+
+
+class _CriterionIgnoredError(Exception):
+    """A search for ids has found others. A start by the same search would change everything."""
+
+
+class _Reader:
+    """Reads objects by their ids, in spite of some failures."""
+
+    def __init__(self, plan: BulkPlan, polling: Mapping[str, Any]) -> None:
+        self._fields = compare.fields_to_read(plan._wanted)
+        self._retries: int = polling["retries"]
+        self._interval: float = polling["interval"]
+        self._max_interval: float = max(polling["max_interval"], polling["interval"])
+        self._has_answered = False
+
+    def read(self, ids: Sequence[str], size: int) -> Steps[dict[str, Any]]:
+        found: dict[str, Any] = {}
+        for start in range(0, len(ids), size):
+            found.update((yield from self._part(list(ids[start : start + size]))))
+        return found
+
+    def _part(self, ids: list[str]) -> Steps[dict[str, Any]]:
+        failures, pause = 0, self._interval
+        while True:
+            try:
+                objects = yield Search({"id": {"$in": ids}}, self._fields)
+                break
+            except SaymonError as error:
+                if _is_too_long(error) and len(ids) > 1:
+                    return (yield from self.read(ids, (len(ids) + 1) // 2))
+                if failures >= self._retries or not self._tolerates(error):
+                    raise
+                failures += 1
+                yield Pause(max(pause, getattr(error, "retry_after", None) or 0))
+                pause = min(1.5 * pause, self._max_interval)
+        self._has_answered = True
+        found = {one["id"]: one for one in objects}
+        others = found.keys() - set(ids)
+        if others:
+            which = f"{_objects(len(ids))} by id has found others, {_named(sorted(others))}"
+            raise _CriterionIgnoredError(f"a search for {which}: the server ignores the search")
+        return found
+
+    def _tolerates(self, error: SaymonError) -> bool:
+        # As a wait: before the first good answer the name or the protocol may be wrong.
+        return error.transient and (self._has_answered or getattr(error, "kind", None) not in ("dns", "tls"))
+
+
+class _Check:
+    """What is known of each object of a plan."""
+
+    def __init__(self, plan: BulkPlan, reader: _Reader) -> None:
+        self._wishes, self._reader = plan._wanted, reader
+        self._changes = {change.id: change for change in plan.changes}
+        self._outcomes: dict[str, _Outcome] = {}
+        self.set_unsent(self._changes)
+
+    def report(self, parts: Iterable[Part] = ()) -> BulkReport:
+        outcomes = [self._outcomes[id] for id in self._changes]
+        return BulkReport(
+            as_asked=tuple(one.change.id for one in outcomes if one.is_met),
+            not_as_asked=tuple(one.change for one in outcomes if one.is_met is False),
+            unknown=tuple(one.change for one in outcomes if one.is_met is None),
+            starts=tuple(part.to_dict() for part in parts),
+        )
+
+    def set_unsent(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            planned = self._planned(id)
+            self._outcomes[id] = _Outcome(False, ObjectChange(id, planned.name, planned.fields, "not-sent"))
+
+    def set_unknown(self, ids: Iterable[str]) -> None:
+        for id in ids:
+            self._outcomes[id] = _Outcome(None, ObjectChange(id, self._planned(id).name))
+
+    def has_unsent(self) -> bool:
+        return any(self._outcomes[id].change.reason == "not-sent" for id in self._changes)
+
+    def count_as_asked(self, ids: Iterable[str]) -> int:
+        return sum(self._outcomes[id].is_met is True for id in ids)
+
+    def verify(self, ids: Sequence[str], size: int, settle: float) -> Steps[bool]:
+        """Reads objects until they are as asked, or the time to settle is over. Whether none is known to be otherwise."""
+        pauses = iter(_SETTLE_PAUSES)
+        pause, spent, left = next(pauses), 0, list(ids)
+        while left:
+            found = yield from self._reader.read(left, size)
+            for id in left:
+                self._outcomes[id] = self._outcome(self._planned(id), found.get(id))
+            left = [id for id in left if self._outcomes[id].is_met is False]
+            if not left or spent + pause > settle:
+                break
+            yield Pause(pause)
+            spent, pause = spent + pause, next(pauses, pause)
+        return not left
+
+    def compare_with_plan(self, ids: Sequence[str], size: int) -> Steps[tuple[list[str], list[str]]]:
+        """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""
+        found = yield from self._reader.read(ids, size)
+        send, stale = [], []
+        for id in ids:
+            planned, now = self._planned(id), found.get(id)
+            outcome = self._outcome(planned, now)
+            if outcome.is_met:
+                self._outcomes[id] = outcome
+            elif now is not None and self._is_as_planned(planned, now):
+                send.append(id)
+            else:
+                reason: Reason = "gone" if now is None else "other-value"
+                change = ObjectChange(id, outcome.change.name, outcome.change.fields, reason)
+                self._outcomes[id] = _Outcome(False, change)
+                stale.append(id)
+        return send, stale
+
+    def _planned(self, id: str) -> ObjectChange:
+        # The journal may name objects whose lines were deleted from the plan.
+        return self._changes.get(id) or ObjectChange(id, None)
+
+    def _is_as_planned(self, planned: ObjectChange, now: Mapping[str, Any]) -> bool:
+        fields = {one.field: one for one in planned.fields}
+        for wish in self._wishes:
+            found, before = wish.found_in(now), fields.get(wish.field)
+            if before is not None:
+                if not wish.as_before(found, before.before, before.created):
+                    return False
+            # What the plan does not name was as asked, or could not be told.
+            elif found is not compare.Absent.UNKNOWN and not wish.is_met_by(found):
+                return False
+        return True
+
+    def _outcome(self, planned: ObjectChange, now: Mapping[str, Any] | None) -> _Outcome:
+        if now is None:
+            return _Outcome(False, ObjectChange(planned.id, planned.name, (), "gone"))
+        fields: list[FieldChange] = []
+        before = {one.field: one for one in planned.fields}
+        is_told, is_unchanged = True, True
+        for wish in self._wishes:
+            found = wish.found_in(now)
+            if found is compare.Absent.UNKNOWN:
+                is_told = False
+            elif not wish.is_met_by(found):
+                fields.append(field_change(wish, found))
+                seen = before.get(wish.field)
+                is_unchanged &= seen is not None and wish.as_before(found, seen.before, seen.created)
+        name = name_of(now) or planned.name
+        if fields:
+            reason: Reason = "unchanged" if is_unchanged else "other-value"
+            return _Outcome(False, ObjectChange(planned.id, name, tuple(fields), reason))
+        if not is_told:
+            return _Outcome(None, ObjectChange(planned.id, name, (), "not-in-answer"))
+        return _Outcome(True, ObjectChange(planned.id, name))
+
+
+class _Outcome(NamedTuple):
+    """Whether an object is as asked, None if it cannot be told; and how it is."""
+
+    is_met: bool | None
+    change: ObjectChange
+
+
+def _is_too_long(error: SaymonError) -> bool:
+    return isinstance(error, HTTPStatusError) and error.status_code == 413
+
+
+def _objects(count: int) -> str:
+    return "1 object" if count == 1 else f"{count:,} objects"
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - 1:,} more" if len(ids) > 1 else ""
+    return f"{ids[0]!r}{more}"

@@ -1,0 +1,164 @@
+"""What a bulk asks for, and whether an object is so. Rules about values alone: no network, no clock.
+
+The vendor's pages disagree about types (class_id is a string in one and an integer in another), so the text of an integer
+is as good as the integer. A field that an object lacks cannot be told: the server may have left it out of the answer.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from typing import Any, NamedTuple
+
+Object = Mapping[str, Any]
+
+# The keys of a change whose effect can be foreseen, as the vendor names them.
+_MODIFY, _PROPERTY = "modify", "properties.createOrModify"
+
+# The type of a property whose change can run an operation.
+_READ_WRITE = 3
+
+# Lists whose order means nothing.
+_SETS = ("tags", "parent_id")
+
+
+class Absent(Enum):
+    """In the place of a value: there is no such field, or it cannot be told."""
+
+    CREATED = 0
+    UNKNOWN = 1
+
+
+class Wanted(NamedTuple):
+    """One field that a bulk sets."""
+
+    field: str
+    """The name in texts and files: "weight", "properties.Room", "properties.Room.type_id"."""
+
+    name: str
+    """The field of the object, or the name of its property."""
+
+    part: str | None
+    """None for a field of the object; else "value" or "type_id" of the property."""
+
+    value: Any
+
+    def found_in(self, one: Object) -> Any:
+        """The value in an object, or an Absent."""
+        if self.part is None:
+            return one.get(self.name, Absent.UNKNOWN)
+        properties = one.get("properties")
+        if not isinstance(properties, list) or not all(isinstance(item, dict) for item in properties):
+            return Absent.UNKNOWN
+        named = [item for item in properties if item.get("name") == self.name]
+        if len(named) > 1:
+            return Absent.UNKNOWN
+        return named[0].get(self.part, Absent.UNKNOWN) if named else Absent.CREATED
+
+    def is_met_by(self, found: Any) -> bool:
+        """Whether a value that was found is what the bulk asks for."""
+        return not isinstance(found, Absent) and self.equal(found, self.value)
+
+    def equal(self, one: Any, other: Any) -> bool:
+        """Whether two values of this field are the same."""
+        if self.part == "value":
+            return _text(one) == _text(other)
+        return same_set(one, other) if self.part is None and self.name in _SETS else same(one, other)
+
+    def as_before(self, found: Any, before: Any, created: bool) -> bool:
+        """Whether the value is still what a plan has seen. Here, null and absent are the same."""
+        nothing = isinstance(found, Absent) or found is None
+        if created or before is None or nothing:
+            return nothing and (created or before is None)
+        return self.equal(found, before)
+
+
+def wanted(bulk: Sequence[Mapping[str, Any]]) -> list[Wanted]:
+    """The fields that a bulk sets. A ValueError says what cannot be foreseen."""
+    found: dict[str, Wanted] = {}
+    for place, change in enumerate(bulk):
+        for key, order in change.items():
+            at = f"bulk[{place}][{key!r}]"
+            if key not in (_MODIFY, _PROPERTY):
+                raise ValueError(f"{at}: what it does cannot be foreseen, so it cannot be planned; start_bulk takes it")
+            if not isinstance(order, Mapping) or not order:
+                raise ValueError(f"{at} must be an object that is not empty")
+            for one in _fields(at, order) if key == _MODIFY else _property(at, order):
+                known = found.setdefault(one.field, one)
+                if known[:3] != one[:3]:
+                    raise ValueError(f"{at}: two things of the bulk are called {one.field!r}")
+                if not one.equal(known.value, one.value):
+                    raise ValueError(f"{at} sets {one.field!r} to another value than the bulk does before")
+    return list(found.values())
+
+
+def _fields(at: str, order: Mapping[str, Any]) -> list[Wanted]:
+    for name in order:
+        if "." in name or name.startswith("$") or name == "id":
+            raise ValueError(f"{at}: what it does to {name!r} cannot be foreseen; start_bulk takes it")
+    return [Wanted(name, name, None, value) for name, value in order.items()]
+
+
+def _property(at: str, order: Mapping[str, Any]) -> list[Wanted]:
+    unknown = order.keys() - {"name", "value", "type_id"}
+    if unknown:
+        raise ValueError(f"{at}: what {', '.join(sorted(map(repr, unknown)))} does cannot be foreseen; start_bulk takes it")
+    name = order.get("name")
+    if not isinstance(name, str) or not name:
+        raise ValueError(f"{at} must have a `name`, a str that is not empty")
+    if "value" not in order:
+        raise ValueError(f"{at} must have a `value`")
+    found = [Wanted(f"properties.{name}", name, "value", order["value"])]
+    if "type_id" in order:
+        found.append(Wanted(f"properties.{name}.type_id", name, "type_id", order["type_id"]))
+    return found
+
+
+def fields_to_read(wishes: Sequence[Wanted]) -> set[str]:
+    """The fields of objects that the comparison needs, and the name for texts."""
+    return {"name", *("properties" if wish.part else wish.name for wish in wishes)}
+
+
+def is_read_write(one: Object, wish: Wanted) -> bool:
+    """Whether a wish is about a ReadWrite property, which can run an operation (the vendor's page "Property")."""
+    return wish.part is not None and same(wish._replace(part="type_id").found_in(one), _READ_WRITE)
+
+
+def replaced_lists(wishes: Sequence[Wanted]) -> list[str]:
+    """The lists that `modify` probably replaces as a whole."""
+    names = {wish.name for wish in wishes if wish.part is None}
+    return sorted(names & {"properties", *_SETS})
+
+
+def same(one: Any, other: Any) -> bool:
+    """Whether two JSON values mean the same: numbers by their value, an integer and its digits, lists in order."""
+    if isinstance(one, (list, tuple)) and isinstance(other, (list, tuple)):
+        return len(one) == len(other) and all(map(same, one, other))
+    if isinstance(one, Mapping) and isinstance(other, Mapping):
+        return one.keys() == other.keys() and all(same(value, other[name]) for name, value in one.items())
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, int) and isinstance(other, str):
+        return str(one) == other
+    if isinstance(one, str) and isinstance(other, int):
+        return one == str(other)
+    return bool(one == other)
+
+
+def same_set(one: Any, other: Any) -> bool:
+    """The same for lists whose order means nothing. One value is a list of one, and an object is its id."""
+    if one is None or other is None:
+        return one is other
+    return _keys(one) == _keys(other)
+
+
+def _keys(values: Any) -> set[str]:
+    items = values if isinstance(values, (list, tuple)) else [values]
+    ids = [item["id"] if isinstance(item, Mapping) and "id" in item else item for item in items]
+    return {_text(item) if isinstance(item, str) or type(item) is int else repr(item) for item in ids}
+
+
+def _text(value: Any) -> str:
+    """A value of a property, which is a string on the server."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)

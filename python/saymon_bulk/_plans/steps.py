@@ -1,0 +1,128 @@
+"""The steps of a plan, once for threads and once for asyncio.
+
+The steps are a generator that yields requests and gets their answers; what a request raises, it raises in the generator. So
+`apply` and its twin are the same code.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+
+from .. import _start_body
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+    from typing import Callable
+
+Result = TypeVar("Result")
+
+
+class Client(Protocol):
+    """What the steps need of a `saymon_bulk.Client`."""
+
+    def _search(self, body: bytes, fields: set[str] | None) -> list[dict[str, Any]]: ...
+    def _search_awaitable(self, body: bytes, fields: set[str] | None) -> Awaitable[list[dict[str, Any]]]: ...
+    def _start_bulk(self, body: bytes, request_id: str) -> Any: ...
+    def _start_bulk_awaitable(self, body: bytes, request_id: str) -> Awaitable[Any]: ...
+    def _start_interrupted(self, error: BaseException, request_id: str) -> BaseException: ...
+    @property
+    def wait_for_bulk(self) -> Callable[..., Any]: ...
+    @property
+    def wait_for_bulk_async(self) -> Callable[..., Awaitable[Any]]: ...
+
+
+class Request(Protocol):
+    def block(self, client: Client) -> Any: ...
+    async def await_(self, client: Client) -> Any: ...
+
+
+Steps = Generator[Request, Any, Result]
+
+
+class Search(NamedTuple):
+    """Reads the objects that a search finds: a list of dicts."""
+
+    search: dict[str, Any]
+    fields: set[str]
+
+    def _arguments(self) -> tuple[bytes, set[str] | None]:
+        return _start_body.search_body(self.search, self.fields, "client_data" in self.fields)
+
+    def block(self, client: Client) -> Any:
+        return client._search(*self._arguments())
+
+    async def await_(self, client: Client) -> Any:
+        return await client._search_awaitable(*self._arguments())
+
+
+class Start(NamedTuple):
+    """Starts an operation: the server's answer."""
+
+    body: bytes
+    request_id: str
+
+    def block(self, client: Client) -> Any:
+        return client._start_bulk(self.body, self.request_id)
+
+    async def await_(self, client: Client) -> Any:
+        with _start_body.Interruptible(client._start_interrupted, self.request_id) as start:
+            return await start.begin(client._start_bulk_awaitable, self.body)
+
+
+class Wait(NamedTuple):
+    """Waits until an operation has finished."""
+
+    id: str
+    polling: dict[str, Any]
+
+    def block(self, client: Client) -> Any:
+        return client.wait_for_bulk(self.id, **self.polling)
+
+    async def await_(self, client: Client) -> Any:
+        return await client.wait_for_bulk_async(self.id, **self.polling)
+
+
+class Pause(NamedTuple):
+    seconds: float
+
+    def block(self, client: Client) -> Any:
+        time.sleep(self.seconds)
+
+    async def await_(self, client: Client) -> Any:
+        import asyncio
+
+        await asyncio.sleep(self.seconds)
+
+
+def run(client: Client, steps: Steps[Result]) -> Result:
+    """Does the steps in this thread."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = request.block(client)
+            except BaseException as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
+
+
+async def run_async(client: Client, steps: Steps[Result]) -> Result:
+    """The same as a coroutine."""
+    try:
+        request = next(steps)
+        while True:
+            try:
+                answer = await request.await_(client)
+            except BaseException as error:
+                request = steps.throw(error)
+            else:
+                request = steps.send(answer)
+    except StopIteration as end:
+        result: Result = end.value
+        return result
