@@ -6,11 +6,14 @@
 from __future__ import annotations
 
 import re
-from argparse import SUPPRESS, Action, ArgumentParser, _SubParsersAction
+from argparse import SUPPRESS, Action, _SubParsersAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from saymon_bulk.cli.options import SHELLS, build
+from saymon_bulk.cli import help
+from saymon_bulk.cli.commands import COMMANDS
+from saymon_bulk.cli.options import SHELLS
+from saymon_bulk.cli.parser import build, commands_of
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "python" / "saymon_bulk" / "cli" / "completion"
@@ -28,35 +31,40 @@ def script(shell: str) -> str:
     import shtab
 
     top = build()
-    for one in [top, *commands(top).values()]:
+    for one in [top, *commands_of(top).values()]:
         for action in one._actions:
             if action.metavar in ("FILE", "PATH"):
                 vars(action)["complete"] = shtab.FILE
     return str(shtab.complete(top, shell=shell)).rstrip() + "\n"
 
 
-def commands(top: ArgumentParser) -> dict[str, ArgumentParser]:
-    return next(dict(action.choices) for action in top._actions if isinstance(action, _SubParsersAction))
-
-
 # The man page: what man(7) calls for, each option once.
 
 
 def man_page() -> str:
-    top, inner = build(), commands(build())
+    top, inner = build(), commands_of(build())
     lines = ['.TH SAYMON\\-BULK 1 "" saymon\\-bulk "User Commands"', ".SH NAME", "saymon\\-bulk \\- " + roff(SUMMARY)]
     lines += [".SH SYNOPSIS", ".nf", *(roff(str(one.usage)) for one in inner.values()), ".fi"]
-    lines += [".SH DESCRIPTION", roff(top.description or ""), ".SH COMMANDS"]
+    lines += [".SH DESCRIPTION", roff(help.DESCRIPTION), ".SH COMMANDS"]
     common = {action.dest for action in top._actions}
     for name, one in inner.items():
-        lines += [f".SS {roff(name)}", roff(one.description or "")]
+        lines += [f".SS {roff(name)}", roff(COMMANDS[name].text)]
         lines += described(action for action in one._actions if action.dest not in common)
-        if one.epilog != top.epilog:
-            lines += paragraphs(one.epilog or "")
+        lines += paragraphs(COMMANDS[name].notes or "")
     lines += [".SH COMMON OPTIONS", "They may stand before the command, too."]
     lines += described(action for action in top._actions if not isinstance(action, _SubParsersAction))
-    lines += [".SH NOTES", *paragraphs(top.epilog or "")]
+    lines += [".SH EXAMPLES", *examples()]
+    for title, text in help.NOTES.items():
+        lines += [f".SH {title.upper()}", *paragraphs(text)]
+    lines += [".SH SEE ALSO", ",\n".join(f"\\fB{roff(name)}\\fR({number})" for name, number in help.SEE_ALSO)]
     return "\n".join(lines) + "\n"
+
+
+def examples() -> Iterator[str]:
+    for name, command in COMMANDS.items():
+        yield f".SS {roff(name)}"
+        for comment, line in command.examples:
+            yield from (".PP", roff(comment) + ":", ".PP", ".RS 4", ".nf", *map(roff, line.splitlines()), ".fi", ".RE")
 
 
 def described(actions: Iterable[Action]) -> Iterator[str]:
@@ -70,7 +78,7 @@ def described(actions: Iterable[Action]) -> Iterator[str]:
 def paragraphs(text: str) -> Iterator[str]:
     """A paragraph a line; a line of two columns is an item of a list."""
     for line in text.splitlines():
-        item = re.match(r"  (\S+) +(.*)", line)
+        item = re.match(r"  (\S+)  +(.*)", line)
         if item:
             yield from (".TP", f"\\fB{roff(item[1])}\\fR", roff(item[2]))
         elif line:

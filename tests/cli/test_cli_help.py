@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, Terminal, loaded, run
+from commands import COMMAND, Terminal, environment, loaded, run
 from peer import LOGIN, PASSWORD
-from saymon_bulk.cli.options import SHELLS, build, parse
+from processes import POSIX
+from saymon_bulk.cli import main
+from saymon_bulk.cli.commands import COMMANDS
+from saymon_bulk.cli.options import SHELLS
+from saymon_bulk.cli.parser import parse
 from saymon_bulk.testing import PracticeServer
-from shell_files import MAN, ROOT, commands, made
+from shell_files import MAN, ROOT, made
 
 pytestmark = pytest.mark.usefixtures("user")
 
-ALL = [[], ["--help"], *([name, "--help"] for name in commands(build()))]
+ALL = [[], ["-h"], ["--help"], *([name, option] for name in COMMANDS for option in ("-h", "--help"))]
 
 
 @pytest.fixture
@@ -33,31 +38,131 @@ def server() -> Iterator[PracticeServer]:
 # Help
 
 
+@pytest.fixture
+def printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., str]:
+    """What the command line prints, in a terminal of so many columns. No process of its own: there are many of them."""
+
+    def text(*words: str, columns: str = "") -> str:
+        monkeypatch.setenv("COLUMNS", columns)
+        with contextlib.suppress(SystemExit):
+            main(words)
+        said = capsys.readouterr()
+        assert said.err == ""
+        return said.out
+
+    return text
+
+
 @pytest.mark.parametrize("words", ALL, ids=" ".join)
 @pytest.mark.parametrize("columns", ["", "20", "40", "80", "200"])
-def test_help_fits(words: list[str], columns: str) -> None:
-    result = run(None, *words, COLUMNS=columns)
-    assert (result.returncode, result.stderr) == (0, "")
+def test_help_fits(printed: Callable[..., str], words: list[str], columns: str) -> None:
+    text = printed(*words, columns=columns)
     # What cannot be broken may be longer than a very narrow terminal.
-    assert max(map(len, result.stdout.splitlines())) <= min(80, max(int(columns or 80), 62))
+    assert max(map(len, text.splitlines())) <= min(80, max(int(columns or 80), 62))
 
 
-def test_help_breaks_no_word() -> None:
-    words = {word for text in (run(None, "wait", "--help", COLUMNS="200").stdout,) for word in text.split()}
+def test_help_breaks_no_word(printed: Callable[..., str]) -> None:
+    words = set(printed("wait", "--help", columns="200").split())
     for columns in ("40", "60", "80"):
-        assert set(run(None, "wait", "--help", COLUMNS=columns).stdout.split()) <= words
+        assert set(printed("wait", "--help", columns=columns).split()) <= words
 
 
 def test_no_arguments_print_the_help() -> None:
-    assert run(None).stdout == run(None, "--help").stdout
+    assert run(None).stdout == run(None, "-h").stdout
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_short_help_has_what_the_command_alone_has(printed: Callable[..., str], command: str) -> None:
+    short, complete = (printed(command, option) for option in ("-h", "--help"))
+    assert len(short.splitlines()) <= 40
+    for words in (f"usage: saymon-bulk {command} ", "\nexamples:\n", *(line for _, line in COMMANDS[command].examples)):
+        assert words.splitlines()[0] in short
+        assert words.splitlines()[0] in complete
+    if command != "completion":
+        assert "\n  --host " not in short
+        assert short.endswith(f"What they do, and the exit status: saymon-bulk {command} --help\n")
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_stands_once(printed: Callable[..., str], command: str) -> None:
+    for option in ("-h", "--help"):
+        text = printed(command, option)
+        names = re.findall(r"^  (-[\w-]+)", text, re.MULTILINE)
+        assert sorted(names) == sorted(set(names))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_has_three_examples(command: str) -> None:
+    examples = COMMANDS[command].examples
+    assert len(examples) == 3
+    for _, line in examples:
+        for words in re.findall(r"saymon-bulk ([^|&)]*)", line.replace("\\\n", "").replace("\n", "")):
+            assert parse(shlex.split(words)).command in COMMANDS
+
+
+def test_the_examples_run(server: PracticeServer, tmp_path: Path) -> None:
+    if not POSIX or shutil.which("bash") is None:
+        pytest.skip("no POSIX shell on this system")
+    server.finishes_after = 0
+    server.start_bulk(0, id="079b3102-c326-4dd7-bf48-a945232b32d6")
+    (tmp_path / "search.json").write_text('{"name": "CPU"}')
+    (tmp_path / "bulk.json").write_text('[{"modify": {"owner": 1}}]')
+    (tmp_path / "ids.txt").write_text("done\n")
+    lines = [line for command in COMMANDS.values() for _, line in command.examples]
+    lines = [line for line in lines if ("jq" not in line or shutil.which("jq")) and "zsh" not in line and "fish" not in line]
+    own = f'saymon-bulk() {{ {shlex.join(COMMAND)} "$@"; }}; set -euo pipefail; '
+    for line in lines:
+        done = subprocess.run(
+            ["bash", "-c", own + line],
+            env=environment(server),
+            stdin=subprocess.DEVNULL,
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        assert done.returncode == 0, (line, done.stderr)
+
+
+# Wrong words
+
+
+@pytest.mark.parametrize(
+    ("words", "usage", "says"),
+    [
+        (["start", "--dry-run"], "start", "unrecognized arguments: --dry-run"),
+        (["status", "--jsn", "x"], "status", "unrecognized arguments: --jsn; did you mean --json?"),
+        (["wait", "x", "--timout", "5"], "wait", "unrecognized arguments: --timout; did you mean --timeout?"),
+        (["wait", "--version"], "wait", "unrecognized arguments: --version"),
+        (["clone", "a", "b"], "clone", "unrecognized arguments: clone takes one OBJECT_ID"),
+        (["start"], "start", "the following arguments are required: --bulk"),
+        (["wait", "--retries", "x"], "wait", "argument --retries: 'x' is no number"),
+        (["--tiemout", "wait"], "COMMAND", "unrecognized arguments: --tiemout"),
+        (["-V"], "COMMAND", "unrecognized arguments: -V; did you mean --version?"),
+        (["stauts"], "COMMAND", "not 'stauts'; did you mean status?"),
+        (["WAIT"], "COMMAND", "not 'WAIT'; did you mean wait?"),
+        (["help"], "COMMAND", "not 'help'; did you mean --help?"),
+        (["version"], "COMMAND", "not 'version'; did you mean --version?"),
+        (["nonsense"], "COMMAND", "not 'nonsense'"),
+    ],
+)
+def test_wrong_words(words: list[str], usage: str, says: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        parse(words)
+    assert ended.value.code == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(f"usage: saymon-bulk {usage} ")
+    assert lines[-1].endswith(says)
 
 
 @pytest.mark.parametrize("command", ["status", "wait", "start", "clone"])
-def test_help_tells_all(command: str) -> None:
-    text = run(None, command, "--help").stdout
-    documented = "--host --login --password-stdin --cacert --insecure --request-timeout --json -q -v --concurrency"
+def test_help_tells_all(printed: Callable[..., str], command: str) -> None:
+    text = printed(command, "--help")
+    documented = "--host --login --password-stdin --cacert --insecure --request-timeout --json -q -v"
     named = [*documented.split(), "SAYMON_HOST", "SAYMON_LOGIN", "SAYMON_PASSWORD_FILE", "netrc"]
     named += ["--timeout", "--interval", "--max-interval", "--retries", "1h"] if command != "status" else []
+    named += ["--concurrency"] if command in ("status", "wait") else []
     named += ["--ids"] if command in ("status", "wait") else ["--wait"]
     named += ["--search", "--bulk", "--every-object", "--yes"] if command == "start" else []
     for word in named:
@@ -193,8 +298,16 @@ def test_man_renders_the_page() -> None:
     if "minimized" in done.stdout:
         pytest.skip("man is a stub here")
     assert (done.returncode, done.stderr) == (0, "")
-    for name in commands(build()):
+    for name in COMMANDS:
         assert re.search(rf"^ +saymon.bulk {name} ", done.stdout, re.MULTILINE)
+
+
+def test_the_man_page_has_its_sections() -> None:
+    page = MAN.read_text(encoding="utf-8")
+    sections = re.findall(r"^\.SH (.*)$", page, re.MULTILINE)
+    assert {"EXAMPLES", "ENVIRONMENT", "FILES", "EXIT STATUS", "SEE ALSO"} <= set(sections)
+    for name in ("SAYMON_PASSWORD_FILE", "SAYMON_CERT", "NETRC", "no_proxy", "~/.netrc", "143"):
+        assert f"\\fB{name}\\fR" in page
 
 
 # The prompt

@@ -62,6 +62,7 @@ def test_ids_on_stdin(server: PracticeServer, command: str, words: list[str]) ->
         "a\r\nb\r\n",
         "\n\r\n  a\t\n\n\nb \n\n",
         "a\nb\na\n",
+        "# two\na\n  #b and\n#\nb\n",
     ],
 )
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
@@ -116,9 +117,11 @@ JQ = 'import json, sys; print(json.load(sys.stdin)["bulkId"])'  # jq -r .bulkId
         (["-"], b"a\n\xff\n", "stdin, line 2: not UTF-8"),
         (["-"], "\ufeffa\n\n..\r\n", "stdin, line 3: the id must not be '.' or '..'"),
         (["-"], '"a"\n', "stdin, line 1: the id is in quotes: give the id alone (jq prints it so with -r)"),
-        (["--ids", "bad"], "", "bad, line 2: the id must be at most 255 bytes of UTF-8"),
-        (["--ids", "none"], "", "none: No such file or directory"),
-        (["--ids", "."], "", ".: Is a directory"),
+        (["--ids", "bad"], "", "--ids bad, line 2: the id must be at most 255 bytes of UTF-8"),
+        (["--ids", "-"], "a\n..\n", "--ids stdin, line 2: the id must not be"),
+        (["-"], "# one\n # two\n", "stdin: no ids in it"),
+        (["--ids", "none"], "", "--ids none: No such file or directory"),
+        (["--ids", "."], "", "--ids .: Is a directory"),
         (["a", "b", ""], "", "ID 3 must not be empty"),
         (["a", "https://h/node/api/bulk/a/status"], "", "ID 2 looks like a URL: give the id alone"),
         (["-"], "HTTP://h/a", "stdin, line 1: the id looks like a URL"),

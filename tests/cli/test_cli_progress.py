@@ -17,7 +17,9 @@ from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")
 
-TROUBLE = "server does not answer, 3 of 10"
+NONE = ("", "")
+WORDS, LETTERS = ", server does not answer, 3 of 10", ", down 3/10"
+TROUBLE = (WORDS, LETTERS)
 
 
 @pytest.fixture
@@ -30,31 +32,37 @@ def server() -> Iterator[PracticeServer]:
 @pytest.mark.parametrize(
     ("width", "trouble", "text"),
     [
-        (79, "", "12 of 50 done [#########-------------------------------] 0:05"),
-        (79, TROUBLE, f"12 of 50 done [######-------------------] 0:05, {TROUBLE}"),
-        (40, "", "12 of 50 done [####---------------] 0:05"),
-        (40, TROUBLE, "12 of 50 done, 0:05, server does not ..."),
-        (20, "", "12 of 50 done, 0:05"),
-        (20, TROUBLE, "12 of 50 done, 0:05"),
-        (10, "", "12/50 0:05"),
-        (9, "", "12/50"),
-        (4, "", "12/5"),
+        (79, NONE, "12 of 50 done [#########-------------------------------] 0:05"),
+        (79, TROUBLE, f"12 of 50 done [######-------------------] 0:05{WORDS}"),
+        (60, TROUBLE, f"12 of 50 done, 0:05{WORDS}"),
+        (40, NONE, "12 of 50 done [####---------------] 0:05"),
+        (40, TROUBLE, "12 of 50 done, 0:05, down 3/10"),
+        (37, TROUBLE, "12 of 50 done, 0:05, down 3/10"),
+        (37, (", server answers 503, 2 of 10", ", 503 2/10"), "12 of 50 done, 0:05, 503 2/10"),
+        (25, TROUBLE, "12/50 0:05, down 3/10"),
+        (20, NONE, "12 of 50 done, 0:05"),
+        (20, TROUBLE, "12/50, down 3/10"),
+        (10, NONE, "12/50 0:05"),
+        (10, TROUBLE, "12/50"),
+        (9, NONE, "12/50"),
+        (4, NONE, "12/5"),
     ],
 )
-def test_what_fits(width: int, trouble: str, text: str) -> None:
+def test_what_fits(width: int, trouble: tuple[str, str], text: str) -> None:
     assert line(12, 50, "0:05", trouble, width) == text
 
 
-@pytest.mark.parametrize("trouble", ["", TROUBLE])
-def test_no_width_is_passed(trouble: str) -> None:
+@pytest.mark.parametrize("trouble", [NONE, TROUBLE], ids=["none", "trouble"])
+def test_no_width_is_passed(trouble: tuple[str, str]) -> None:
     for done, total, elapsed in [(0, 1, "0:00"), (9_999, 10_000, "99:59:59"), (1, 1, "1:02:03")]:
         for width in range(1, 120):
             text = line(done, total, elapsed, trouble, width)
             assert len(text) <= width
             if width >= 40:
-                assert f"{done} of {total} done" in text
+                assert f"{done} of {total} done" in text or f"{done}/{total}" in text
                 assert elapsed in text
-    assert re.search(r"\[#{40}\]", line(5, 5, "0:05", "", 200))
+                assert not trouble[0] or "3 of 10" in text or "3/10" in text
+    assert re.search(r"\[#{40}\]", line(5, 5, "0:05", NONE, 200))
 
 
 def test_clock() -> None:

@@ -11,7 +11,7 @@ from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from peer import LOGIN, PASSWORD
-from saymon_bulk.cli.options import parse
+from saymon_bulk.cli.parser import parse
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")
@@ -70,13 +70,13 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     ids=lambda value: " ".join(value) if isinstance(value, list) else value,
 )
 def test_an_unknown_option_is_told_by_its_name(words: list[str], name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    for line in (["status", "an-id", *words], ["wait", *words, "an-id"], ["wait", "--json", *words, "--", "an-id"]):
-        assert refusal(line, capsys).endswith(f": error: unrecognized arguments: {name}")
+    lines = [["status", "an-id", *words], ["wait", *words, "an-id"], ["wait", "--json", *words, "--", "an-id"]]
     # Before the command the value would be one.
-    for line in ([*words, "status", "an-id"], ["--json", *words, "clone", "an-id"], words):
-        assert refusal(line, capsys).endswith(f": error: unrecognized arguments: {name}")
-    for line in (["clone", "an-id", *words], ["start", *words, "--bulk", "an-id"], ["completion", "bash", *words]):
-        assert refusal(line, capsys).endswith(f": error: unrecognized arguments: {name}")
+    lines += [[*words, "status", "an-id"], ["--json", *words, "clone", "an-id"], words]
+    lines += [["clone", "an-id", *words], ["start", *words, "--bulk", "an-id"], ["completion", "bash", *words]]
+    for line in lines:
+        said = refusal(line, capsys).partition(": error: unrecognized arguments: ")[2]
+        assert re.fullmatch(rf"{name}(; did you mean --[a-z-]+\?)?", said)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,8 @@ def test_a_word_where_the_command_stands(before: list[str], capsys: pytest.Captu
 
 
 def test_a_command_that_is_misspelt_is_told(capsys: pytest.CaptureFixture[str]) -> None:
-    assert refusal(["stauts", "x"], capsys).endswith("completion, not 'stauts'")
+    assert refusal(["stauts", "x"], capsys).endswith("completion, not 'stauts'; did you mean status?")
+    assert refusal(["winter", "x"], capsys).endswith("completion, not 'winter'")
     assert refusal([BOTH, "x"], capsys).endswith("or completion")
     assert refusal([f"https://{BOTH}@host", "x"], capsys).endswith("or completion")
 

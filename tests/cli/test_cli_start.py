@@ -236,7 +236,7 @@ def test_uncertain(peer: Peer, command: list[str], answer: Answer, status: int |
 # What `wait` would take for an option, for stdin or for another id.
 UNSAFE = [
     *["--ids=/etc/passwd", "--ids", "--host=h", "-h", "-", "--", "-x", "--password-stdin", "\u2014ids=x"],
-    *[" x", "x ", "x\u3000", "\u00a0x", "\ufeffx", " \ufeffx", "\ufeff", " "],
+    *[" x", "x ", "x\u3000", "\u00a0x", "\ufeffx", " \ufeffx", "\ufeff", " ", "# x"],
     *['"q"', "'q'", "http://x", "HTTPS://x/y"],
 ]
 
@@ -356,7 +356,7 @@ def test_wait_quietly(peer: Peer) -> None:
         (["start", "--bulk", "bulk.json"], "--search"),
         ([*START, "extra"], "start takes no ID"),
         ([*START, "--yes"], "--every-object"),
-        ([*START, "--every-object", "--yes"], "search.json: --every-object goes with an empty search"),
+        ([*START, "--every-object", "--yes"], "--search search.json: --every-object goes with an empty search"),
         (["start", "--search", "-", "--bulk", "-"], "--search - and --bulk - exclude each other: stdin"),
         (["start", "--search", "-", "--bulk", "bulk.json", "--password-stdin"], "--search - and --password-stdin exclude"),
         (["start", "--search", "search.json", "--bulk", "-", "--password-stdin"], "--bulk - and --password-stdin exclude"),
@@ -368,7 +368,8 @@ def test_wait_quietly(peer: Peer) -> None:
         ([*START, "--wait", "--interval", "0"], "--interval: must be above 0"),
         ([*CLONE, "--wait", "--max-interval", "0"], "--max-interval: must be above 0"),
         ([*CLONE, "--retries", "3"], "--retries goes with --wait"),
-        ([*CLONE, "--concurrency", "3"], "--concurrency goes with --wait"),
+        ([*CLONE, "--wait", "--concurrency", "3"], "unrecognized arguments: --concurrency"),
+        ([*START, "--concurrency", "3"], "unrecognized arguments: --concurrency"),
         ([*START, "--host", "http://a/path"], "--host must not hold a path"),
         (["clone"], "OBJECT_ID"),
         ([*CLONE, "43"], "clone takes one OBJECT_ID"),
@@ -399,12 +400,12 @@ def test_an_object_is_checked_before_a_password_is_asked_for(server: PracticeSer
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", ", line 1, column 1: no JSON"),
-        (b'{"a":\r\n\r\n}', ", line 3, column 1: no JSON"),
-        (b'{"a": 1}\n{"b": 2}\n', ", line 2, column 1: no JSON"),
+        (b"", ", line 1, column 1: not JSON"),
+        (b'{"a":\r\n\r\n}', ", line 3, column 1: not JSON"),
+        (b'{"a": 1}\n{"b": 2}\n', ", line 2, column 1: not JSON"),
         (b'{"a": 1,\n "b": "\xe9"}', ", line 2: not UTF-8"),
         ('{"a": 1}'.encode("utf-16")[:-1], ": not UTF-16"),
-        (b"[1]", ": must hold a JSON object"),
+        (b"[1]", ": must hold a JSON object, not a list"),
         (b"NaN", ": must hold a JSON object"),
         (b'{"a": NaN}', "'a'"),
         (b'{"a": {"b": [1, -Infinity]}}', "['a']['b'][1]"),
@@ -423,7 +424,7 @@ def test_a_search_that_cannot_be_used(server: PracticeServer, folder: Path, cont
     # Without a password: it would be asked for later.
     result = run(server, *START, SAYMON_PASSWORD="")
     assert (result.returncode, result.stdout) == (2, "")
-    assert re.match("saymon-bulk: search.json[:,] ", result.stderr)
+    assert re.match("saymon-bulk: --search search.json[:,] ", result.stderr)
     assert says in result.stderr
     assert result.stderr.count("\n") == 1
     assert server.requests == []
@@ -434,9 +435,11 @@ def test_a_search_that_cannot_be_used(server: PracticeServer, folder: Path, cont
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b'[{"a": 1},\n{"b": tru}]', ", line 2, column 7: no JSON"),
+        (b'[{"a": 1},\n{"b": tru}]', ", line 2, column 7: not JSON"),
         (b'[\n\n{"a": "\xff"}]', ", line 3: not UTF-8"),
-        (f'{{"search": {SEARCH}, "bulk": {BULK}}}'.encode(), ": must hold a JSON list"),
+        (f'{{"search": {SEARCH}, "bulk": {BULK}}}'.encode(), ": must hold a JSON list: the value of 'bulk' alone"),
+        (b'{"a": 1}', ": must hold a JSON list: put [ ] around the object"),
+        (b"1", ": must hold a JSON list\n"),
         (b"[]", "must not be empty"),
         (b'[{"a": 1}, {}]', "bulk[1]"),
         (b'[{"a": 1}, "b"]', "bulk[1] must be a JSON object"),
@@ -450,9 +453,12 @@ def test_changes_that_cannot_be_used(server: PracticeServer, folder: Path, conte
     (folder / "bulk.json").write_bytes(content)
     result = run(server, *START, SAYMON_PASSWORD="")
     assert (result.returncode, result.stdout) == (2, "")
-    assert re.match("saymon-bulk: bulk.json[:,] ", result.stderr)
+    assert re.match("saymon-bulk: --bulk bulk.json[:,] ", result.stderr)
     assert says in result.stderr
     assert server.requests == []
+
+
+SHOWN = r"\udcff"  # how the byte is shown
 
 
 @pytest.mark.parametrize(
@@ -464,8 +470,37 @@ def test_a_file_that_cannot_be_read(server: PracticeServer, path: Word, says: st
     for words in (["--search", path, "--bulk", "bulk.json"], ["--search", "search.json", "--bulk", path]):
         result = run(server, "start", *words, SAYMON_PASSWORD="")
         assert (result.returncode, result.stdout) == (2, "")
-        assert result.stderr.startswith(f"saymon-bulk: {path}: " if isinstance(path, str) else r"saymon-bulk: \udcff: ")
+        option = str(words[words.index(path) - 1])
+        assert result.stderr.startswith(f"saymon-bulk: {option} {path if isinstance(path, str) else SHOWN}: ")
         assert says in result.stderr
+    assert server.requests == []
+
+
+# JSON in place of a file
+
+
+@pytest.mark.parametrize("before", ["", " ", "\n\t"])
+def test_json_in_place_of_a_file(peer: Peer, before: str) -> None:
+    assert run(peer, "start", "--search", before + SEARCH, "--bulk", before + BULK).returncode == 0
+    assert body(peer) == BODY
+
+
+@pytest.mark.parametrize(
+    ("search", "bulk", "says"),
+    [
+        ("{name:CPU}", "bulk.json", "--search, line 1, column 2: not JSON: "),
+        ("[1]", "bulk.json", "--search: must hold a JSON object, not a list"),
+        ("{}", "bulk.json", "--search: "),
+        ("search.json", '{"a": 1}', "--bulk: must hold a JSON list: put [ ] around the object"),
+        ("search.json", "[]", "--bulk: bulk must not be empty"),
+        ('{"a": "\udcff"}', "bulk.json", "--search: "),
+        ("name", "bulk.json", "--search name: No such file or directory"),
+    ],
+)
+def test_json_that_cannot_be_used(server: PracticeServer, search: str, bulk: str, says: str) -> None:
+    result = run(server, "start", "--search", search, "--bulk", bulk, SAYMON_PASSWORD="")
+    assert (result.returncode, result.stdout) == (2, "")
+    assert result.stderr.startswith(f"saymon-bulk: {says}")
     assert server.requests == []
 
 
@@ -484,7 +519,7 @@ def test_a_file_of_windows_on_stdin(peer: Peer, folder: Path, name: str, encodin
 def test_nothing_on_stdin(peer: Peer) -> None:
     result = shell(peer, f"{SAYMON} start --search search.json --bulk - <&-")
     assert result.returncode == 2
-    assert result.stderr.startswith("saymon-bulk: stdin, line 1")
+    assert result.stderr.startswith("saymon-bulk: --bulk stdin, line 1")
 
 
 def test_the_password_on_stdin_beside_files(peer: Peer) -> None:

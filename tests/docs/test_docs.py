@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import saymon_bulk
 from saymon_bulk import _core, cli
-from saymon_bulk.cli import options
+from saymon_bulk.cli.help import EXIT_STATUS
 from saymon_bulk.testing import PracticeServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
@@ -85,7 +85,7 @@ def test_the_readmes_exit_codes_are_those_of_help() -> None:
     table = README.partition("| Exit status |")[2].partition("\n\n")[0]
     told = set(re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE))
     codes = {code for cell in told for code in cell.split(", ")}
-    assert codes == set(re.findall(r"^  (\d+)  ", options.EPILOG, re.MULTILINE))
+    assert codes == set(EXIT_STATUS)
 
 
 def test_the_readme_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:

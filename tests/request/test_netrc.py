@@ -17,7 +17,7 @@ from processes import HOME, POSIX, run_script
 from saymon_bulk import Client, InsecureFileWarning
 from saymon_bulk._credentials import credentials
 from saymon_bulk.cli.credentials import credentials_of
-from saymon_bulk.cli.options import parse
+from saymon_bulk.cli.parser import parse
 
 # host as it is given, machine as netrc has it
 SPELLINGS = [

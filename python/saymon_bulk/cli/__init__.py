@@ -12,7 +12,7 @@ import signal
 import sys
 
 from ..errors import SaymonError
-from .options import OF_A_WAIT, build, parse
+from .commands import COMMANDS
 from .output import (
     BY_SIGNAL,
     ERROR,
@@ -27,6 +27,7 @@ from .output import (
     show_log,
     show_warnings,
 )
+from .parser import build, parse
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -62,7 +63,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         words = sys.argv[1:] if argv is None else argv
         if words:
             return _run(parse(words))
-        emit(build().format_help().rstrip())
+        emit(build().format_short_help().rstrip())
         return FINISHED
     except SystemExit:
         try:
@@ -96,31 +97,12 @@ def _run(options: Options) -> int:
 
 
 def _done(options: Options) -> int:
-    if options.command == "completion":
-        from .completion import script
-
-        emit(script(options.shell))
-        return FINISHED
-    if not options.wait and options.command != "status":
-        for name in OF_A_WAIT:
-            if name in options.given:
-                raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
     _check_stdin(options)
     _catch_signals()
     show_warnings()
     if options.verbose:
         show_log()
-    if options.command in ("start", "clone"):
-        from .start import start
-
-        return start(options)
-    from .credentials import client_of
-    from .inputs import ids_of
-    from .wait import status, wait
-
-    ids = ids_of(options)
-    command = status if options.command == "status" else wait
-    return command(client_of(options), ids, options)
+    return COMMANDS[options.command].run(options)
 
 
 def _check_stdin(options: Options) -> None:

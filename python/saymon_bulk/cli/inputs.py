@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
     _Encoded = TypeVar("_Encoded", bytes, list[bytes])
 
+_COMMENT = "#"  # begins a line without an id
+
 # An id may be nearly any text, but these are mistakes.
 _SCHEMES = ("http://", "https://")
 _QUOTES = ('"', "'")
@@ -31,7 +33,7 @@ def ids_of(options: Options) -> list[str]:
     for number, id in enumerate(options.ids, 1):
         found.update(dict.fromkeys(_ids_in("-") if id == "-" else [checked(id, f"ID {number}")]))
     for path in options.ids_files:
-        found.update(dict.fromkeys(_ids_in(path)))
+        found.update(dict.fromkeys(_ids_in(path, "--ids ")))
     if not found:
         raise ValueError("no ids: give each as an ID, or - to read stdin, or --ids FILE")
     return list(found)
@@ -57,43 +59,54 @@ def is_word(id: str) -> bool:
         checked(id, "")
     except ValueError:
         return False
-    return not id.startswith("-") and id == _stripped(id)
+    return not id.startswith(("-", _COMMENT)) and id == _stripped(id)
 
 
 def _stripped(line: str) -> str:
     return line.strip().lstrip("\ufeff")  # `cat` leaves the byte order mark of each file
 
 
-def _ids_in(path: str) -> Iterator[str]:
+def _ids_in(path: str, option: str = "") -> Iterator[str]:
     if path == "-" and is_terminal(sys.stdin) and is_terminal(sys.stderr):
         keys = "Ctrl-Z and Enter end" if os.name == "nt" else "Ctrl-D ends"
         note(f"reading ids from the terminal, one a line; {keys} them")
-    name, text = _text_of(path)
+    name, text = _text_of(path, option)
     is_empty = True
     for number, line in enumerate(text.split("\n"), 1):
-        if id := _stripped(line):
+        if (id := _stripped(line)) and not id.startswith(_COMMENT):
             is_empty = False
             yield checked(id, f"{name}, line {number}: the id")
     if is_empty:
         raise ValueError(f"{name}: no ids in it")
 
 
-def encoded(path: str, kind: type, encode: Callable[[Any], _Encoded]) -> _Encoded:
-    """What `encode` makes of the value in a JSON file, which is a dict or a list."""
+def encoded(option: str, value: str, kind: type, encode: Callable[[Any], _Encoded]) -> _Encoded:
+    """What `encode` makes of the dict or the list in a JSON file, or in the option itself."""
     import json
 
-    name, text = _text_of(path)
+    if value.lstrip().startswith(("{", "[")):
+        name, text = option, value
+    else:
+        name, text = _text_of(value, f"{option} ")
     try:
-        value = json.loads(text, object_pairs_hook=_object)
-        if not isinstance(value, kind):
-            raise ValueError(f"must hold a JSON {'object' if kind is dict else 'list'}")
-        return encode(value)
+        found = json.loads(text, object_pairs_hook=_object)
+        if not isinstance(found, kind):
+            raise ValueError(_wrong_kind(found, kind))
+        return encode(found)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: no JSON: {error.msg}") from None
+        raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
     except RecursionError:
         raise ValueError(f"{name}: nested too deeply") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {error}") from None
+
+
+def _wrong_kind(found: object, kind: type) -> str:
+    if kind is dict:
+        return "must hold a JSON object" + (", not a list" if isinstance(found, list) else "")
+    if isinstance(found, dict) and "bulk" in found:
+        return "must hold a JSON list: the value of 'bulk' alone"
+    return "must hold a JSON list" + (": put [ ] around the object" if isinstance(found, dict) else "")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -105,9 +118,9 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _text_of(path: str) -> tuple[str, str]:
+def _text_of(path: str, option: str) -> tuple[str, str]:
     """The name of a file in messages, and its text: UTF-8, or UTF-16 of Windows' PowerShell 5, with or without a BOM."""
-    name = "stdin" if path == "-" else path
+    name = option + ("stdin" if path == "-" else path)
     try:
         if path == "-":
             data = sys.stdin.buffer.read()

@@ -90,7 +90,7 @@ def _body(options: Options) -> bytes:
     """The request body that the two files make, checked."""
     every_object = options.every_object
     if options.search is None and not every_object:
-        raise ValueError("no criteria: give --search FILE, or --every-object")
+        raise ValueError("no criteria: give --search, or --every-object")
     if options.yes and not every_object:
         raise ValueError("--yes goes with --every-object")
 
@@ -103,8 +103,8 @@ def _body(options: Options) -> bytes:
 
     search = b"{}"
     if options.search is not None:
-        search = encoded(options.search, dict, lambda criteria: _start_body.start_criteria(criteria, every_object))
-    return _start_body.joined(search, encoded(options.bulk, list, changes), every_object)
+        search = encoded("--search", options.search, dict, lambda criteria: _start_body.start_criteria(criteria, every_object))
+    return _start_body.joined(search, encoded("--bulk", options.bulk, list, changes), every_object)
 
 
 def _terminal() -> TextIO:

@@ -27,6 +27,8 @@ _MAX_BAR, _MIN_BAR = 40, 10
 
 _MAX_IDS_IN_HINT = 10
 
+_NONE = ("", "")  # no trouble
+
 # What a hint repeats of a command, besides host, login and ids.
 _REPEATED = (
     "json",
@@ -39,6 +41,7 @@ _REPEATED = (
     "insecure",
     "request_timeout",
     *OF_A_WAIT,
+    "concurrency",
 )
 
 
@@ -124,20 +127,20 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     return worst(codes)
 
 
-def _trouble(step: Step, retries: int) -> str:
-    """What the progress says after a failure that is tolerated."""
+def _trouble(step: Step, retries: int) -> tuple[str, str]:
+    """What the progress says after a failure that is tolerated: in a sentence, and in few letters."""
     if step.error is None or step.is_over:
-        return ""
+        return _NONE
     status_code = getattr(step.error, "status_code", None)
     what = f"answers {status_code}" if status_code else "does not answer"
-    return f"server {what}, {step.failures} of {retries}"
+    return f", server {what}, {step.failures} of {retries}", f", {status_code or 'down'} {step.failures}/{retries}"
 
 
 class Progress:
     """How far a wait is: one line that is written over on a terminal, else a line a minute."""
 
     def __init__(self, total: int, *, is_wanted: bool) -> None:
-        self.total, self.done, self.trouble = total, 0, ""
+        self.total, self.done, self.trouble = total, 0, _NONE
         self._is_bar = is_wanted and is_terminal(sys.stderr)
         self._pause = BAR_PAUSE if self._is_bar else LINE_PAUSE if is_wanted else float("inf")
         self._start = self._shown = time.monotonic()
@@ -155,7 +158,7 @@ class Progress:
             self._draw()
         else:
             text = f"{self.done} of {self.total} done after {clock(now - self._start)}"
-            note(f"{text}, {self.trouble}" if self.trouble else text)
+            note(text + self.trouble[0])
 
     def _draw(self) -> None:
         try:
@@ -182,22 +185,17 @@ class Progress:
             self.clear()
 
 
-def line(done: int, total: int, elapsed: str, trouble: str, width: int) -> str:
-    """The progress in so many columns. What is least needed goes first: the bar, then the end of the trouble."""
-    count, trouble = f"{done} of {total} done", f", {trouble}" if trouble else ""
-    free = width - len(f"{count} [] {elapsed}{trouble}")
+def line(done: int, total: int, elapsed: str, trouble: tuple[str, str], width: int) -> str:
+    """The progress in so many columns. What is least needed goes first: the bar, then words, then the clock."""
+    count, (words, letters) = f"{done} of {total} done", trouble
+    free = width - len(f"{count} [] {elapsed}{words}")
     if free >= _MIN_BAR:
         length = min(free, _MAX_BAR)
         full = length * done // total
-        return f"{count} [{'#' * full}{'-' * (length - full)}] {elapsed}{trouble}"
-    text = ""
-    for text in (f"{count}, {elapsed}", f"{done}/{total} {elapsed}", f"{done}/{total}"):
-        if len(text) <= width:
-            break
-    free = width - len(text)
-    if len(trouble) > free:
-        trouble = trouble[: free - 3] + "..." if free >= _MIN_BAR else ""
-    return (text + trouble)[:width]
+        return f"{count} [{'#' * full}{'-' * (length - full)}] {elapsed}{words}"
+    text = f"{done}/{total}"
+    shorter = [f"{count}, {elapsed}{words}", f"{count}, {elapsed}{letters}", f"{text} {elapsed}{letters}", text + letters]
+    return next((text for text in shorter if len(text) <= width), text[:width])
 
 
 def clock(seconds: float) -> str:

@@ -10,17 +10,16 @@
 
 _shtab_saymon_bulk_commands() {
   local _commands=(
-    clone:'Start the clone of an object, and print the id of the operation.'
-    completion:'Print the completion script of a shell.'
-    start:'Start a bulk operation on the objects that a search finds, and print its id. A FILE is JSON in UTF-8; - is stdin.'
-    status:'Ask once, and print for each ID whether it is finished or running. A line comes with its answer.'
-    wait:'Poll until all have finished, and print each ID when it has.'
+    clone:'start the clone of an object'
+    completion:'print a completion script'
+    start:'start a bulk operation'
+    status:'ask once'
+    wait:'poll until all have finished'
   )
   _describe 'saymon-bulk commands' _commands
 }
 
 _shtab_saymon_bulk_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
   "(- : *)--version[print the version]"
   "--json[print one JSON object a line, for errors too]"
   {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
@@ -33,19 +32,19 @@ _shtab_saymon_bulk_options=(
   "--key[its private key, if that is not in the file of --cert]:FILE:_files"
   "--insecure[do not check the server\'s certificate]"
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_saymon_bulk_defaults_added=0
 
 _shtab_saymon_bulk_clone_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
   "--wait[go on as the command wait does\; the options below go with it]"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
   "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
-  "--concurrency[requests under way at the same time\; default\: 16]:N:"
   "--json[print one JSON object a line, for errors too]"
   {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
   {-v,--verbose}"[log every request to stderr, instead of progress]"
@@ -57,6 +56,8 @@ _shtab_saymon_bulk_clone_options=(
   "--key[its private key, if that is not in the file of --cert]:FILE:_files"
   "--insecure[do not check the server\'s certificate]"
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
   ":its id, or \"discovery id\:\" and its discovery id:"
 )
 
@@ -64,7 +65,8 @@ _shtab_saymon_bulk_clone_options=(
 _shtab_saymon_bulk_clone_defaults_added=0
 
 _shtab_saymon_bulk_completion_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
+  "-h[print the short help]"
+  "--help[print the complete help]"
   ":bash, zsh, fish:(bash zsh fish)"
 )
 
@@ -72,9 +74,8 @@ _shtab_saymon_bulk_completion_options=(
 _shtab_saymon_bulk_completion_defaults_added=0
 
 _shtab_saymon_bulk_start_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
-  "--search[the criteria, a JSON object]:FILE:_files"
-  "--bulk[the changes, a JSON list of objects]:FILE:_files"
+  "--search[the criteria\: a file with a JSON object, or the object itself\; - is stdin]:FILE:_files"
+  "--bulk[the changes\: a file with a JSON list of objects, or the list itself\; - is stdin]:FILE:_files"
   "--every-object[no criteria\: change every object of the installation]"
   "--yes[with --every-object\: do not ask whether that is meant]"
   "--wait[go on as the command wait does\; the options below go with it]"
@@ -82,7 +83,6 @@ _shtab_saymon_bulk_start_options=(
   "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
-  "--concurrency[requests under way at the same time\; default\: 16]:N:"
   "--json[print one JSON object a line, for errors too]"
   {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
   {-v,--verbose}"[log every request to stderr, instead of progress]"
@@ -94,14 +94,15 @@ _shtab_saymon_bulk_start_options=(
   "--key[its private key, if that is not in the file of --cert]:FILE:_files"
   "--insecure[do not check the server\'s certificate]"
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
 )
 
 # guard to ensure default positional specs are added only once per session
 _shtab_saymon_bulk_start_defaults_added=0
 
 _shtab_saymon_bulk_status_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*--ids[read ids from FILE too, one a line\; - is stdin\; may be repeated]:FILE:_files"
+  "*--ids[read ids from FILE, one a line\; a line that begins with \# is a comment\; - is stdin\; may be repeated]:FILE:_files"
   "--concurrency[requests under way at the same time\; default\: 16]:N:"
   "--json[print one JSON object a line, for errors too]"
   {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
@@ -114,6 +115,8 @@ _shtab_saymon_bulk_status_options=(
   "--key[its private key, if that is not in the file of --cert]:FILE:_files"
   "--insecure[do not check the server\'s certificate]"
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
   "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one counts once:"
 )
 
@@ -121,8 +124,7 @@ _shtab_saymon_bulk_status_options=(
 _shtab_saymon_bulk_status_defaults_added=0
 
 _shtab_saymon_bulk_wait_options=(
-  "(- : *)"{-h,--help}"[show this help message and exit]"
-  "*--ids[read ids from FILE too, one a line\; - is stdin\; may be repeated]:FILE:_files"
+  "*--ids[read ids from FILE, one a line\; a line that begins with \# is a comment\; - is stdin\; may be repeated]:FILE:_files"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
   "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
@@ -139,6 +141,8 @@ _shtab_saymon_bulk_wait_options=(
   "--key[its private key, if that is not in the file of --cert]:FILE:_files"
   "--insecure[do not check the server\'s certificate]"
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
   "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one counts once:"
 )
 
