@@ -125,7 +125,8 @@ def test_nobody_answers(command: str) -> None:
     quick = ["--interval", "0.01", "--max-interval", "0.01"] if command == "wait" else []
     result = run(None, command, *quick, DONE, "other", "--host", "http://127.0.0.1:1")
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.count("refused") == 2
+    assert result.stderr.endswith(" (all 2 operations)\n")
+    assert result.stderr.count("refused") == 1
 
 
 def test_a_wait_that_gets_no_answer_says_unknown(server: PracticeServer) -> None:
@@ -699,6 +700,7 @@ def test_progress(server: PracticeServer) -> None:
     with Terminal(server, "wait", "--interval=0.1", "--max-interval=0.2", DONE, UNKNOWN, NEVER) as terminal:
         terminal.shows(r"^2 of 3 done \[#+-+\] 0:0\d$")
         assert "done finished" in terminal.screen()
+        terminal.shows("HTTP 404")
         server.add_bulk(0, id=NEVER)
         assert terminal.end() == 1
         # Only results and errors stay, and the error's second line: the terminal has 80 columns.

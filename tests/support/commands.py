@@ -76,6 +76,15 @@ def run(server: Any, *words: Word, stdin: str | bytes = "", **more: str) -> subp
     return result
 
 
+def told_of(stderr: str) -> list[str]:
+    """The operation of each error; of operations that share a line, a blank for each."""
+    found: list[str] = []
+    for line in stderr.splitlines():
+        group = re.search(r" \((?:all )?([\d,]+) operations(?:: .*)?\)$", line)
+        found += [""] * int(group[1].replace(",", "")) if group else [line.partition("bulk operation ")[2].partition(":")[0]]
+    return found
+
+
 def words_of(line: str) -> list[str]:
     """The words of a command line, as this system takes it apart."""
     if POSIX:

@@ -12,10 +12,11 @@ from ..errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutErr
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from typing import TextIO
 
     from .._types import BulkStatus
+    from .grouped import Errors
     from .options import Options
 
 FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING, UNCERTAIN = 0, 1, 2, 4, 8, 9
@@ -72,6 +73,11 @@ def note(what: object) -> None:
     show(f"saymon-bulk: {what}\n")
 
 
+def note_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        note(line)
+
+
 def show(text: str) -> None:
     """Write to stderr, as it is."""
     try:
@@ -103,18 +109,20 @@ def show_log() -> None:
 # Results
 
 
-def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options) -> int:
-    """Print the state of one operation, and return its exit code; a failed start has no id."""
+def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options, errors: Errors | None = None) -> int:
+    """Print the state of one operation, and return its exit code. A failed start has no id; `errors` are of many."""
     if options.json:
         print_json(id, outcome, options)
     elif not isinstance(outcome, SaymonError):
         emit(f"{id} {'finished' if outcome['finished'] else 'running'}")
-    elif isinstance(outcome, WaitTimeoutError) and id:
-        emit(f"{id} {'running' if is_running(id, outcome) else 'unknown'}")
-        if not is_running(id, outcome):
-            note(in_words(outcome, options))
     else:
-        note(in_words(outcome, options))
+        is_known = isinstance(outcome, WaitTimeoutError) and id is not None and is_running(id, outcome)
+        if isinstance(outcome, WaitTimeoutError):
+            emit(f"{id} {'running' if is_known else 'unknown'}")
+        if id is not None and errors is not None and not is_known:
+            errors.add(id, in_words(outcome, options))
+        elif not is_known:
+            note(in_words(outcome, options))
     return code(outcome)
 
 

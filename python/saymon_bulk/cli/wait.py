@@ -8,8 +8,9 @@ import time
 
 from .._client import INTERVAL, MAX_INTERVAL
 from ..errors import WaitTimeoutError
+from .grouped import Errors
 from .options import OF_A_WAIT, Options
-from .output import interrupted, is_running, is_terminal, note, report, show, worst
+from .output import interrupted, is_running, is_terminal, note, note_all, report, show, worst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -47,21 +48,22 @@ _REPEATED = (
 
 def status(client: Client, ids: list[str], options: Options) -> int:
     """A wait of no time, since its answers come one by one: a server that is silent about one id delays no other line."""
-    left, codes = set(ids), []
+    left, codes, errors = set(ids), [], Errors(len(ids))
 
     def tell(id: str, outcome: Any) -> None:
         # A second outcome of an id that is printed only says that the wait has ended: by time, or by a 401.
         if id in left:
             left.remove(id)
-            codes.append(report(id, outcome, options))
+            codes.append(report(id, outcome, options, errors))
 
     def on_step(step: Step | None) -> None:
         if step is not None:
             tell(step.id, step.error or step.status)
+        note_all(errors.lines())
 
     if options.verbose:
         _leave_polling_out_of_the_log()
-    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True, on_step, None)
+    waits = client._waits(ids, (0.0, INTERVAL, MAX_INTERVAL, 0, options.concurrency), True, on_step, _CLOCK_PAUSE)
     try:
         for id, outcome in waits:
             tell(id, outcome)
@@ -69,6 +71,7 @@ def status(client: Client, ids: list[str], options: Options) -> int:
                 break
     finally:
         waits.close()
+        note_all(errors.lines(is_end=True))
     return worst(codes)
 
 
@@ -95,7 +98,7 @@ def wait(client: Client, ids: list[str], options: Options, untold: str | None = 
 
 def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
-    codes = []
+    codes, errors = [], Errors(len(left))
     plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
     bar = Progress(len(left), is_wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
 
@@ -104,6 +107,9 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
             bar.trouble = _trouble(step, options.retries)
             if not step.is_over:
                 left[step.id] = step.error is None
+        for text in errors.lines():
+            bar.clear()
+            note(text)
         bar.tick()
 
     waits = client._waits(list(left), plan, True, on_step, _CLOCK_PAUSE)
@@ -111,7 +117,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     try:
         for id, outcome in waits:
             bar.clear()
-            codes.append(report(id, outcome, options))
+            codes.append(report(id, outcome, options, errors))
             if isinstance(outcome, WaitTimeoutError):
                 left[id] = is_running(id, outcome)
             else:
@@ -124,6 +130,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     finally:
         waits.close()
         bar.close(leave=is_interrupted)
+        note_all(errors.lines(is_end=True))
     return worst(codes)
 
 

@@ -1,0 +1,56 @@
+"""The errors of many operations: one cause, one line."""
+
+from __future__ import annotations
+
+import time
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+# A message waits so many seconds for another operation with the same one.
+_QUIET = 1.0
+
+# Lines of one message before the end; what comes later is told at the end.
+_MAX_EARLY_LINES = 3
+
+_MAX_IDS = 3  # in one line
+
+
+class _Group:
+    def __init__(self) -> None:
+        self.ids: list[str] = []
+        self.text = ""
+        self.last = 0.0
+        self.lines = 0
+
+
+class Errors:
+    """Errors that are yet to be printed, by their messages without the ids."""
+
+    def __init__(self, total: int) -> None:
+        self._total = total
+        self._groups: dict[str, _Group] = {}
+
+    def add(self, id: str, text: str) -> None:
+        before, _, after = text.partition(f"bulk operation {id}: ")
+        group = self._groups.setdefault(before + after, _Group())
+        group.ids.append(id)
+        group.text, group.last = text, time.monotonic()
+
+    def lines(self, *, is_end: bool = False) -> Iterator[str]:
+        """What is to be printed now. Looked at again and again, and at the end."""
+        now = time.monotonic()
+        for message, group in self._groups.items():
+            is_due = now - group.last >= _QUIET and group.lines < _MAX_EARLY_LINES
+            if group.ids and (is_end or is_due):
+                ids, group.ids = group.ids, []
+                group.lines += 1
+                yield group.text if len(ids) == 1 else f"{message} ({self._which(ids)})"
+
+    def _which(self, ids: list[str]) -> str:
+        if len(ids) == self._total:
+            return f"all {len(ids):,} operations"
+        named = ", ".join(id if id.isprintable() else repr(id) for id in ids[:_MAX_IDS])
+        more = f" and {len(ids) - _MAX_IDS:,} more" if len(ids) > _MAX_IDS else ""
+        return f"{len(ids):,} operations: {named}{more}"
