@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 
-from ._core import _host_name
+from ._core import _host_name, _shown_path
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ def _password_in(path: str) -> str:
         password, problem = "", f"cannot be read: {type(error).__name__}"
     if password:
         return password
-    raise ValueError(f"{PASSWORD_FILE} names a file that {problem or 'is empty'}: {path}")
+    raise ValueError(f"{PASSWORD_FILE} names a file that {problem or 'is empty'}: {_shown_path(path)}")
 
 
 def _text(content: bytes) -> tuple[str, str | None]:
@@ -80,11 +80,11 @@ def why_netrc_has_none(host: str, login: str | None) -> str:
     path = _netrc_path()
     netrc = _netrc(path)
     if netrc is None:
-        return f"there is no netrc file {path}"
+        return f"there is no netrc file {_shown_path(path)}"
     text = f"netrc has no entry for {_host_name(host)}"
     if login:
         text += f" and login {login if login.isprintable() else ascii(login)}"
-    return text if netrc.problem is None else f"{text}; line {netrc.problem} of {path} cannot be read"
+    return text if netrc.problem is None else f"{text}; line {netrc.problem} of {_shown_path(path)} cannot be read"
 
 
 def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
@@ -95,7 +95,7 @@ def _netrc_entry(host: str, login: str | None) -> tuple[str, str] | None:
         from ._warnings import InsecureFileWarning, warn
 
         del entry  # a program that handles warnings can see the variables of this frame
-        text = f"{path}: other users of this machine can read the password in it; `chmod 600` prevents that"
+        text = f"{_shown_path(path)}: other users of this machine can read the password in it; `chmod 600` prevents that"
         warn(text, InsecureFileWarning)
         entry, _ = _entry(path, name, login)
     return (entry.login or "", entry.password or "") if entry is not None else None
@@ -108,7 +108,7 @@ def _entry(path: str, name: str, login: str | None) -> tuple[Entry | None, bool]
         return None, False
     entry = netrc.find(lambda machine: _is_name(machine, name), login)
     if entry is not None and entry.problem is not None:
-        raise ValueError(f"netrc cannot be read: {path}, line {entry.problem}")
+        raise ValueError(f"netrc cannot be read: {_shown_path(path)}, line {entry.problem}")
     return entry, netrc.others_can_read
 
 
@@ -130,7 +130,7 @@ def _netrc(path: str) -> Netrc | None:
     except (FileNotFoundError, NotADirectoryError):  # the home of a service account may be /dev/null
         return None
     except OSError as error:
-        raise ValueError(f"netrc cannot be read: {path}: {type(error).__name__}") from None
+        raise ValueError(f"netrc cannot be read: {_shown_path(path)}: {type(error).__name__}") from None
 
 
 def _is_name(machine: str, name: str) -> bool:

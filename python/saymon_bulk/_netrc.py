@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import re
 
+from ._core import _shown_path
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,7 +42,7 @@ class Netrc:
             content = file.read(limit + 1)
         if len(content) > limit:
             del content  # a traceback shows the variables of a frame
-            raise ValueError(f"netrc cannot be read: {path}: larger than 1 MiB")
+            raise ValueError(f"netrc cannot be read: {_shown_path(path)}: larger than 1 MiB")
         self.others_can_read = os.name == "posix" and bool(status.st_mode & 0o044)
         # Bytes that are not UTF-8 make their entry unreadable, no other. A BOM is passed over.
         self._entries = _entries(content.decode("utf-8-sig", "surrogateescape"))

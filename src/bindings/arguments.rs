@@ -97,6 +97,12 @@ pub fn _host_name(host: &Bound<'_, PyAny>) -> PyResult<String> {
     Ok(Origin::parse(&text("host", host)?)?.name().to_owned())
 }
 
+/// A path as messages show it: one line in any encoding.
+#[pyfunction]
+pub fn _shown_path(path: PathBuf) -> String {
+    crate::core::text::of_path(&path)
+}
+
 /// An id that can be one, refused as `id` otherwise.
 #[pyfunction]
 pub fn _checked_id<'py>(id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -246,14 +252,19 @@ fn cert_from(value: &Bound<'_, PyAny>) -> PyResult<Cert> {
 }
 
 fn path(argument: &'static str, wanted: &str, value: &Bound<'_, PyAny>) -> PyResult<PathBuf> {
-    if value.is_instance_of::<PyString>() {
-        text(argument, value)?;
+    let refuse = || wrong_type(argument, wanted, value);
+    let os = value.py().import("os")?;
+    let name = os.call_method1("fspath", (value,)).map_err(|_| refuse())?;
+    let name = name.cast_into::<PyString>().map_err(|_| refuse())?;
+    // A name in another encoding than the system's has surrogates in the place of bytes. Others are no name, and pyo3 panics.
+    if name.to_cow().is_err() && os.call_method1("fsencode", (&name,)).is_err() {
+        return Err(InvalidInput::new(argument, "must not hold lone surrogates").into());
     }
-    match value.extract::<PathBuf>() {
-        Ok(path) if path.as_os_str().is_empty() => Err(InvalidInput::new(argument, "must not be an empty path").into()),
-        Ok(path) => Ok(path),
-        Err(_) => Err(wrong_type(argument, wanted, value)),
+    let path: PathBuf = name.extract()?;
+    if path.as_os_str().is_empty() {
+        return Err(InvalidInput::new(argument, "must not be an empty path").into());
     }
+    Ok(path)
 }
 
 fn wrong_type(argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {

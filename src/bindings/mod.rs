@@ -34,6 +34,7 @@ fn _core(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<waiting::BulkIterator>()?;
     module.add_function(wrap_pyfunction!(arguments::_checked_id, module)?)?;
     module.add_function(wrap_pyfunction!(arguments::_host_name, module)?)?;
+    module.add_function(wrap_pyfunction!(arguments::_shown_path, module)?)?;
     module.add_function(wrap_pyfunction!(engine::_before_fork, module)?)?;
     module.add_function(wrap_pyfunction!(engine::_shutdown, module)?)?;
     module.add_function(wrap_pyfunction!(status::get_bulk_status, module)?)?;

@@ -7,6 +7,6 @@ pub mod failure;
 pub mod mask;
 pub mod origin;
 pub mod segment;
-mod text;
+pub mod text;
 pub mod tls;
 pub mod transport;

@@ -33,9 +33,16 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// A path as a message shows it.
+/// A path as a message shows it. Bytes that are no UTF-8 are shown as they are: the name may be in another encoding.
 pub fn of_path(path: &Path) -> String {
-    escape(&path.display().to_string())
+    let mut text = String::new();
+    for chunk in path.as_os_str().as_encoded_bytes().utf8_chunks() {
+        text.push_str(chunk.valid());
+        for byte in chunk.invalid() {
+            let _ = write!(text, "\\x{byte:02x}");
+        }
+    }
+    if text.is_empty() { "''".to_owned() } else { escape(&text) }
 }
 
 /// Bidirectional controls, zero-width marks and line separators (UAX 9, UAX 14).
@@ -64,6 +71,16 @@ mod tests {
     #[test]
     fn escapes_what_could_forge_a_line() {
         assert_eq!(escape("a\r\nb\x1b[31m\u{202e}é"), "a\\r\\nb\\u{1b}[31m\\u{202e}é");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_path_is_one_line_in_any_encoding() {
+        use std::os::unix::ffi::OsStrExt;
+        let path = |bytes| of_path(Path::new(std::ffi::OsStr::from_bytes(bytes)));
+        assert_eq!(path("/é\r\n\u{202e}".as_bytes()), "/é\\r\\n\\u{202e}");
+        assert_eq!(path(b"\xcb\xcf\xc4 \xff.pem"), "\\xcb\\xcf\\xc4 \\xff.pem");
+        assert_eq!(path(b""), "''");
     }
 
     #[test]

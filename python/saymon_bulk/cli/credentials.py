@@ -10,7 +10,7 @@ from codecs import BOM_UTF8
 from .. import _core
 from .._client import Client
 from .._credentials import certificate, credentials, why_netrc_has_none
-from .output import is_terminal, show
+from .output import is_terminal, one_line, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -30,11 +30,18 @@ def client_of(options: Options) -> Client:
     return client
 
 
-def _client(options: Options, login: str, password: str) -> Client:
-    """The client, without its warnings."""
+def _client(options: Options, login: str, password: str, *, with_pipes: bool = True) -> Client:
+    """The client, without its warnings. What is read from a pipe, such as `<(…)`, is there once."""
     verify = options.cacert if options.cacert is not None else not options.insecure
     timeout, cert = options.request_timeout, _certificate(options)
+    if not with_pipes:
+        verify = True if _is_pipe(verify) else verify
+        cert = None if any(map(_is_pipe, cert if isinstance(cert, tuple) else [cert])) else cert
     return _core.Client.__new__(Client, options.host, login, password, timeout, verify, cert)
+
+
+def _is_pipe(path: object) -> bool:
+    return isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 
 def _certificate(options: Options) -> Cert | None:
@@ -61,7 +68,7 @@ def credentials_of(options: Options) -> tuple[str, str]:
         sources = "use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
         raise ValueError(f"no password: {_absence(options)}{sources}")
     # Options that make a password useless are refused before it is asked for.
-    return login, _prompt(login, _client(options, login, "").host)
+    return login, _prompt(login, _client(options, login, "", with_pipes=False).host)
 
 
 def _absence(options: Options) -> str:
@@ -88,7 +95,7 @@ def _prompt(login: str, origin: str) -> str:
     problem = "no password was entered"
     restore = _let_hang_up()
     try:
-        password = getpass(f"Password for {login} at {origin}: ")
+        password = getpass(f"Password for {one_line(login)} at {origin}: ")
     except (EOFError, KeyboardInterrupt, UnicodeDecodeError) as end:
         show("\n")  # ends the prompt's line
         if isinstance(end, KeyboardInterrupt):

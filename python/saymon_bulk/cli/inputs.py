@@ -7,7 +7,7 @@ import os
 import sys
 from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
 
-from .._core import _checked_id
+from .._core import _checked_id, _shown_path
 from .output import is_terminal, note
 
 TYPE_CHECKING = False
@@ -120,7 +120,7 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _text_of(path: str, option: str) -> tuple[str, str]:
     """The name of a file in messages, and its text: UTF-8, or UTF-16 of Windows' PowerShell 5, with or without a BOM."""
-    name = option + ("stdin" if path == "-" else path)
+    name = option + ("stdin" if path == "-" else _shown_path(path))
     try:
         if path == "-":
             data = sys.stdin.buffer.read()

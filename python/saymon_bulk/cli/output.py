@@ -70,7 +70,15 @@ def emit(text: str) -> None:
 
 def note(what: object) -> None:
     """Write a line to stderr."""
-    show(f"saymon-bulk: {what}\n")
+    show(f"saymon-bulk: {one_line(str(what))}\n")
+
+
+def one_line(text: str) -> str:
+    """Text of others fit for a terminal: a file name or an argument forges no second line, and turns no line around."""
+    if text.isprintable():
+        return text
+    blanks = "\xa0\u2007\u202f\u3000"  # not printable to Python, and harmless
+    return "".join(c if c.isprintable() or c in blanks else c.encode("unicode_escape").decode() for c in text)
 
 
 def note_all(lines: Iterable[str]) -> None:

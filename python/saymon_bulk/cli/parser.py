@@ -10,11 +10,12 @@ from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, _SubParser
 from .._core import __version__
 from .commands import COMMANDS, EXAMPLES, Command
 from .options import NO_PASSWORD, Options, add_common, refused
+from .output import one_line
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from typing import Any
+    from typing import Any, NoReturn
 
 # The name of an option as options are written, and what parts a value from it. Any other word may be a value.
 _NAME = re.compile("(--[A-Za-z]?[a-z]*(?:-[a-z]+)*)(?:[=: ]|$)")
@@ -101,6 +102,9 @@ class Parser(ArgumentParser):
 
         self.description = help.DESCRIPTION if self.command is None else self.command.text
         return help.short(self, self.examples, self.notes)
+
+    def error(self, message: str) -> NoReturn:
+        super().error(one_line(message))
 
     def _get_formatter(self) -> HelpFormatter:
         from .help import Formatter

@@ -92,7 +92,8 @@ def wait(client: Client, ids: list[str], options: Options, untold: str | None = 
             note(untold)
         code = interrupted(interrupt)
     if left and not options.quiet:
-        note(_hint(left, client, options))
+        note(f"{_states(left)}. To go on waiting:")
+        show(f"  {_command(left, client, options)}\n")
     return code
 
 
@@ -148,7 +149,8 @@ class Progress:
 
     def __init__(self, total: int, *, is_wanted: bool) -> None:
         self.total, self.done, self.trouble = total, 0, _NONE
-        self._is_bar = is_wanted and is_terminal(sys.stderr)
+        # A dumb terminal, such as the window of an editor, writes no line over.
+        self._is_bar = is_wanted and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._pause = BAR_PAUSE if self._is_bar else LINE_PAUSE if is_wanted else float("inf")
         self._start = self._shown = time.monotonic()
         self._width = 0
@@ -212,12 +214,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-def _hint(left: dict[str, bool], client: Client, options: Options) -> str:
+def _states(left: dict[str, bool]) -> str:
     """`left` has the ids whose wait has not ended, and whether each is known to run."""
     running = sum(left.values())
     counts = [(running, "still running on the server"), (len(left) - running, "not known to have finished")]
-    states = ", ".join(f"{count} {state}" for count, state in counts if count)
-    return f"{states}. To go on waiting:\n  {_command(left, client, options)}"
+    return ", ".join(f"{count} {state}" for count, state in counts if count)
 
 
 def _command(left: Iterable[str], client: Client, options: Options) -> str:
@@ -264,4 +265,10 @@ def _quoted(words: list[str]) -> str:
         return list2cmdline(words)
     import shlex
 
-    return shlex.join(words)
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    """A word for bash, zsh and ksh that shows no line end and names the bytes of another encoding."""
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}" for byte in os.fsencode(word))
+    return f"$'{''.join(letters)}'"
