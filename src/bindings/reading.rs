@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 use std::sync::mpsc::channel;
-use std::thread;
 
 use pyo3::prelude::*;
 
@@ -47,7 +46,7 @@ fn blocking(
     let read = move || {
         let _ = sender.send(engine.tls.key(environment, &verify, cert.as_ref()));
     };
-    thread::Builder::new().name("saymon-bulk-file".to_owned()).spawn(read).map_err(|_| errors::panicked())?;
+    engine::start_thread("saymon-bulk-file", read).map_err(|_| errors::panicked())?;
     // A handler may have forked, and the thread is the parent's.
     let look = || py.check_signals().and_then(|()| engine.process.check());
     match engine::receive(py, &mut receiver, None, look)? {

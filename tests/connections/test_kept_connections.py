@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import random
+import shutil
 import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Callable
 
 import pytest
 import saymon_bulk
-from peer import FINISHED, RUNNING, Act, Peer, Wire, ask, chunked, end, failure, response, saying, when
+from peer import FINISHED, ID, LOGIN, PASSWORD, RUNNING, Act, Peer, Wire, ask, chunked, end, failure, response, saying, when
+from servers import Certificates
 
 
 def answering(after: Act) -> Act:
@@ -313,3 +317,25 @@ def test_the_rest_of_an_answer_too_long_is_nobody_s(peer: Peer) -> None:
     peer.answer(response(long), response())
     assert type(failure(peer.host)) is saymon_bulk.ResponseError
     assert ask(peer.host) == FINISHED
+
+
+@pytest.mark.parametrize("count", [17, 200])
+@pytest.mark.parametrize("way", ["blocking", "asyncio"])
+def test_each_of_many_ca_files_keeps_its_connection(
+    peer: Peer, certificates: Certificates, tmp_path: Path, count: int, way: str
+) -> None:
+    files = [tmp_path / f"{number}.pem" for number in range(count)]
+    for file in files:
+        shutil.copy(certificates.ca, file)
+
+    async def ask_all() -> None:
+        for file in files:
+            await saymon_bulk.get_bulk_status_async(peer.host, ID, LOGIN, PASSWORD, verify=file)
+
+    for _ in range(3):
+        if way == "asyncio":
+            asyncio.run(ask_all())
+        else:
+            for file in files:
+                ask(peer.host, verify=file)
+    assert peer.connections == count

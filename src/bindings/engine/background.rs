@@ -13,6 +13,8 @@ use crate::bindings::errors;
 use crate::core::transport::pool::Clients;
 use crate::lock::lock;
 
+use super::process::{start_thread, without_signals};
+
 /// How long the exit waits for the background thread, and for a wake-up of a loop that is under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -107,7 +109,7 @@ impl BackgroundRuntime {
         let (stop, stopped) = oneshot::channel::<()>();
         let (alive, ended) = mpsc::sync_channel::<()>(0);
         let driving = alive.clone();
-        let thread = std::thread::Builder::new().name("saymon-bulk".to_owned()).spawn(move || {
+        let thread = start_thread("saymon-bulk", move || {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
             drop(driving);
@@ -122,9 +124,11 @@ impl BackgroundRuntime {
     /// Runs on another thread what has to wait for the interpreter.
     pub fn spawn_blocking(&self, job: impl FnOnce() + Send + 'static) {
         let running = self.alive.clone();
-        self.handle.spawn_blocking(move || {
-            job();
-            drop(running);
+        without_signals(|| {
+            self.handle.spawn_blocking(move || {
+                job();
+                drop(running);
+            })
         });
     }
 

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use crate::bindings::errors;
 use crate::core::transport::server::Server;
 
-use super::process::Process;
+use super::process::{Process, start_thread};
 
 /// How often what blocks looks for signals: Ctrl-C must end it within 0.1 s.
 pub const SIGNAL_CHECK: Duration = Duration::from_millis(50);
@@ -77,8 +77,8 @@ impl<T: Send + 'static> Items<T> {
             let ended = errors::caught(|| work(stopped)).and_then(|ended| ended);
             let _ = sender.send(Message::Ended(ended));
         };
-        let thread = std::thread::Builder::new().name("saymon-bulk-wait".to_owned());
-        thread.spawn(work).map_err(|error| PyOSError::new_err(format!("no thread can be started to wait: {error}")))?;
+        start_thread("saymon-bulk-wait", work)
+            .map_err(|error| PyOSError::new_err(format!("no thread can be started to wait: {error}")))?;
         self.stops.push(stop);
         self.running += 1;
         Ok(())

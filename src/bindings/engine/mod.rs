@@ -38,7 +38,7 @@ use process::{PerProcess, Process};
 pub use awaitable::{Awaitable, running_loop};
 pub use completions::CompletionQueue;
 pub use driven::{Items, Received, receive};
-pub use process::{check_interpreter, count_forks};
+pub use process::{check_interpreter, count_forks, start_thread};
 
 /// All that a process owns.
 pub struct Engine {
@@ -61,7 +61,7 @@ impl Engine {
     pub fn current() -> &'static Self {
         ENGINE.get_or_make(|process| Self {
             process,
-            tls: TlsConfigs::default(),
+            tls: TlsConfigs::new(|name, work| start_thread(name, work).map(drop)),
             runtimes: RuntimePool::of(process),
             asyncio: Mutex::default(),
             queues: Queues::default(),

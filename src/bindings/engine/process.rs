@@ -3,8 +3,10 @@
 //! A pid does not tell a process from its child: a child in a new PID namespace has its parent's pid, and a pid is used again.
 //! So libc counts forks in each child. A child made by the raw system call, past libc, is taken for its parent.
 
-use std::ptr;
+use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::thread::{Builder, JoinHandle};
+use std::{io, ptr};
 
 use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
@@ -52,6 +54,50 @@ pub fn count_forks() -> PyResult<()> {
 #[cfg(not(unix))]
 pub fn count_forks() -> PyResult<()> {
     Ok(())
+}
+
+/// Starts a thread that takes no signal of the process. A program may wait for its signals with sigwait, or look for them between
+/// two steps; a thread that takes one meanwhile ends the program.
+pub fn start_thread<T>(name: &str, work: impl FnOnce() -> T + Send + 'static) -> io::Result<JoinHandle<T>>
+where
+    T: Send + 'static,
+{
+    without_signals(|| Builder::new().name(name.to_owned()).spawn(work))
+}
+
+/// Blocks signals while it runs, also for the threads that are started meanwhile: a thread inherits what is blocked.
+#[cfg(unix)]
+#[allow(unsafe_code)]
+pub fn without_signals<T>(act: impl FnOnce() -> T) -> T {
+    /// Those that a fault of the thread itself sends; Python's faulthandler reports them.
+    const FAULTS: [libc::c_int; 6] =
+        [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+
+    struct Restored(libc::sigset_t);
+    impl Drop for Restored {
+        fn drop(&mut self) {
+            // SAFETY: the set is what pthread_sigmask wrote.
+            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+        }
+    }
+    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
+    // SAFETY: each function gets a set to write, or one that was written before: sigfillset and sigdelset do not fail for sets and
+    // signals that exist, and pthread_sigmask fails before it writes only for another first argument.
+    let _restored = unsafe {
+        libc::sigfillset(all.as_mut_ptr());
+        for signal in FAULTS {
+            libc::sigdelset(all.as_mut_ptr(), signal);
+        }
+        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
+        Restored(before.assume_init())
+    };
+    act()
+}
+
+/// No signal reaches a thread here.
+#[cfg(not(unix))]
+pub fn without_signals<T>(act: impl FnOnce() -> T) -> T {
+    act()
 }
 
 /// Refuses a sub-interpreter: what a process makes once is shared by its interpreters, and would outlive this one.

@@ -11,18 +11,24 @@ use super::gate::Gates;
 use super::progress::{Openings, Watched};
 use super::proxy::{Proxies, Variables};
 use super::rate::Rate;
-use super::resolver::Resolver;
+use super::resolver::{Resolver, StartThread};
 use super::server::{PerOrigin, Server};
 
 /// How many connections for single calls may be in the making at the same time, for each server.
 const MAX_OPENINGS: usize = 16;
 
 /// What the transports of a process have in common.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Shared {
     pub gates: Arc<Gates>,
     pub rates: Arc<PerOrigin<Rate>>,
     resolver: Arc<Resolver>,
+}
+
+impl Shared {
+    pub fn new(start_thread: StartThread) -> Self {
+        Self { gates: Arc::default(), rates: Arc::default(), resolver: Arc::new(Resolver::new(start_thread)) }
+    }
 }
 
 /// What the clients of a transport have in common: one TLS configuration, the proxies of one reading of the environment.

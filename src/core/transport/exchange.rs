@@ -267,12 +267,13 @@ mod tests {
     use crate::core::segment::PathSegment;
     use crate::core::tls::config::TlsOptions;
     use crate::core::tls::trust::Trust;
+    use crate::core::transport::resolver::PLAIN_THREAD;
 
     /// An async function that takes a future holds it twice, and so do those around it.
     #[test]
     fn a_call_is_held_once() {
         let tls = TlsOptions { trust: Trust::Anyone, client_certificate: None }.config().unwrap();
-        let transport = Transport::new(tls, &Variables::default(), &Shared::default());
+        let transport = Transport::new(tls, &Variables::default(), &Shared::new(PLAIN_THREAD));
         let credentials = Credentials::new("login", "password").unwrap();
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
         let call = || status::call(&PathSegment::parse("id", "x").unwrap());

@@ -7,6 +7,7 @@ use rustls::ClientConfig;
 use super::client::Shared;
 use super::exchange::Transport;
 use super::proxy::Variables;
+use super::resolver::StartThread;
 use crate::core::failure::{InvalidInput, SetupFailure};
 use crate::core::origin::Origin;
 use crate::core::tls::client_certificate::{CertStamp, ClientCertificate};
@@ -18,8 +19,9 @@ use crate::lock::lock;
 pub use crate::core::tls::client_certificate::Cert;
 pub use crate::core::tls::trust::Verify;
 
-/// Keys that are kept. A changed CA file and a changed environment make new ones; bounds memory, otherwise arbitrary.
-const MAX_KEYS: usize = 16;
+/// Keys that are kept, those that were used last. A changed CA file and a changed environment make new ones; bounds memory,
+/// otherwise arbitrary.
+const MAX_KEYS: usize = 256;
 
 /// What connections must have in common to be shared, from one reading of the environment. Connections under a key are made
 /// from the key alone. Basic credentials go with each request and are no part of it; a scheme that binds credentials to
@@ -53,13 +55,16 @@ pub fn may_block(verify: &Verify, cert: Option<&Cert>) -> bool {
 }
 
 /// The TLS configurations of a process. The trust store is read once for all runtimes, and these resume each other's sessions.
-#[derive(Default)]
 pub struct TlsConfigs {
     known: Mutex<Vec<(Arc<PoolKey>, ClientConfig)>>,
     shared: Shared,
 }
 
 impl TlsConfigs {
+    pub fn new(start_thread: StartThread) -> Self {
+        Self { known: Mutex::default(), shared: Shared::new(start_thread) }
+    }
+
     /// The key that the environment and the files of `verify` and `cert` give.
     pub fn key(
         &self,
@@ -114,13 +119,18 @@ fn get_or_make<T: Clone>(
     key: &Arc<PoolKey>,
     make: impl FnOnce() -> Result<T, SetupFailure>,
 ) -> Result<T, SetupFailure> {
-    if let Some((_, known)) = kept.iter().find(|(known, _)| known == key) {
-        return Ok(known.clone());
-    }
-    let made = make()?;
-    if kept.len() >= MAX_KEYS {
-        kept.remove(0);
-    }
-    kept.push((key.clone(), made.clone()));
-    Ok(made)
+    // The last one used stands at the end.
+    let entry = match kept.iter().rposition(|(known, _)| known == key) {
+        Some(found) => kept.remove(found),
+        None => {
+            let made = make()?;
+            if kept.len() >= MAX_KEYS {
+                kept.remove(0);
+            }
+            (key.clone(), made)
+        }
+    };
+    let found = entry.1.clone();
+    kept.push(entry);
+    Ok(found)
 }

@@ -5,7 +5,7 @@ use std::error::Error as StdError;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use std::{fmt, io, thread};
+use std::{fmt, io};
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use tokio::sync::watch;
@@ -15,8 +15,13 @@ use crate::lock::lock;
 
 /// Asks the system in a thread for each name. tokio's pool, which reqwest uses, panics where no thread can be started. Whoever
 /// asks for a name that is being looked up waits for that answer.
-#[derive(Default)]
-pub struct Resolver(Arc<UnderWay>);
+pub struct Resolver {
+    under_way: Arc<UnderWay>,
+    start_thread: StartThread,
+}
+
+/// Starts a thread of that name. The core knows no signals, which no thread of this package may take.
+pub type StartThread = fn(&'static str, Box<dyn FnOnce() + Send>) -> io::Result<()>;
 
 /// The look-ups that have no answer yet, each with its beginning.
 type UnderWay = Mutex<HashMap<String, (Instant, LookUp)>>;
@@ -48,22 +53,41 @@ impl StdError for Unresolved {}
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("under_way", &lock(&self.0).len()).finish()
+        f.debug_struct("Resolver").field("under_way", &lock(&self.under_way).len()).finish()
     }
 }
 
 impl Resolver {
+    pub fn new(start_thread: StartThread) -> Self {
+        Self { under_way: Arc::default(), start_thread }
+    }
+
     /// The look-up of a name that is under way, or a new one.
     fn look_up(&self, name: &str) -> io::Result<LookUp> {
-        let mut under_way = lock(&self.0);
+        let mut under_way = lock(&self.under_way);
         if let Some((begun, known)) = under_way.get(name)
             && begun.elapsed() < PATIENCE
         {
             return Ok(known.clone());
         }
-        let begun = begin(name.to_owned(), self.0.clone())?;
+        let begun = self.begin(name.to_owned())?;
         under_way.insert(name.to_owned(), (Instant::now(), begun.clone()));
         Ok(begun)
+    }
+
+    /// Asks in a thread of its own, which takes the look-up out of those under way.
+    fn begin(&self, name: String) -> io::Result<LookUp> {
+        let under_way = self.under_way.clone();
+        let (answer, found) = watch::channel(None);
+        let ask = move || {
+            // The port is set by whoever connects.
+            let addresses = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect);
+            lock(&under_way).remove(&name);
+            let _ = answer.send(Some(addresses.map_err(Unresolved::new)));
+        };
+        (self.start_thread)("saymon-bulk-dns", Box::new(ask))
+            .map(|()| found)
+            .map_err(|error| io::Error::other(format!("no thread can be started to resolve the name: {error}")))
     }
 }
 
@@ -81,25 +105,14 @@ impl Resolve for Resolver {
     }
 }
 
-/// Asks in a thread of its own, which takes the look-up out of those under way.
-fn begin(name: String, under_way: Arc<UnderWay>) -> io::Result<LookUp> {
-    let (answer, found) = watch::channel(None);
-    let ask = move || {
-        // The port is set by whoever connects.
-        let addresses = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect);
-        lock(&under_way).remove(&name);
-        let _ = answer.send(Some(addresses.map_err(Unresolved::new)));
-    };
-    let thread = thread::Builder::new().name("saymon-bulk-dns".to_owned());
-    thread
-        .spawn(ask)
-        .map(|_| found)
-        .map_err(|error| io::Error::other(format!("no thread can be started to resolve the name: {error}")))
-}
-
 fn lost() -> Found {
     Err(Unresolved::new(io::Error::other("the look-up was lost")))
 }
+
+/// For the tests of the core.
+#[cfg(test)]
+pub const PLAIN_THREAD: StartThread =
+    |name, work| std::thread::Builder::new().name(name.to_owned()).spawn(work).map(drop);
 
 #[cfg(test)]
 mod tests {
@@ -108,9 +121,9 @@ mod tests {
     #[test]
     fn whoever_asks_meanwhile_waits_for_the_same_answer() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let resolver = Resolver::default();
+        let resolver = Resolver::new(PLAIN_THREAD);
         let (answer, found) = watch::channel(None);
-        lock(&resolver.0).insert("monitor.invalid".to_owned(), (Instant::now(), found));
+        lock(&resolver.under_way).insert("monitor.invalid".to_owned(), (Instant::now(), found));
         let names: Vec<_> = (0..5).map(|_| resolver.resolve("monitor.invalid".parse().unwrap())).collect();
         let address: SocketAddr = "192.0.2.7:0".parse().unwrap();
         answer.send(Some(Ok(vec![address]))).unwrap();
@@ -120,12 +133,20 @@ mod tests {
     }
 
     #[test]
+    fn its_threads_are_started_as_it_was_told() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+        let resolver = Resolver::new(|name, _| Err(io::Error::other(name)));
+        let Err(error) = runtime.block_on(resolver.resolve("localhost".parse().unwrap())) else { panic!() };
+        assert!(error.to_string().ends_with("saymon-bulk-dns"), "{error}");
+    }
+
+    #[test]
     fn a_look_up_that_is_over_is_not_used_again() {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
-        let resolver = Resolver::default();
+        let resolver = Resolver::new(PLAIN_THREAD);
         for _ in 0..2 {
             assert!(runtime.block_on(resolver.resolve("localhost".parse().unwrap())).is_ok());
-            assert!(lock(&resolver.0).is_empty());
+            assert!(lock(&resolver.under_way).is_empty());
         }
     }
 }
