@@ -36,6 +36,7 @@ from ._client import Client, get_bulk_status_async, wait_for_bulk, wait_for_bulk
 from ._core import __version__, get_bulk_status
 from .errors import (
     AuthError,
+    ClosedError,
     HTTPStatusError,
     NotFoundError,
     PlanRefusedError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from ._plans.changes import ObjectChange as ObjectChange
     from ._plans.model import BulkPlan as BulkPlan
     from ._plans.model import BulkReport as BulkReport
+    from ._types import BulkChange as BulkChange
     from ._types import BulkStart as BulkStart
     from ._types import BulkStatus as BulkStatus
     from ._warnings import InsecureConnectionWarning as InsecureConnectionWarning
@@ -61,11 +63,13 @@ if TYPE_CHECKING:
 
 __all__ = [
     "AuthError",
+    "BulkChange",
     "BulkPlan",
     "BulkReport",
     "BulkStart",
     "BulkStatus",
     "Client",
+    "ClosedError",
     "FieldChange",
     "HTTPStatusError",
     "InsecureConnectionWarning",
@@ -110,7 +114,7 @@ def __dir__() -> list[str]:
 
 def __getattr__(name: str) -> object:
     # Few programs use these names, so each is imported at its first use.
-    if name in ("BulkStart", "BulkStatus"):
+    if name in ("BulkChange", "BulkStart", "BulkStatus"):
         from . import _types
 
         return getattr(_types, name)

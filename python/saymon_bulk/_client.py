@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
     from ._plans.model import BulkPlan, BulkReport
-    from ._types import AsyncOnPoll, BulkStart, BulkStatus, Cert, ClosableAsyncIterator, ClosableIterator, OnPoll
+    from ._types import AsyncOnPoll, BulkChange, BulkStart, BulkStatus, Cert, ClosableAsyncIterator, ClosableIterator, OnPoll
     from .errors import SaymonError
 
 
@@ -44,7 +44,9 @@ class Client(_core.Client):
     A client costs little to make: all clients and functions of the process
     share the kept connections. Many threads and event loops may use one
     client at the same time, and so may a forked child. A client does not
-    pickle, because it holds a password.
+    pickle, because it holds a password. A subclass may have an `__init__`
+    with other arguments: it calls `super().__init__(host, login, password)`
+    before anything else of the client.
 
     Args:
         host: The server: "monitor.example.com", "name:8443" or
@@ -68,8 +70,8 @@ class Client(_core.Client):
         ValueError, TypeError: An argument cannot be used.
     """
 
-    def __new__(
-        cls,
+    def __init__(
+        self,
         host: str,
         login: str,
         password: str,
@@ -77,13 +79,12 @@ class Client(_core.Client):
         request_timeout: float = REQUEST_TIMEOUT,
         verify: bool | str | PathLike[str] = True,
         cert: Cert | None = None,
-    ) -> Self:
+    ) -> None:
         try:
-            client = super().__new__(cls, host, login, password, request_timeout, verify, cert)
+            self._open(host, login, password, request_timeout, verify, cert)
         finally:
             password = "***"  # tracebacks, and programs that handle warnings, can see the variables of a frame
-        client._warn()
-        return client
+        self._warn()
 
     @classmethod
     def from_env(
@@ -115,6 +116,7 @@ class Client(_core.Client):
 
         SAYMON_CERT is the path of a PEM file with a client certificate.
         SAYMON_KEY is the path of its key, if the key is in another file.
+        The class is called with the arguments of Client.
 
         Args:
             request_timeout: As for Client.
@@ -172,7 +174,7 @@ class Client(_core.Client):
             TransportError: No complete answer came. `request_timeout` of
                 the client covers the whole exchange.
             AuthError, HTTPStatusError: As for `get_bulk_status`.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
 
         Source: the vendor's page "Search Objects".
         """
@@ -197,7 +199,7 @@ class Client(_core.Client):
         return await self._search_awaitable(*_start_body.search_body(search, fields, include_client_data))
 
     def plan_bulk(
-        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+        self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkPlan:
         """See which objects a bulk would change, and how. Nothing changes.
 
@@ -233,14 +235,14 @@ class Client(_core.Client):
             ValueError, TypeError: An argument cannot be used, or a change
                 cannot be foreseen. Nothing was sent.
             SaymonError: As for `search_objects`.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
         """
         from ._plans import apply, steps
 
         return steps.run(self, apply.plan(self.host, search, bulk, every_object))
 
     async def plan_bulk_async(
-        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+        self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkPlan:
         """See which objects a bulk would change, as a coroutine.
 
@@ -331,7 +333,7 @@ class Client(_core.Client):
             SaymonError: As for `search_objects`, `start_bulk` and
                 `wait_for_bulk`. The attribute `report` of each error holds
                 what is known so far.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
         """
         from . import _iterators
         from ._plans import apply, steps
@@ -404,7 +406,7 @@ class Client(_core.Client):
                 sent.
             PlanRefusedError: The plan is for another server.
             SaymonError: As for `search_objects`.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
         """
         from ._plans import apply, steps
 
@@ -424,7 +426,7 @@ class Client(_core.Client):
         return await steps.run_async(self, apply.verify(plan, self.host, settle, PART_SIZE, _READING))
 
     def start_bulk(
-        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+        self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkStart:
         """Start a bulk operation on the objects that a search finds.
 
@@ -460,7 +462,7 @@ class Client(_core.Client):
             AuthError, NotFoundError, HTTPStatusError, TransportError: The
                 operation was not started. The same is true of every error
                 but StartUncertainError.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
 
         Source: the vendor's page "Run Bulk Operation for Objects".
         """
@@ -469,7 +471,7 @@ class Client(_core.Client):
         return self._start_bulk(_start_body.body(search, bulk, every_object), _start_body.request_id())
 
     async def start_bulk_async(
-        self, search: Mapping[str, Any], bulk: Sequence[Mapping[str, Any]], *, every_object: bool = False
+        self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
     ) -> BulkStart:
         """Start a bulk operation, as a coroutine.
 
@@ -587,7 +589,7 @@ class Client(_core.Client):
                 sent.
             SaymonError: As for `get_bulk_status`, unless
                 `return_exceptions` is True.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
         """
         return self._get_bulk_statuses(ids, concurrency, return_exceptions)
 
@@ -673,7 +675,7 @@ class Client(_core.Client):
             WaitTimeoutError: `timeout` passed.
             SaymonError: As for `get_bulk_status`: an error that the wait
                 does not tolerate, or the last of too many in a row.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
 
         Source: RFC 9110 section 10.2.3, Retry-After.
         """
@@ -807,7 +809,7 @@ class Client(_core.Client):
                 that had not finished.
             SaymonError: As for `wait_for_bulk`, unless `return_exceptions`
                 is True.
-            RuntimeError: The client is closed.
+            ClosedError: The client is closed.
         """
         from . import _iterators
 
@@ -910,8 +912,9 @@ async def get_bulk_status_async(
     The twin of `get_bulk_status`: arguments, result and errors are the
     same. A cancelled task drops its request.
     """
+    client = _core.Client.__new__(Client)
     try:
-        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
+        client._open(host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
     client._warn()
@@ -969,8 +972,9 @@ def wait_for_bulk(
         SaymonError: As for `get_bulk_status`: an error that the wait does
             not tolerate, or the last of too many in a row.
     """
+    client = _core.Client.__new__(Client)
     try:
-        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
+        client._open(host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
     client._warn()
@@ -1006,8 +1010,9 @@ async def wait_for_bulk_async(
     which may be a coroutine function: the next poll comes after the
     coroutine has ended, or at the timeout.
     """
+    client = _core.Client.__new__(Client)
     try:
-        client = _core.Client.__new__(Client, host, login, password, request_timeout, verify, cert)
+        client._open(host, login, password, request_timeout, verify, cert)
     finally:
         password = "***"
     client._warn()

@@ -103,15 +103,16 @@ _Plan = tuple[float | None, float, float, int, int]
 
 @disjoint_base
 class Client:
-    def __new__(
-        cls,
+    def __new__(cls, *_arguments: object, **_named: object) -> Self: ...
+    def _open(
+        self,
         host: str,
         login: str,
         password: str,
         request_timeout: float,
         verify: bool | str | PathLike[str],
         cert: Cert | None,
-    ) -> Self: ...
+    ) -> None: ...
     def _warn(self) -> None: ...
     @property
     def host(self) -> str:

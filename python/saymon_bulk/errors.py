@@ -370,6 +370,24 @@ class PlanRefusedError(SaymonError):
         super().__init__(message, attributes, host=host, id=id)
 
 
+class ClosedError(SaymonError, RuntimeError):
+    """The client is closed: `close()` ended the call, or came before it.
+
+    >>> client = saymon_bulk.Client(
+    ...     "monitor.example.com", "login", "password"
+    ... )
+    >>> client.close()
+    >>> try:
+    ...     client.start_clone("62d7e58056d203149a08001b")
+    ... except saymon_bulk.ClosedError as error:
+    ...     print(error.transient)
+    False
+
+    A start that `close()` ends is a StartUncertainError with this error as
+    its `__cause__`. So this error means of a start: not started.
+    """
+
+
 class WaitTimeoutError(SaymonError, TimeoutError):
     """The `timeout` of a wait passed before all operations had finished.
 

@@ -57,6 +57,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from ._practice import Object, Objects, park
+from ._types import BulkChange
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -70,7 +71,7 @@ def __dir__() -> list[str]:
 
 _DEMO_PASSWORD = "demo-password"
 _LINGER = 30.0  # seconds, as of nginx
-_CHANGES = ("modify", "properties.createOrModify", "stateConditions", "stateTriggers", "incidentConditions")
+_CHANGES = tuple(BulkChange.__annotations__)
 _STATUS = re.compile(r"/node/api/bulk/([^/]+)/status")
 _SEARCH = "/node/api/objects/search"
 _START = re.compile(r"/node/api/(bulk/objects|objects/[^/]+/clone-bulk)")

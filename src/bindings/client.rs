@@ -1,11 +1,12 @@
 //! `Client`: the server and the credentials given once.
 
 use std::collections::HashSet;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyDict, PyTuple};
 
 use super::arguments::{self, PlanArguments, Target};
 use super::engine::{Awaitable, Engine};
@@ -16,33 +17,49 @@ use crate::core::api::start as api;
 /// The native half of `saymon_bulk.Client`, which adds signatures, defaults, coroutines and most docstrings.
 #[pyclass(subclass, frozen, module = "saymon_bulk._core")]
 pub struct Client {
-    target: Target,
+    target: OnceLock<Target>,
 }
 
 impl Client {
-    fn target(&self) -> PyResult<&Target> {
-        errors::check_open(&self.target.server)?;
-        Ok(&self.target)
+    /// What `_open` has set.
+    fn opened(&self) -> PyResult<&Target> {
+        self.target.get().ok_or_else(|| {
+            PyRuntimeError::new_err("a subclass of Client must call super().__init__(host, login, password) first")
+        })
+    }
+
+    fn target(&self, py: Python<'_>) -> PyResult<&Target> {
+        let target = self.opened()?;
+        errors::check_open(py, &target.server)?;
+        Ok(target)
     }
 }
 
 #[pymethods]
 impl Client {
+    /// Takes any arguments, since `__init__` of a subclass may have others.
     #[new]
-    fn new<'py>(
+    #[pyo3(signature = (*_arguments, **_named))]
+    fn new(_arguments: &Bound<'_, PyTuple>, _named: Option<&Bound<'_, PyDict>>) -> Self {
+        Self { target: OnceLock::new() }
+    }
+
+    fn _open<'py>(
+        &self,
         host: &Bound<'py, PyAny>,
         login: &Bound<'py, PyAny>,
         password: &Bound<'py, PyAny>,
         request_timeout: &Bound<'py, PyAny>,
         verify: &Bound<'py, PyAny>,
         cert: Option<&Bound<'py, PyAny>>,
-    ) -> PyResult<Self> {
-        Ok(Self { target: Target::new(host, login, password, request_timeout, verify, cert)? })
+    ) -> PyResult<()> {
+        let target = Target::new(host, login, password, request_timeout, verify, cert)?;
+        self.target.set(target).map_err(|_| PyRuntimeError::new_err("a Client is initialised once"))
     }
 
     /// Warns of an insecure connection. Who makes a client warns once the password stands in no frame.
     fn _warn(&self, py: Python<'_>) -> PyResult<()> {
-        self.target.warn(py)
+        self.opened()?.warn(py)
     }
 
     /// The server, as the client understood the argument `host`.
@@ -50,8 +67,8 @@ impl Client {
     /// >>> saymon_bulk.Client("Monitor:8443", "login", "password").host
     /// 'https://monitor:8443'
     #[getter]
-    fn host(&self) -> &str {
-        self.target.server.origin.as_str()
+    fn host(&self) -> PyResult<&str> {
+        Ok(self.opened()?.server.origin.as_str())
     }
 
     /// The login.
@@ -59,8 +76,8 @@ impl Client {
     /// >>> saymon_bulk.Client("monitor", "login", "password").login
     /// 'login'
     #[getter]
-    fn login(&self) -> &str {
-        self.target.server.credentials.login()
+    fn login(&self) -> PyResult<&str> {
+        Ok(self.opened()?.server.credentials.login())
     }
 
     /// Ask once whether a bulk operation has finished.
@@ -77,15 +94,15 @@ impl Client {
     ///
     /// Raises:
     ///     Exception: The errors of `saymon_bulk.get_bulk_status`.
-    ///     RuntimeError: The client is closed.
+    ///     ClosedError: The client is closed.
     #[pyo3(text_signature = "(self, id)")]
     fn get_bulk_status<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
-        let target = self.target()?;
+        let target = self.target(id.py())?;
         status::block(id.py(), target, arguments::operation(id)?)
     }
 
     fn _get_bulk_status_awaitable(&self, id: &Bound<'_, PyAny>) -> PyResult<Awaitable> {
-        let target = self.target()?;
+        let target = self.target(id.py())?;
         status::awaitable(id.py(), target, arguments::operation(id)?)
     }
 
@@ -95,7 +112,7 @@ impl Client {
         concurrency: &Bound<'py, PyAny>,
         return_exceptions: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let target = self.target()?;
+        let target = self.target(ids.py())?;
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(concurrency)?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
@@ -108,7 +125,7 @@ impl Client {
         concurrency: &Bound<'_, PyAny>,
         return_exceptions: &Bound<'_, PyAny>,
     ) -> PyResult<Awaitable> {
-        let target = self.target()?;
+        let target = self.target(ids.py())?;
         let operations = arguments::operations(ids)?;
         let concurrency = arguments::concurrency(concurrency)?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
@@ -124,7 +141,7 @@ impl Client {
         on_step: Option<Py<PyAny>>,
         tick: Option<f64>,
     ) -> PyResult<BulkIterator> {
-        let target = self.target()?;
+        let target = self.target(ids.py())?;
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         let tick = tick.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
@@ -137,7 +154,7 @@ impl Client {
         plan: PlanArguments<'_>,
         return_exceptions: &Bound<'_, PyAny>,
     ) -> PyResult<AsyncWaits> {
-        let target = self.target()?;
+        let target = self.target(ids.py())?;
         let plan = plan.plan()?;
         let return_exceptions = arguments::flag("return_exceptions", return_exceptions)?;
         Ok(AsyncWaits::new(target, arguments::operations(ids)?, plan, return_exceptions))
@@ -149,28 +166,28 @@ impl Client {
         body: Vec<u8>,
         fields: Option<HashSet<String>>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        search::block(py, self.target()?, body, fields)
+        search::block(py, self.target(py)?, body, fields)
     }
 
     fn _search_awaitable(&self, py: Python<'_>, body: Vec<u8>, fields: Option<HashSet<String>>) -> PyResult<Awaitable> {
-        search::awaitable(py, self.target()?, body, fields)
+        search::awaitable(py, self.target(py)?, body, fields)
     }
 
     fn _start_bulk<'py>(&self, py: Python<'py>, body: Vec<u8>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
-        start::block(py, self.target()?, api::objects(body, request_id)?)
+        start::block(py, self.target(py)?, api::objects(body, request_id)?)
     }
 
     fn _start_bulk_awaitable(&self, py: Python<'_>, body: Vec<u8>, request_id: &str) -> PyResult<Awaitable> {
-        start::awaitable(py, self.target()?, api::objects(body, request_id)?)
+        start::awaitable(py, self.target(py)?, api::objects(body, request_id)?)
     }
 
     fn _start_clone<'py>(&self, object_id: &Bound<'py, PyAny>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
-        let target = self.target()?;
+        let target = self.target(object_id.py())?;
         start::block(object_id.py(), target, api::clone(arguments::segment("object_id", object_id)?, request_id)?)
     }
 
     fn _start_clone_awaitable(&self, object_id: &Bound<'_, PyAny>, request_id: &str) -> PyResult<Awaitable> {
-        let target = self.target()?;
+        let target = self.target(object_id.py())?;
         start::awaitable(object_id.py(), target, api::clone(arguments::segment("object_id", object_id)?, request_id)?)
     }
 
@@ -182,7 +199,7 @@ impl Client {
             return Ok(error.clone());
         }
         let interrupt = PyErr::from_value(error.clone());
-        let raised = start::interrupted(error.py(), &self.target.server, &about, interrupt);
+        let raised = start::interrupted(error.py(), &self.opened()?.server, &about, interrupt);
         Ok(raised.into_value(error.py()).into_bound(error.py()).into_any())
     }
 
@@ -192,23 +209,27 @@ impl Client {
     /// ...     "monitor.example.com", "login", "password"
     /// ... )
     /// >>> client.close()
-    /// >>> client.get_bulk_status(bulk_id)
-    /// Traceback (most recent call last):
-    /// RuntimeError: the client is closed
+    /// >>> try:
+    /// ...     client.get_bulk_status(bulk_id)
+    /// ... except saymon_bulk.ClosedError:
+    /// ...     print("closed")
+    /// closed
     ///
     /// Any thread may call `close`, also more than once. Calls and waits
-    /// of this client that are under way end with a RuntimeError within a
+    /// of this client that are under way end with a ClosedError within a
     /// tenth of a second, and starts with a StartUncertainError.
     /// Operations on the server go on. The connections
     /// stay open, because other clients of the process share them.
     ///
     /// A `with` block closes its client at the end.
     fn close(&self) {
-        Engine::close(&self.target.server);
+        if let Some(target) = self.target.get() {
+            Engine::close(&target.server);
+        }
     }
 
     fn __enter__(slf: PyRef<'_, Self>) -> PyResult<PyRef<'_, Self>> {
-        slf.target()?;
+        slf.target(slf.py())?;
         Ok(slf)
     }
 
@@ -219,8 +240,9 @@ impl Client {
     }
 
     fn __repr__(&self) -> String {
-        let closed = if self.target.server.is_closed() { ", closed" } else { "" };
-        format!("<saymon_bulk.Client {} as {:?}{closed}>", self.host(), self.login())
+        let Some(Target { server, .. }) = self.target.get() else { return "<saymon_bulk.Client>".to_owned() };
+        let closed = if server.is_closed() { ", closed" } else { "" };
+        format!("<saymon_bulk.Client {} as {:?}{closed}>", server.origin.as_str(), server.credentials.login())
     }
 
     fn __reduce__(&self) -> PyResult<()> {

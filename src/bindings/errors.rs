@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use pyo3::exceptions::{PyException, PyOSError, PyRuntimeError, PyStopAsyncIteration, PyStopIteration, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyModule};
+use pyo3::types::PyDict;
 
 use crate::core::api::listener::Pending;
 use crate::core::failure::{Failure, HttpFailure, InvalidInput, SetupFailure};
@@ -14,12 +14,20 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::server::Server;
 
-use super::cached::Cached;
+use super::cached::{self, Cached, Interned};
 use super::convert;
 
+/// A class of `saymon_bulk.errors`. A program may import the package anew, as two runs of pytest in one process do, and its
+/// `except` has the classes of the later import. While the interpreter ends no module can be found, so the first is kept.
 pub fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
-    static MODULE: Cached<PyModule> = Cached::new();
-    MODULE.or_try_make(py, || py.import("saymon_bulk.errors"))?.getattr(name)
+    static NAME: Interned = Interned::new("saymon_bulk.errors");
+    static FIRST: Cached<PyAny> = Cached::new();
+    let found = cached::imported(py, &NAME)?.filter(|module| !module.is_none());
+    let first = FIRST.or_try_make(py, || match &found {
+        Some(module) => Ok(module.clone()),
+        None => py.import("saymon_bulk.errors").map(Bound::into_any),
+    })?;
+    found.as_ref().unwrap_or(&first).getattr(name)
 }
 
 impl From<InvalidInput> for PyErr {
@@ -74,8 +82,14 @@ pub fn unstopped(py: Python<'_>, error: PyErr, who: &str) -> PyErr {
 }
 
 /// Refuses the calls of a closed client.
-pub fn check_open(server: &Server) -> PyResult<()> {
-    if server.is_closed() { Err(PyRuntimeError::new_err("the client is closed")) } else { Ok(()) }
+pub fn check_open(py: Python<'_>, server: &Server) -> PyResult<()> {
+    if !server.is_closed() {
+        return Ok(());
+    }
+    let attributes = PyDict::new(py);
+    attributes.set_item("host", server.origin.as_str())?;
+    let text = format!("{}: the client is closed", server.origin.as_str());
+    Err(PyErr::from_value(class(py, "ClosedError")?.call((text,), Some(&attributes))?))
 }
 
 /// What to do when nobody knows whether an operation was started.

@@ -36,7 +36,7 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
     let about = call.about.clone();
     let closed = move |py: Python<'_>, server: &Server| {
-        errors::check_open(server).map_err(|error| interrupted(py, server, &about, error))
+        errors::check_open(py, server).map_err(|error| interrupted(py, server, &about, error))
     };
     twin::awaitable(
         py,

@@ -54,6 +54,6 @@ where
     let asked = ask(engine.transport(&target.key)?, server.clone());
     engine.awaitable(py, &target.server, asked, move |py, output| match output {
         Some(output) => finish(py, &server, output).map(Bound::unbind),
-        None => closed(py, &server).and_then(|()| errors::check_open(&server)).map(|()| py.None()),
+        None => closed(py, &server).and_then(|()| errors::check_open(py, &server)).map(|()| py.None()),
     })
 }

@@ -145,13 +145,13 @@ impl BulkIterator {
 
     fn next_event(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<Event>> {
         if matches!(state, State::Ready(..)) {
-            self.begin(state)?;
+            self.begin(py, state)?;
         }
         let State::Running(running) = state else { return Ok(None) };
         let Running { items, events: Some(events) } = &mut **running else { return Ok(None) };
         items.process.check()?;
         loop {
-            errors::check_open(&self.target.server)?;
+            errors::check_open(py, &self.target.server)?;
             // It wakes the other end, whose descriptors others may have closed.
             let event = errors::caught(|| events.next())?;
             if event.is_some() || events.listener.is_over() {
@@ -172,10 +172,10 @@ impl BulkIterator {
         }
     }
 
-    fn begin(&self, state: &mut State) -> PyResult<()> {
+    fn begin(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
         let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
         let (engine, server) = (Engine::current(), self.target.server.clone());
-        errors::check_open(&server)?;
+        errors::check_open(py, &server)?;
         let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let mut items = Items::new(engine.process);
@@ -277,7 +277,7 @@ impl AsyncWaits {
     }
 
     /// The events, from the beginning on; None once the wait is over.
-    fn events(&self) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
+    fn events(&self, py: Python<'_>) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
         let mut state = lock(&self.state);
         if let AsyncState::Running(_, events) = &*state {
             return Ok(Some(events.clone()));
@@ -286,7 +286,7 @@ impl AsyncWaits {
             return Ok(None);
         };
         let server = self.target.server.clone();
-        errors::check_open(&server)?;
+        errors::check_open(py, &server)?;
         let transport = self.engine.transport(&self.target.key)?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let (sender, received) = unbounded_channel();
@@ -324,7 +324,7 @@ impl AsyncWaits {
         self.engine.process.check()?;
         // The driver asks at once, and a coroutine outside of asyncio must send nothing.
         running_loop(py)?;
-        let events = self.events()?;
+        let events = self.events(py)?;
         let (server, return_exceptions) = (self.target.server.clone(), self.return_exceptions);
         let next = async move {
             match events {
@@ -333,7 +333,7 @@ impl AsyncWaits {
             }
         };
         self.engine.awaitable(py, &self.target.server, next, move |py, next| {
-            errors::check_open(&server)?;
+            errors::check_open(py, &server)?;
             match next {
                 Some(Ok(Some(event))) => outcome::step(py, &server, event, return_exceptions)
                     .and_then(|step| Ok(step.into_pyobject(py)?.unbind()))

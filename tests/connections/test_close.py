@@ -11,7 +11,7 @@ from typing import Any, Callable
 
 import pytest
 from peer import RUN, Answer, Peer, Wire, at, headers, no_hanging
-from saymon_bulk import Client, StartUncertainError
+from saymon_bulk import Client, ClosedError, StartUncertainError
 
 _no_hanging = no_hanging()
 
@@ -47,8 +47,10 @@ AWAITED: dict[str, tuple[Answer, Callable[[Client], Any]]] = {
 def assert_ended_by_close(error: BaseException | None) -> None:
     """A start may have happened, so that its error is not that of all others."""
     cause = error.__cause__ if isinstance(error, StartUncertainError) else error
+    assert isinstance(cause, ClosedError)
     assert isinstance(cause, RuntimeError)
-    assert str(cause) == "the client is closed"
+    assert (cause.id, cause.transient) == (None, False)
+    assert str(cause) == f"{cause.host}: the client is closed"
 
 
 @pytest.mark.parametrize(("answer", "call"), BLOCKING.values(), ids=BLOCKING)
@@ -86,7 +88,7 @@ def test_a_pool_of_endless_waits_lets_the_process_go_on(peer: Peer) -> None:
     with ThreadPoolExecutor(8) as threads, at(peer) as client:
         ended = [threads.submit(client.wait_for_bulk, id, timeout=None) for id in IDS[:8]]
         peer.wait_for(lambda: len(peer.requests) >= 8)
-    assert {str(one.exception()) for one in ended} == {"the client is closed"}
+    assert {str(one.exception()) for one in ended} == {f"{peer.host}: the client is closed"}
 
 
 def test_another_client_of_the_same_server_goes_on(peer: Peer, other: Peer) -> None:
@@ -100,7 +102,7 @@ def test_another_client_of_the_same_server_goes_on(peer: Peer, other: Peer) -> N
         ends, stays = threads.submit(closed.get_bulk_status, "x"), threads.submit(kept.get_bulk_status, "x")
         peer.wait_for(lambda: len(peer.requests) == 2)
         closed.close()
-        assert isinstance(ends.exception(60), RuntimeError)
+        assert isinstance(ends.exception(60), ClosedError)
         assert stays.result(60) == {"finished": False}
 
 
@@ -138,6 +140,6 @@ def test_a_wait_that_is_closed_by_its_own_loop(peer: Peer) -> None:
         polls.append(poll)
         client.close()
 
-    with pytest.raises(RuntimeError, match="the client is closed"):
+    with pytest.raises(ClosedError, match="the client is closed"):
         client.wait_for_bulk("x", interval=0.01, on_poll=on_poll)
     assert len(polls) == 1

@@ -11,9 +11,11 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import ID, QUICK, RUN, Peer, Wire, at, failure, response
+from peer import ID, LOGIN, PASSWORD, QUICK, RUN, Peer, Wire, at, failure, response
+from processes import run_script
 from saymon_bulk import (
     AuthError,
+    ClosedError,
     HTTPStatusError,
     InsecureConnectionWarning,
     InsecureFileWarning,
@@ -37,6 +39,7 @@ FAMILY: dict[type[BaseException], tuple[type[BaseException], ...]] = {
     TransportError: (SaymonError, ConnectionError),
     RequestTimeoutError: (TransportError, TimeoutError),
     ResponseError: (SaymonError, ValueError),
+    ClosedError: (SaymonError, RuntimeError),
     InsecureConnectionWarning: (UserWarning,),
     InsecureFileWarning: (UserWarning,),
 }
@@ -81,6 +84,14 @@ RAISED: dict[str, tuple[type[SaymonError], Callable[[Peer], SaymonError]]] = {
 }
 
 
+def closed(peer: Peer) -> SaymonError:
+    client = at(peer)
+    client.close()
+    with pytest.raises(ClosedError) as caught:
+        client.get_bulk_status(ID)
+    return caught.value
+
+
 def uncertain(peer: Peer) -> SaymonError:
     peer.answer(response(SAID, 502))
     with pytest.raises(StartUncertainError) as caught:
@@ -96,7 +107,7 @@ def late(peer: Peer) -> SaymonError:
 
 
 ALL: dict[str, Callable[[Peer], SaymonError]] = {name: provoke for name, (_, provoke) in RAISED.items()}
-ALL.update({"uncertain": uncertain, "late": late})
+ALL.update({"uncertain": uncertain, "late": late, "closed": closed})
 
 
 def pickled(protocol: int) -> Callable[[Any], Any]:
@@ -330,3 +341,59 @@ def test_an_error_as_an_object(peer: Peer, provoke: Callable[[Peer], SaymonError
         ("transient", error.transient),
     ]
     assert json.loads(json.dumps(error.to_dict())) == error.to_dict()
+
+
+# A second import, as of two runs of pytest in one process
+
+
+ANEW = f"""
+import asyncio, os, sys
+
+def imported():
+    for name in [name for name in sys.modules if name.partition(".")[0] == "saymon_bulk"]:
+        del sys.modules[name]
+    import saymon_bulk
+    return saymon_bulk
+
+def use(saymon_bulk):
+    host, nobody = sys.argv[1:]
+    client = saymon_bulk.Client(host, {LOGIN!r}, {PASSWORD!r})
+    for kind, act in {{
+        "NotFoundError": lambda: client.get_bulk_status("a"),
+        "HTTPStatusError": lambda: asyncio.run(client.get_bulk_status_async("a")),
+        "SaymonError": lambda: list(client.wait_for_bulks(["a"])),
+        "TransportError": lambda: saymon_bulk.get_bulk_status(nobody, "a", "login", "password"),
+        "WaitTimeoutError": lambda: saymon_bulk.wait_for_bulk(nobody, "a", "login", "password", timeout=0),
+        "LookupError": lambda: client.start_clone("a"),
+        "ClosedError": lambda: [client.close(), client.start_clone("a")],
+    }}.items():
+        try:
+            act()
+        except getattr(saymon_bulk, kind, LookupError):
+            continue
+        raise AssertionError(kind)
+
+first = imported()
+use(first)
+before = dict(sys.modules)
+second = imported()
+assert second.SaymonError is not first.SaymonError
+use(second)
+sys.modules.update(before)  # as pytester does at the end of its run
+use(first)
+
+class AtExit:
+    def __del__(self, get_bulk_status=first.get_bulk_status, base=first.SaymonError, nobody=sys.argv[2], write=os.write):
+        try:
+            get_bulk_status(nobody, "a", "login", "password")
+        except base:
+            write(1, b"caught at the exit")
+
+sys.modules["at the exit"] = AtExit()
+"""
+
+
+def test_an_import_anew_raises_its_own_classes(peer: Peer) -> None:
+    peer.answer(response(SAID, 404))
+    done = run_script(ANEW, peer.host, "http://127.0.0.1:9")
+    assert (done.stdout, done.stderr) == ("caught at the exit", "")

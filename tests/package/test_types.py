@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Dict, List, Union
 
 import saymon_bulk
-from saymon_bulk import BulkStatus, Client, HTTPStatusError, SaymonError
+from saymon_bulk import BulkChange, BulkStatus, Client, HTTPStatusError, SaymonError
 from typing_extensions import assert_type
 
 Outcome = Union[BulkStatus, SaymonError]
@@ -66,6 +66,29 @@ async def awaited(client: Client, ids: List[str], flag: bool) -> None:
     assert_type(await client.wait_for_bulk_async("a", on_poll=on_poll), BulkStatus)
     await client.wait_for_bulk_async("a", on_poll=5)  # wrong: no function
     print(right)
+
+
+def changes(client: Client, some: Dict[str, object]) -> None:
+    right: BulkChange = {"properties.createOrModify": {"name": "Room", "value": "7"}}
+    wrong: BulkChange = {"properties.createOrModfy": {"name": "Room", "value": "7"}}  # wrong: misspelt
+    more: List[BulkChange] = [right, {"modify": {"weight": 2}, "stateConditions": {}}]
+    client.start_bulk({"name": "CPU"}, more)
+    client.start_bulk(some, [{"modify": {"weight": 2}}, right, some], every_object=False)
+    client.start_bulk(some, [some, wrong])
+    client.start_bulk(some, ["modify"])  # wrong: no mapping
+
+
+class Monitor(Client):
+    def __init__(self, settings: Dict[str, str], team: str) -> None:
+        super().__init__(settings["host"], settings["login"], password=settings["password"], request_timeout=5)
+        self.team = team
+
+
+def own_client(settings: Dict[str, str]) -> str:
+    with Monitor(settings, "x") as monitor:
+        assert_type(monitor, Monitor)
+        Monitor("host", "login", "password")  # wrong: its own arguments
+        return monitor.host + monitor.team
 
 
 def errors(error: HTTPStatusError) -> None:

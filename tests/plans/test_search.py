@@ -262,18 +262,6 @@ def test_arguments_that_cannot_be_used(
     assert peer.connections == 0
 
 
-def test_a_wrong_password_is_asked_once_by_many(peer: Peer) -> None:
-    peer.answer(response('{"code":"InvalidCredentials","message":"no"}', 401))
-
-    async def many(client: Client) -> list[Any]:
-        searches = (client.search_objects_async(CRITERIA) for _ in range(20))
-        return list(await asyncio.gather(*searches, return_exceptions=True))
-
-    errors = asyncio.run(many(at(peer)))
-    assert {type(error) for error in errors} == {AuthError}
-    assert len(peer.requests) == 1
-
-
 def test_a_cancelled_search_drops_its_request(peer: Peer) -> None:
     silence: Act = Wire.hold
     peer.answer(silence)

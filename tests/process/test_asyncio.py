@@ -777,7 +777,7 @@ def test_async_with(peer: Peer) -> None:
             for use in USES.values():
                 assert status_in(await use(client)) == FINISHED
         for use in USES.values():
-            with pytest.raises(RuntimeError, match="closed"):
+            with pytest.raises(saymon_bulk.ClosedError, match="closed"):
                 await use(client)
 
     asyncio.run(main())

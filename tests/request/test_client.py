@@ -122,6 +122,78 @@ def test_a_subclass_does_not_pickle_either(peer: Peer) -> None:
         pickle.dumps(mine)
 
 
+# A subclass
+
+
+class Monitor(Client):
+    """Takes the settings of a program."""
+
+    def __init__(self, settings: dict[str, str], *more: object, team: str = "none") -> None:
+        self.before = repr(self)
+        super().__init__(settings["host"], LOGIN, settings["password"], request_timeout=5)
+        self.team = team
+
+
+class Late(Client):
+    def __init__(self) -> None:
+        """Calls no __init__ of the client."""
+
+
+@pytest.mark.parametrize("use", ALL.values(), ids=ALL)
+def test_a_subclass_with_its_own_init(peer: Peer, use: Callable[..., Any]) -> None:
+    with Monitor({"host": peer.host, "password": PASSWORD}, 1, 2, team="x") as client:
+        assert use(client, argument(use)) in (FINISHED, {ID: FINISHED})
+    assert (client.team, client.before) == ("x", "<saymon_bulk.Client>")
+    assert repr(client).endswith(", closed>")
+    assert credentials(peer.requests[0]) == f"{LOGIN}:{PASSWORD}"
+
+
+def test_a_subclass_of_several_classes(peer: Peer) -> None:
+    class Named:
+        def __init__(self, *arguments: Any, name: str, **more: Any) -> None:
+            super().__init__(*arguments, **more)
+            self.name = name
+
+    class Both(Named, Client):
+        pass
+
+    client = Both(peer.host, LOGIN, PASSWORD, name="a", request_timeout=3)
+    assert (client.name, client.get_bulk_status(ID)) == ("a", FINISHED)
+
+
+@pytest.mark.parametrize("use", ALL.values(), ids=ALL)
+def test_a_subclass_that_forgets_the_init_of_the_client(use: Callable[..., Any]) -> None:
+    client = Late()
+    with pytest.raises(RuntimeError, match=r"super\(\).__init__"):
+        use(client, argument(use))
+    for act in (lambda: client.host, lambda: client.login, client.__enter__, lambda: client.start_clone("x")):
+        with pytest.raises(RuntimeError, match=r"super\(\).__init__"):
+            act()
+    client.close()
+    assert repr(client) == "<saymon_bulk.Client>"
+
+
+def test_a_client_is_initialised_once(peer: Peer) -> None:
+    client = at(peer)
+    with pytest.raises(RuntimeError, match="once"):
+        client.__init__("elsewhere", LOGIN, PASSWORD)  # type: ignore[misc]
+    assert client.host == peer.host
+
+
+def test_a_refused_argument_leaves_no_client() -> None:
+    made: list[Client] = []
+
+    class Kept(Client):
+        def __init__(self, host: str) -> None:
+            made.append(self)
+            super().__init__(host, LOGIN, PASSWORD)
+
+    with pytest.raises(ValueError, match="host"):
+        Kept("http://a/b")
+    with pytest.raises(RuntimeError, match="first"):
+        made[0].get_bulk_status(ID)
+
+
 # When it is over
 
 
@@ -130,7 +202,7 @@ def test_no_use_after_close(peer: Peer, use: Callable[..., Any]) -> None:
     client = at(peer)
     for _ in range(3):
         client.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         use(client, argument(use))
     assert peer.connections == 0
     assert client.host == peer.host
@@ -139,7 +211,7 @@ def test_no_use_after_close(peer: Peer, use: Callable[..., Any]) -> None:
 def test_the_blocking_iterator_is_refused_before_its_first_item(peer: Peer) -> None:
     client = at(peer)
     client.close()
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         client.wait_for_bulks([ID])
 
 
@@ -147,9 +219,9 @@ def test_with(peer: Peer) -> None:
     with at(peer) as client:
         assert isinstance(client, Client)
         assert client.get_bulk_status(ID) == FINISHED
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         client.get_bulk_status(ID)
-    with pytest.raises(RuntimeError, match="closed"), client:
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"), client:
         pytest.fail("a closed client was entered")
 
 
@@ -157,14 +229,14 @@ def test_async_with(peer: Peer) -> None:
     async def main() -> Client:
         async with at(peer) as client:
             assert await client.get_bulk_status_async(ID) == FINISHED
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(saymon_bulk.ClosedError, match="closed"):
             await client.get_bulk_status_async(ID)
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(saymon_bulk.ClosedError, match="closed"):
             async with client:
                 pytest.fail("a closed client was entered")
         return client
 
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         asyncio.run(main()).get_bulk_status(ID)
 
 
@@ -174,7 +246,7 @@ def test_with_never_swallows(peer: Peer, kind: type[BaseException]) -> None:
     with pytest.raises(kind) as caught, at(peer) as client:
         raise error
     assert caught.value is error
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         client.get_bulk_status(ID)
 
 
@@ -190,7 +262,7 @@ def test_async_with_never_swallows(peer: Peer, kind: type[BaseException]) -> Non
         assert caught.value is error
 
     asyncio.run(main())
-    with pytest.raises(RuntimeError, match="closed"):
+    with pytest.raises(saymon_bulk.ClosedError, match="closed"):
         client.get_bulk_status(ID)
 
 

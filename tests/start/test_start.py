@@ -350,7 +350,7 @@ def test_a_closed_client(peer: Peer) -> None:
     client = at(peer)
     client.close()
     for start in (start_bulk, start_bulk_async, start_clone, start_clone_async):
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(saymon_bulk.ClosedError, match="closed"):
             start(client)
     assert peer.connections == 0
 

@@ -15,6 +15,7 @@ from typing import Any, Callable
 import pytest
 from peer import END, FINISHED, QUICK, RUN, Desk, Wire, at, no_hanging, proved
 from processes import needs_signals, run_script
+from saymon_bulk import ClosedError
 
 _no_hanging = no_hanging()
 
@@ -254,7 +255,7 @@ def test_an_iterator_of_two_event_loops_is_refused(desk: Desk) -> None:
     statuses = client.wait_for_bulks_async(["a"], timeout=None)
 
     async def wait() -> None:
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(ClosedError, match="closed"):
             await statuses.__anext__()
 
     other = threading.Thread(target=lambda: asyncio.run(wait()))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from peer import END, RUN, Answer, Desk, at, collected, id_of, no_hanging, proved, response
-from saymon_bulk import Client, WaitTimeoutError
+from saymon_bulk import Client, ClosedError, WaitTimeoutError
 
 _no_hanging = no_hanging()
 
@@ -138,7 +138,7 @@ def test_a_closed_client_delays_no_other_one() -> None:
     with Outage() as desk:
         one, other = proved(desk), proved(desk)
         threading.Timer(3, one.close).start()
-        with pytest.raises(RuntimeError, match="closed"):
+        with pytest.raises(ClosedError, match="closed"):
             dict(one.wait_for_bulks([f"op-{number}" for number in range(16)], max_interval=2, retries=100))
         desk.recovers_for(other, timeout=60)
 

@@ -37,7 +37,9 @@ def _client(options: Options, login: str, password: str, *, with_pipes: bool = T
     if not with_pipes:
         verify = True if _is_pipe(verify) else verify
         cert = None if any(map(_is_pipe, cert if isinstance(cert, tuple) else [cert])) else cert
-    return _core.Client.__new__(Client, options.host, login, password, timeout, verify, cert)
+    client = _core.Client.__new__(Client)
+    client._open(options.host, login, password, timeout, verify, cert)
+    return client
 
 
 def _is_pipe(path: object) -> bool:

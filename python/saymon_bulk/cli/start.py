@@ -103,7 +103,9 @@ def _body(options: Options) -> bytes:
 
     search = b"{}"
     if options.search is not None:
-        search = encoded("--search", options.search, dict, lambda criteria: _start_body.start_criteria(criteria, every_object))
+        search = encoded(
+            "--search", options.search, dict, lambda criteria: _start_body.start_criteria(criteria, every_object)
+        )
     return _start_body.joined(search, encoded("--bulk", options.bulk, list, changes), every_object)
 
 

@@ -20,7 +20,7 @@ pub fn look(py: Python<'_>, process: Process, server: &Server) -> PyResult<()> {
     py.check_signals()?;
     // A handler may have forked, and the answer is the parent's.
     process.check()?;
-    errors::check_open(server)
+    errors::check_open(py, server)
 }
 
 enum Message<T> {
