@@ -17,7 +17,7 @@ import pytest
 from commands import COMMAND, Terminal, environment, run, started, words_of
 from peer import LOGIN, PASSWORD
 from processes import needs_shell, needs_signals
-from saymon_bulk.cli.wait import _quoted
+from saymon_bulk.cli.wait import quoted
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")
@@ -242,9 +242,9 @@ def test_ctrl_c_with_many_ids(server: PracticeServer) -> None:
 
 def test_the_hint_is_quoted_for_the_shell_that_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     words = ["saymon-bulk", "wait", "--", "it's", "a b", "$x"]
-    assert words_of(_quoted(words)) == words
+    assert words_of(quoted(words)) == words
     monkeypatch.setattr(os, "name", "nt")
-    assert _quoted(words) == """saymon-bulk wait -- it's "a b" $x"""
+    assert quoted(words) == """saymon-bulk wait -- it's "a b" $x"""
 
 
 # --retries and --concurrency

@@ -96,12 +96,14 @@ class Pause(NamedTuple):
         await asyncio.sleep(self.seconds)
 
 
-def run(client: Client, steps: Steps[Result]) -> Result:
-    """Does the steps in this thread."""
+def run(client: Client, steps: Steps[Result], watch: Callable[[Request], object] | None = None) -> Result:
+    """Does the steps in this thread. `watch` sees each request before it is made."""
     try:
         request = next(steps)
         while True:
             try:
+                if watch is not None:
+                    watch(request)
                 answer = request.block(client)
             except BaseException as error:
                 request = steps.throw(error)

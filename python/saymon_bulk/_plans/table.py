@@ -103,6 +103,11 @@ def report_counts(report: Report) -> str:
     )
 
 
+def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
+    """How objects are that are not as a plan has seen them."""
+    return [fit(line, style.width) for line in _objects(objects, lambda one: _report_line(one, style), style)]
+
+
 def _start_line(start: dict[str, Any]) -> str:
     if start["bulkId"] is None:
         return f"perhaps started: X-Request-Id {plain(start['request_id'])}, {_count(start['objects'])}"
@@ -182,10 +187,14 @@ def _after(field: FieldChange, style: Style) -> str:
 
 
 def _value(name: str, value: Any, style: Style) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    if not style.show_values and (is_secret(name) or (isinstance(value, (dict, list)) and is_secret(text))):
+    if not style.show_values and is_hidden(name, value):
         return HIDDEN
-    return cut(plain(text))
+    return cut(plain(json.dumps(value, ensure_ascii=False)))
+
+
+def is_hidden(name: str, value: Any) -> bool:
+    """Whether a value is not shown, unless it is asked for: by the name of its field, or by a name in it."""
+    return is_secret(name) or (isinstance(value, (dict, list)) and is_secret(json.dumps(value, ensure_ascii=False)))
 
 
 def is_secret(name: str) -> bool:

@@ -1,4 +1,4 @@
-"""The command line: `saymon-bulk start`, `clone`, `status` and `wait`.
+"""The command line: see, start, wait, check.
 
 Results go to stdout, everything else to stderr. What only some commands need
 is imported where they need it: in a shell's loop, most of the time goes into

@@ -5,7 +5,25 @@ A new command is an entry here. The parser, the help, the completion scripts and
 
 from __future__ import annotations
 
-from .options import OF_A_WAIT, SHELLS, add_common, add_concurrency, add_flag, add_ids, add_option, add_wait, add_wait_flag
+from .options import (
+    OF_A_WAIT,
+    SHELLS,
+    add_apply,
+    add_at_most,
+    add_bulk,
+    add_common,
+    add_concurrency,
+    add_flag,
+    add_ids,
+    add_option,
+    add_plan,
+    add_schedule,
+    add_search,
+    add_settle,
+    add_show_values,
+    add_wait,
+    add_wait_flag,
+)
 from .output import FINISHED, emit
 
 TYPE_CHECKING = False
@@ -46,14 +64,68 @@ class Command:
         self.add, self.run, self.extra, self.notes = add, run, extra, notes
 
 
+# search, plan, show, apply and verify
+
+
+def _add_search(parser: ArgumentParser) -> None:
+    add_search(parser, required=True)
+    add_flag(parser, "--count", help="print the number of objects alone")
+    add_common(parser)
+
+
+def _add_plan(parser: ArgumentParser) -> None:
+    add_search(parser)
+    add_bulk(parser)
+    add_flag(parser, "--every-object", help="no criteria: plan a change of every object of the installation")
+    add_option(parser, "--out", metavar="PLAN", help="write the plan to this file, for show, apply and verify")
+    add_at_most(parser)
+    add_flag(parser, "--exit-code", help="exit with 3 if something is to change")
+    add_flag(parser, "--all", help="a line for each object")
+    add_show_values(parser)
+    add_common(parser)
+
+
+def _add_show(parser: ArgumentParser) -> None:
+    add_plan(parser)
+    add_flag(parser, "--all", help="a line for each object")
+    add_show_values(parser)
+    add_common(parser)
+
+
+def _add_apply(parser: ArgumentParser) -> None:
+    add_plan(parser)
+    add_at_most(parser)
+    add_apply(parser)
+    add_settle(parser)
+    add_flag(parser, "--all", help="a line for each object that is not as asked")
+    add_show_values(parser)
+    add_schedule(parser)
+    add_common(parser)
+
+
+def _add_verify(parser: ArgumentParser) -> None:
+    add_plan(parser)
+    add_settle(parser)
+    add_flag(parser, "--all", help="a line for each object that is not as asked")
+    add_show_values(parser)
+    add_common(parser)
+
+
+def _run_plan(options: Options) -> int:
+    from . import plan
+
+    if options.command not in ("search", "plan") and options.plan == "-":
+        raise ValueError("PLAN is a file: a plan on stdin could not be applied again")
+    code: int = getattr(plan, options.command)(options)
+    return code
+
+
 # start and clone
 
 
 def _add_start(parser: ArgumentParser) -> None:
-    what = "the criteria: a file with a JSON object, or the object itself; - is stdin"
-    add_option(parser, "--search", metavar="FILE", help=what)
-    what = "the changes: a file with a JSON list of objects, or the list itself; - is stdin"
-    parser.add_argument("--bulk", metavar="FILE", required=True, help=what)
+    add_search(parser)
+    add_bulk(parser)
     add_flag(parser, "--every-object", help="no criteria: change every object of the installation")
     add_flag(parser, "--yes", help="with --every-object: do not ask whether that is meant")
     add_wait_flag(parser)
@@ -125,6 +197,83 @@ def _run_completion(options: Options) -> int:
 _ID, _OBJECT = "079b3102-c326-4dd7-bf48-a945232b32d6", "62d7e58056d203149a08001b"
 
 COMMANDS = {
+    "search": Command(
+        "--search FILE",
+        "list the objects that a search finds",
+        "List the objects that a search finds, an id and a name a line. The command changes nothing.",
+        (
+            ("which objects would a start with these criteria change", "saymon-bulk search --search search.json"),
+            ("how many", 'saymon-bulk search --count --search \'{"name": "CPU"}\''),
+            ("their weights", "saymon-bulk search --json --search search.json |\n  jq -r '[.id, .weight] | @tsv'"),
+        ),
+        _add_search,
+        _run_plan,
+        "no ID",
+    ),
+    "plan": Command(
+        "--search FILE --bulk FILE",
+        "show which objects a bulk would change, and how",
+        "Show which objects a bulk would change, and how: now and then. The command changes nothing. With --out it writes a "
+        "plan for the command apply.",
+        (
+            ("see first", "saymon-bulk plan --search search.json --bulk bulk.json"),
+            (
+                "keep the plan, unless it changes too much",
+                "saymon-bulk plan --search search.json --bulk bulk.json \\\n  --at-most 500 --out plan.json",
+            ),
+            (
+                "in a script: is everything as asked",
+                "saymon-bulk plan --quiet --exit-code \\\n  --search search.json --bulk bulk.json",
+            ),
+        ),
+        _add_plan,
+        _run_plan,
+    ),
+    "show": Command(
+        "PLAN",
+        "show a plan again, without the network",
+        "Show a plan from its file, as the command plan has shown it. The command sends nothing.",
+        (
+            ("as before", "saymon-bulk show plan.json"),
+            ("a line for each object", "saymon-bulk show --all plan.json"),
+            ("the ids of its objects", "saymon-bulk show --json plan.json |\n  jq -r 'select(.fields).id'"),
+        ),
+        _add_show,
+        _run_plan,
+        "one PLAN",
+    ),
+    "apply": Command(
+        "PLAN",
+        "change exactly the objects of a plan, and check each",
+        "Change exactly the objects of a plan: read them again, start, wait, and check each. A plan whose objects have "
+        "changed since is refused. A journal beside the plan remembers what was started, so the same command can be given "
+        "again, whatever ended it: no object is sent twice. The plan is the approval: there is no question.",
+        (
+            ("apply a plan; again after a failure", "saymon-bulk apply plan.json"),
+            ("not more than this, not what has changed since", "saymon-bulk apply --at-most 500 --skip-stale plan.json"),
+            (
+                "the objects that are not as asked",
+                "saymon-bulk apply --json plan.json |\n  jq -r 'select(.state == \"not-as-asked\").id'",
+            ),
+        ),
+        _add_apply,
+        _run_plan,
+        "one PLAN",
+    ),
+    "verify": Command(
+        "PLAN",
+        "check whether the objects of a plan are as asked",
+        "Read the objects of a plan, and print which are not as asked. The command changes nothing. It answers after an "
+        "uncertain start too, or days later.",
+        (
+            ("is each object as asked", "saymon-bulk verify plan.json"),
+            ("read once", "saymon-bulk verify --settle 0 plan.json"),
+            ("all that are not", "saymon-bulk verify --all plan.json"),
+        ),
+        _add_verify,
+        _run_plan,
+        "one PLAN",
+    ),
     "start": Command(
         "--search FILE --bulk FILE",
         "start a bulk operation",
@@ -202,6 +351,6 @@ COMMANDS = {
 # What the help shows before a command is chosen.
 EXAMPLES = (
     ("the server and the login of all commands", "export SAYMON_HOST=monitor.example.com SAYMON_LOGIN=login"),
-    COMMANDS["start"].examples[0],
-    COMMANDS["wait"].examples[0],
+    COMMANDS["plan"].examples[1],
+    COMMANDS["apply"].examples[0],
 )

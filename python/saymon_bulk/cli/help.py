@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 WIDTH = 80  # of the help at most
 
-DESCRIPTION = "Start SAYMON bulk operations, and ask whether they have finished."
+DESCRIPTION = "See which objects a SAYMON bulk operation would change, start it, wait for its end, and check the objects."
 
 JSON_KEYS = {
     "id": "the operation, or null",
@@ -31,7 +31,9 @@ EXIT_STATUS = {
     "0": "all finished; without --wait, started",
     "1": "an error, or unknown; without --wait, not started",
     "2": "wrong usage",
+    "3": "some objects are not as asked; with plan --exit-code, something is to change",
     "4": "not authorised",
+    "5": "refused: nothing was started",
     "8": "not finished yet",
     "9": "perhaps started, or the id is not safe in a shell: look at the server before you start it again",
     "129": "the terminal hung up",
@@ -81,7 +83,7 @@ NOTES = {
     ),
     "environment": _table(ENVIRONMENT),
     "files": _table(FILES),
-    "exit status": f"Where several apply, 4 goes before 1 and 1 before 8:\n{_table(EXIT_STATUS)}",
+    "exit status": f"Where several apply, the first of 9, 4, 3, 1 and 8 is the exit status:\n{_table(EXIT_STATUS)}",
     "finished": (
         "The operations go on, on the server. Finished does not mean succeeded: the server reports only that the operation "
         "has ended."

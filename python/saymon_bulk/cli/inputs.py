@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from .options import Options
 
-    _Encoded = TypeVar("_Encoded", bytes, list[bytes])
+    _Encoded = TypeVar("_Encoded")
 
 _COMMENT = "#"  # begins a line without an id
 

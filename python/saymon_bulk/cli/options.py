@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from argparse import SUPPRESS, ArgumentTypeError
 
-from .._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, REQUEST_TIMEOUT, RETRIES, TIMEOUT
+from .._client import CONCURRENCY, INTERVAL, MAX_INTERVAL, PART_SIZE, REQUEST_TIMEOUT, RETRIES, SETTLE, TIMEOUT
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -31,6 +31,13 @@ class Options:
     search: str | None = None
     bulk = ""
     every_object = yes = wait = False
+    plan = ""
+    out: str | None = None
+    journal: str | None = None
+    at_most: int | None = None
+    part_size = PART_SIZE
+    settle = SETTLE
+    count = exit_code = all = show_values = skip_stale = False
     json = quiet = verbose = False
     host = ""
     login: str | None = None
@@ -84,6 +91,44 @@ def add_common(parser: ArgumentParser) -> None:
     add_flag(server, "--insecure", help="do not check the server's certificate")
     what = f"limit for one request; default: {_in_words(REQUEST_TIMEOUT)}"
     add_option(server, "--request-timeout", metavar="TIME", type=_above_0(_time), help=what)
+
+
+def add_search(parser: ArgumentParser, *, required: bool = False) -> None:
+    what = "the criteria: a file with a JSON object, or the object itself; - is stdin"
+    add_option(parser, "--search", metavar="FILE", required=required, help=what)
+
+
+def add_bulk(parser: ArgumentParser) -> None:
+    what = "the changes: a file with a JSON list of objects, or the list itself; - is stdin"
+    parser.add_argument("--bulk", metavar="FILE", required=True, help=what)
+
+
+def add_plan(parser: ArgumentParser) -> None:
+    parser.add_argument("plan", metavar="PLAN", help="the file of a plan, from plan --out")
+
+
+def add_show_values(parser: ArgumentParser) -> None:
+    add_flag(parser, "--show-values", help="show values of fields whose names say password, secret, token, community or key")
+
+
+def add_at_most(parser: ArgumentParser) -> None:
+    add_option(parser, "--at-most", metavar="N", type=_count, help="refuse a plan that changes more than N objects")
+
+
+def add_apply(parser: ArgumentParser) -> None:
+    add_flag(parser, "--skip-stale", help="leave out objects that have changed since the plan was made, or are gone")
+    what = f"objects of one operation at most; default: {PART_SIZE}"
+    add_option(parser, "--part-size", metavar="N", type=_above_0(_count), help=what)
+    add_option(parser, "--journal", metavar="PATH", help="the file that remembers what was started; default: PLAN.log")
+
+
+def add_settle(parser: ArgumentParser) -> None:
+    what = f"how long objects that are not as asked are read again; default: {_in_words(SETTLE)}"
+    add_option(parser, "--settle", metavar="TIME", type=_time, help=what)
+
+
+def add_schedule(parser: ArgumentParser) -> None:
+    _add_schedule(parser.add_argument_group(WAITING))
 
 
 def add_ids(parser: ArgumentParser) -> None:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 
-from ..errors import AuthError, SaymonError, StartUncertainError, WaitTimeoutError
+from ..errors import AuthError, PlanRefusedError, SaymonError, StartUncertainError, WaitTimeoutError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from .grouped import Errors
     from .options import Options
 
-FINISHED, ERROR, USAGE, NOT_AUTHORISED, RUNNING, UNCERTAIN = 0, 1, 2, 4, 8, 9
+FINISHED, ERROR, USAGE, NOT_AS_ASKED, NOT_AUTHORISED, REFUSED, RUNNING, UNCERTAIN = 0, 1, 2, 3, 4, 5, 8, 9
 BY_SIGNAL = 128  # plus the signal's number, as shells count
 
 # The streams
@@ -163,6 +163,11 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
         value["finished"] = outcome["finished"]
         # A field of the server's that has a promised name is left out.
         value |= {name: field for name, field in outcome.items() if name not in _PROMISED}
+    emit_json(value)
+
+
+def emit_json(value: object) -> None:
+    """Write a JSON document in one line."""
     emit(_json(value))
 
 
@@ -198,6 +203,8 @@ def code(outcome: BulkStatus | Exception) -> int:
         return RUNNING if all(is_running(id, outcome) for id in outcome.pending) else ERROR
     if isinstance(outcome, StartUncertainError):
         return UNCERTAIN
+    if isinstance(outcome, PlanRefusedError):
+        return REFUSED
     if isinstance(outcome, (SaymonError, OSError, RuntimeError)):
         return ERROR
     if isinstance(outcome, Exception):  # a warning, if PYTHONWARNINGS makes it an error
@@ -206,7 +213,9 @@ def code(outcome: BulkStatus | Exception) -> int:
 
 
 def worst(codes: list[int]) -> int:
-    return next((code for code in (NOT_AUTHORISED, ERROR, RUNNING) if code in codes), FINISHED)
+    """The code of a command where several apply."""
+    order = (REFUSED, UNCERTAIN, NOT_AUTHORISED, NOT_AS_ASKED, ERROR, RUNNING)
+    return next((code for code in order if code in codes), FINISHED)
 
 
 # The words for the signals that end a command: SIGHUP, SIGINT and SIGTERM.
@@ -239,6 +248,7 @@ _ADVICE = {
     "cert=(certificate, key) names two files": "--key names the file of the key",
     "(cert)": "(--cert)",
     "every_object=True": "--every-object",
+    "start_bulk takes it": "the command start takes it",
 }
 
 

@@ -233,12 +233,12 @@ def _command(left: Iterable[str], client: Client, options: Options) -> str:
                 words.append("none" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value))
     left = list(left)
     if len(left) <= _MAX_IDS_IN_HINT:
-        return _quoted([*words, "--", *left])
+        return quoted([*words, "--", *left])
     if options.ids_files and all(map(_can_be_read_again, options.ids_files)) and not options.ids:
-        return _quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
+        return quoted([*words, *(word for path in options.ids_files for word in ("--ids", path))])
     if options.password_stdin:  # which has taken stdin
-        return _quoted([*words, "--ids", "FILE"])
-    return f"… | {_quoted([*words, '-'])}"
+        return quoted([*words, "--ids", "FILE"])
+    return f"… | {quoted([*words, '-'])}"
 
 
 def _can_be_read_again(path: str) -> bool:
@@ -257,7 +257,7 @@ def _program() -> list[str]:
     return [name if which(name) == path else path]
 
 
-def _quoted(words: list[str]) -> str:
+def quoted(words: list[str]) -> str:
     """The words for the shell that is there."""
     if os.name == "nt":
         from subprocess import list2cmdline

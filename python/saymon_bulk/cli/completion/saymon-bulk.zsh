@@ -10,10 +10,15 @@
 
 _shtab_saymon_bulk_commands() {
   local _commands=(
+    apply:'change exactly the objects of a plan, and check each'
     clone:'start the clone of an object'
     completion:'print a completion script'
+    plan:'show which objects a bulk would change, and how'
+    search:'list the objects that a search finds'
+    show:'show a plan again, without the network'
     start:'start a bulk operation'
     status:'ask once'
+    verify:'check whether the objects of a plan are as asked'
     wait:'poll until all have finished'
   )
   _describe 'saymon-bulk commands' _commands
@@ -38,6 +43,37 @@ _shtab_saymon_bulk_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_saymon_bulk_defaults_added=0
+
+_shtab_saymon_bulk_apply_options=(
+  "--at-most[refuse a plan that changes more than N objects]:N:"
+  "--skip-stale[leave out objects that have changed since the plan was made, or are gone]"
+  "--part-size[objects of one operation at most\; default\: 10000]:N:"
+  "--journal[the file that remembers what was started\; default\: PLAN.log]:PATH:_files"
+  "--settle[how long objects that are not as asked are read again\; default\: 15s]:TIME:"
+  "--all[a line for each object that is not as asked]"
+  "--show-values[show values of fields whose names say password, secret, token, community or key]"
+  "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
+  "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
+  "--max-interval[longest pause\; default\: 10s]:TIME:"
+  "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
+  "--json[print one JSON object a line, for errors too]"
+  {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
+  {-v,--verbose}"[log every request to stderr, instead of progress]"
+  "--host[name, name\:port or \[IPv6 address\]\:port, with https\:\/\/ (the default) or http\:\/\/ before it\; default\: SAYMON_HOST]:HOST:"
+  "--login[default\: SAYMON_LOGIN, else what netrc has for the host]:LOGIN:"
+  "--password-stdin[read the password from the first line of stdin]"
+  "--cacert[trust the certificates of this PEM file or directory and no others]:PATH:_files"
+  "--cert[a client certificate, PEM\; default\: SAYMON_CERT and SAYMON_KEY]:FILE:_files"
+  "--key[its private key, if that is not in the file of --cert]:FILE:_files"
+  "--insecure[do not check the server\'s certificate]"
+  "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
+  ":the file of a plan, from plan --out:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_saymon_bulk_apply_defaults_added=0
 
 _shtab_saymon_bulk_clone_options=(
   "--wait[go on as the command wait does\; the options below go with it]"
@@ -72,6 +108,76 @@ _shtab_saymon_bulk_completion_options=(
 
 # guard to ensure default positional specs are added only once per session
 _shtab_saymon_bulk_completion_defaults_added=0
+
+_shtab_saymon_bulk_plan_options=(
+  "--search[the criteria\: a file with a JSON object, or the object itself\; - is stdin]:FILE:_files"
+  "--bulk[the changes\: a file with a JSON list of objects, or the list itself\; - is stdin]:FILE:_files"
+  "--every-object[no criteria\: plan a change of every object of the installation]"
+  "--out[write the plan to this file, for show, apply and verify]:PLAN:"
+  "--at-most[refuse a plan that changes more than N objects]:N:"
+  "--exit-code[exit with 3 if something is to change]"
+  "--all[a line for each object]"
+  "--show-values[show values of fields whose names say password, secret, token, community or key]"
+  "--json[print one JSON object a line, for errors too]"
+  {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
+  {-v,--verbose}"[log every request to stderr, instead of progress]"
+  "--host[name, name\:port or \[IPv6 address\]\:port, with https\:\/\/ (the default) or http\:\/\/ before it\; default\: SAYMON_HOST]:HOST:"
+  "--login[default\: SAYMON_LOGIN, else what netrc has for the host]:LOGIN:"
+  "--password-stdin[read the password from the first line of stdin]"
+  "--cacert[trust the certificates of this PEM file or directory and no others]:PATH:_files"
+  "--cert[a client certificate, PEM\; default\: SAYMON_CERT and SAYMON_KEY]:FILE:_files"
+  "--key[its private key, if that is not in the file of --cert]:FILE:_files"
+  "--insecure[do not check the server\'s certificate]"
+  "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_saymon_bulk_plan_defaults_added=0
+
+_shtab_saymon_bulk_search_options=(
+  "--search[the criteria\: a file with a JSON object, or the object itself\; - is stdin]:FILE:_files"
+  "--count[print the number of objects alone]"
+  "--json[print one JSON object a line, for errors too]"
+  {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
+  {-v,--verbose}"[log every request to stderr, instead of progress]"
+  "--host[name, name\:port or \[IPv6 address\]\:port, with https\:\/\/ (the default) or http\:\/\/ before it\; default\: SAYMON_HOST]:HOST:"
+  "--login[default\: SAYMON_LOGIN, else what netrc has for the host]:LOGIN:"
+  "--password-stdin[read the password from the first line of stdin]"
+  "--cacert[trust the certificates of this PEM file or directory and no others]:PATH:_files"
+  "--cert[a client certificate, PEM\; default\: SAYMON_CERT and SAYMON_KEY]:FILE:_files"
+  "--key[its private key, if that is not in the file of --cert]:FILE:_files"
+  "--insecure[do not check the server\'s certificate]"
+  "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_saymon_bulk_search_defaults_added=0
+
+_shtab_saymon_bulk_show_options=(
+  "--all[a line for each object]"
+  "--show-values[show values of fields whose names say password, secret, token, community or key]"
+  "--json[print one JSON object a line, for errors too]"
+  {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
+  {-v,--verbose}"[log every request to stderr, instead of progress]"
+  "--host[name, name\:port or \[IPv6 address\]\:port, with https\:\/\/ (the default) or http\:\/\/ before it\; default\: SAYMON_HOST]:HOST:"
+  "--login[default\: SAYMON_LOGIN, else what netrc has for the host]:LOGIN:"
+  "--password-stdin[read the password from the first line of stdin]"
+  "--cacert[trust the certificates of this PEM file or directory and no others]:PATH:_files"
+  "--cert[a client certificate, PEM\; default\: SAYMON_CERT and SAYMON_KEY]:FILE:_files"
+  "--key[its private key, if that is not in the file of --cert]:FILE:_files"
+  "--insecure[do not check the server\'s certificate]"
+  "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
+  ":the file of a plan, from plan --out:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_saymon_bulk_show_defaults_added=0
 
 _shtab_saymon_bulk_start_options=(
   "--search[the criteria\: a file with a JSON object, or the object itself\; - is stdin]:FILE:_files"
@@ -123,6 +229,29 @@ _shtab_saymon_bulk_status_options=(
 # guard to ensure default positional specs are added only once per session
 _shtab_saymon_bulk_status_defaults_added=0
 
+_shtab_saymon_bulk_verify_options=(
+  "--settle[how long objects that are not as asked are read again\; default\: 15s]:TIME:"
+  "--all[a line for each object that is not as asked]"
+  "--show-values[show values of fields whose names say password, secret, token, community or key]"
+  "--json[print one JSON object a line, for errors too]"
+  {-q,--quiet}"[no progress and no hints\: only results, warnings and errors]"
+  {-v,--verbose}"[log every request to stderr, instead of progress]"
+  "--host[name, name\:port or \[IPv6 address\]\:port, with https\:\/\/ (the default) or http\:\/\/ before it\; default\: SAYMON_HOST]:HOST:"
+  "--login[default\: SAYMON_LOGIN, else what netrc has for the host]:LOGIN:"
+  "--password-stdin[read the password from the first line of stdin]"
+  "--cacert[trust the certificates of this PEM file or directory and no others]:PATH:_files"
+  "--cert[a client certificate, PEM\; default\: SAYMON_CERT and SAYMON_KEY]:FILE:_files"
+  "--key[its private key, if that is not in the file of --cert]:FILE:_files"
+  "--insecure[do not check the server\'s certificate]"
+  "--request-timeout[limit for one request\; default\: 30s]:TIME:"
+  "-h[print the short help]"
+  "--help[print the complete help]"
+  ":the file of a plan, from plan --out:"
+)
+
+# guard to ensure default positional specs are added only once per session
+_shtab_saymon_bulk_verify_defaults_added=0
+
 _shtab_saymon_bulk_wait_options=(
   "*--ids[read ids from FILE, one a line\; a line that begins with \# is a comment\; - is stdin\; may be repeated]:FILE:_files"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
@@ -168,10 +297,15 @@ _shtab_saymon_bulk() {
       (( CURRENT += 1 ))
       curcontext="${curcontext%:*:*}:_shtab_saymon_bulk-$line[1]:"
       case $line[1] in
+        apply) _arguments -C -s $_shtab_saymon_bulk_apply_options ;;
         clone) _arguments -C -s $_shtab_saymon_bulk_clone_options ;;
         completion) _arguments -C -s $_shtab_saymon_bulk_completion_options ;;
+        plan) _arguments -C -s $_shtab_saymon_bulk_plan_options ;;
+        search) _arguments -C -s $_shtab_saymon_bulk_search_options ;;
+        show) _arguments -C -s $_shtab_saymon_bulk_show_options ;;
         start) _arguments -C -s $_shtab_saymon_bulk_start_options ;;
         status) _arguments -C -s $_shtab_saymon_bulk_status_options ;;
+        verify) _arguments -C -s $_shtab_saymon_bulk_verify_options ;;
         wait) _arguments -C -s $_shtab_saymon_bulk_wait_options ;;
       esac
   esac

@@ -1,0 +1,242 @@
+"""The commands `search`, `plan`, `show`, `apply` and `verify`: see, change, check."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from functools import partial
+
+from .. import _start_body
+from .._client import PART_SIZE
+from .._plans import apply as steps_of
+from .._plans import model, steps, table
+from ..errors import PlanRefusedError, SaymonError
+from .credentials import client_of
+from .inputs import encoded
+from .output import (
+    ERROR,
+    FINISHED,
+    NOT_AS_ASKED,
+    REFUSED,
+    emit,
+    emit_json,
+    fatal,
+    interrupted,
+    is_terminal,
+    note,
+    worst,
+)
+from .wait import Progress, quoted
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from typing import Any
+
+    from .._plans.changes import ObjectChange
+    from .options import Options
+
+
+def search(options: Options) -> int:
+    assert options.search is not None
+    criteria = encoded("--search", options.search, dict, _start_body.criteria)
+    fields = [] if options.count else None if options.json else ["name"]
+    found = client_of(options).search_objects(criteria, fields=fields)
+    if options.count:
+        emit(str(len(found)))
+        return FINISHED
+    for one in found:
+        if options.json:
+            emit_json(one)
+        else:
+            name = one.get("name")
+            text = table.plain(one["id"])
+            emit(f"{text} {table.plain(name)}" if isinstance(name, str) else text)
+    return FINISHED
+
+
+def plan(options: Options) -> int:
+    if options.search is None and not options.every_object:
+        raise ValueError("no criteria: give --search, or --every-object")
+    criteria: dict[str, Any] = {}
+    if options.search is not None:
+        criteria = encoded("--search", options.search, dict, partial(_checked_criteria, options.every_object))
+    bulk = encoded("--bulk", options.bulk, list, _checked_changes)
+    made = client_of(options).plan_bulk(criteria, bulk, every_object=options.every_object)
+    is_refused = options.at_most is not None and len(made.changes) > options.at_most
+    if options.out is not None and not is_refused:
+        made.save(options.out)
+    _show(made, options, options.out if not is_refused else None)
+    if is_refused:
+        note(f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}; no file was written")
+        return REFUSED
+    if options.out is not None and not options.quiet:
+        note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', options.out])}")
+    return NOT_AS_ASKED if options.exit_code and made.changes else FINISHED
+
+
+def show(options: Options) -> int:
+    _show(_loaded(options), options, options.plan)
+    return FINISHED
+
+
+def _show(made: model.BulkPlan, options: Options, path: str | None) -> None:
+    if not options.json:
+        rest = None if path is None else quoted(["saymon-bulk", "show", "--all", path])
+        _emit_all(table.plan(made, _style(options, rest)))
+        return
+    for change in made.changes:
+        emit_json(_masked(change, options))
+    emit_json(
+        {
+            "plan": made.id,
+            "host": made.host,
+            "created": made.created,
+            "matched": made.matched,
+            "to_change": len(made.changes),
+            "already": len(made.already),
+            "notes": made.notes,
+        }
+    )
+
+
+def apply(options: Options) -> int:
+    made = _loaded(options)
+    journal = options.journal if options.journal is not None else f"{options.plan}.log"
+    client = client_of(options)
+    waiting = _Waiting(options)
+    polling = {
+        "timeout": options.timeout,
+        "interval": options.interval,
+        "max_interval": options.max_interval,
+        "retries": options.retries,
+        "on_poll": waiting.tick,
+    }
+    arguments = steps_of.Options(options.at_most, options.skip_stale, options.part_size, journal, options.settle, polling)
+    try:
+        report = steps.run(client, steps_of.apply(made, client.host, arguments), waiting.watch)
+    except PlanRefusedError as error:
+        waiting.end()
+        return _refused(error, options)
+    except (SaymonError, OSError) as error:
+        waiting.end()
+        if (known := getattr(error, "report", None)) is None:
+            raise
+        result = worst([_report(known, options), fatal(error, options)])
+        if not options.quiet:
+            note(f"the journal is {journal}; the same command goes on")
+        return result
+    except KeyboardInterrupt as interrupt:
+        waiting.end(leave=True)
+        if (known := getattr(interrupt, "report", None)) is not None:
+            _report(known, options)
+        result = interrupted(interrupt)
+        note(f"the journal is {journal}; the same command goes on")
+        return result
+    waiting.end()
+    return _report(report, options)
+
+
+def verify(options: Options) -> int:
+    made = _loaded(options)
+    client = client_of(options)
+    reading = {"retries": options.retries, "interval": options.interval, "max_interval": options.max_interval}
+    try:
+        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, reading))
+    except PlanRefusedError as error:
+        return _refused(error, options)
+    return _report(report, options)
+
+
+def _loaded(options: Options) -> model.BulkPlan:
+    try:
+        return model.BulkPlan.load(options.plan)
+    except OSError as error:
+        raise ValueError(f"PLAN {options.plan}: {error.strerror}") from None
+
+
+class _Waiting:
+    """What is shown while the steps of an apply are done: each operation that is waited for, and for how long."""
+
+    def __init__(self, options: Options) -> None:
+        self._is_quiet, self._is_wanted = options.quiet, not (options.quiet or options.verbose)
+        self._progress: Progress | None = None
+
+    def watch(self, request: object) -> None:
+        self.end()
+        if isinstance(request, steps.Wait):
+            if not self._is_quiet:
+                note(f"waiting for bulk operation {request.id}")
+            self._progress = Progress(1, is_wanted=self._is_wanted)
+
+    def tick(self, *_: object) -> None:
+        if self._progress is not None:
+            self._progress.tick()
+
+    def end(self, *, leave: bool = False) -> None:
+        if self._progress is not None:
+            self._progress.close(leave=leave)
+            self._progress = None
+
+
+def _refused(error: PlanRefusedError, options: Options) -> int:
+    """Why nothing was started. Of stale objects it shows how they are now."""
+    stale = [] if error.report is None else [one for one in error.report.not_as_asked if one.reason != "not-sent"]
+    if options.json:
+        for change in stale:
+            emit_json(_masked(change, options))
+    else:
+        for line in table.states(stale, _style(options)):
+            note(line)
+    return fatal(error, options)
+
+
+def _report(report: model.BulkReport, options: Options) -> int:
+    if options.json:
+        for id in report.as_asked:
+            emit_json({"id": id, "state": "as-asked"})
+        for state, objects in (("not-as-asked", report.not_as_asked), ("unknown", report.unknown)):
+            for one in objects:
+                emit_json({"state": state, **_masked(one, options)})
+        counts = {"as_asked": len(report.as_asked), "not_as_asked": len(report.not_as_asked), "unknown": len(report.unknown)}
+        emit_json({"ok": report.ok, **counts, "starts": list(report.starts)})
+    else:
+        _emit_all(table.report(report, _style(options)))
+    return NOT_AS_ASKED if report.not_as_asked else ERROR if report.unknown else FINISHED
+
+
+def _masked(one: ObjectChange, options: Options) -> dict[str, Any]:
+    found = one.to_dict()
+    if not options.show_values:
+        for field in found["fields"]:
+            field.update(
+                {name: table.HIDDEN for name in ("before", "after") if table.is_hidden(field["field"], field[name])}
+            )
+    return found
+
+
+def _style(options: Options, rest: str | None = None) -> table.Style:
+    width = None
+    if is_terminal(sys.stdout):
+        with contextlib.suppress(OSError):
+            width = os.get_terminal_size(sys.stdout.fileno()).columns or None
+    return table.Style(show_values=options.show_values, all_objects=options.all, width=width, rest=rest)
+
+
+def _emit_all(lines: Iterable[str]) -> None:
+    for line in lines:
+        emit(line)
+
+
+def _checked_criteria(every_object: bool, search: dict[str, Any]) -> dict[str, Any]:
+    _start_body.start_criteria(search, every_object)
+    return search
+
+
+def _checked_changes(bulk: list[Any]) -> list[Any]:
+    for place, change in enumerate(bulk):
+        if not isinstance(change, dict):
+            raise ValueError(f"bulk[{place}] must be a JSON object")
+    _start_body.changes(bulk)
+    return bulk

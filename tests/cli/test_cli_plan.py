@@ -1,0 +1,222 @@
+"""The commands search, plan, show, apply and verify: what they print, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import Terminal, exit_code, run, started
+from peer import LOGIN, PASSWORD
+from processes import POSIX
+from saymon_bulk.testing import PracticeServer
+from servers import wait_until
+
+pytestmark = pytest.mark.usefixtures("user")
+
+ROOM = '[{"properties.createOrModify": {"name": "Room", "value": "7"}}]'
+CRITERIA = '{"class_id": 3}'
+NOTHING = "Nothing was started"
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PracticeServer]:
+    monkeypatch.chdir(tmp_path)
+    with PracticeServer(LOGIN, PASSWORD, finishes_after=0) as server:
+        fill(server, 12)
+        yield server
+
+
+def fill(server: PracticeServer, count: int, name: str = "Стойка") -> None:
+    server.objects.clear()
+    for n in range(count):
+        properties = [{"name": "Room", "value": str(n % 2 + 5)}] if n % 5 else []
+        server.objects[f"a{n}"] = {
+            "id": f"a{n}",
+            "name": f"{name} {n}",
+            "class_id": 3,
+            "weight": n,
+            "properties": properties,
+        }
+
+
+def planned(
+    server: PracticeServer, *words: str, bulk: str = ROOM, path: str = "plan.json"
+) -> subprocess.CompletedProcess[str]:
+    return run(server, "plan", "--search", CRITERIA, "--bulk", bulk, "--out", path, *words)
+
+
+def lines(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def test_search(server: PracticeServer) -> None:
+    fill(server, 2)
+    server.objects["b"] = {"id": "b\n\x1b[31m", "class_id": 3, "name": "x\u202ey\nz"}
+    found = run(server, "search", "--search", CRITERIA)
+    assert found.stdout == "a0 Стойка 0\na1 Стойка 1\nb\\n\\x1b[31m x\\u202ey\\nz\n"
+    assert run(server, "search", "--count", "--search", "{}").stdout == "3\n"
+    assert lines(run(server, "search", "--json", "--search", CRITERIA).stdout) == list(server.objects.values())
+    assert run(server, "search").returncode == 2
+
+
+def test_the_way_of_a_plan(server: PracticeServer) -> None:
+    made = planned(server)
+    assert (made.returncode, made.stdout.splitlines()[-1]) == (0, "12 objects found, 12 to change, 0 already as asked")
+    assert made.stdout.startswith('Room: "6" → "7" in 5 objects, "5" → "7" in 4 objects, absent → "7" in 3 objects\n')
+    assert "… and 2 more (saymon-bulk show --all plan.json)\n" in made.stdout
+    assert "saymon-bulk apply plan.json" in made.stderr
+    before = len(server.requests)
+    assert run(None, "show", "plan.json").stdout == made.stdout
+    assert len(run(None, "show", "--all", "plan.json").stdout.splitlines()) == 14
+    assert len(server.requests) == before
+    assert server.starts == []
+
+    server.skip_next()
+    applied = run(server, "apply", "--settle=0", "plan.json")
+    assert applied.returncode == 3
+    id = server.starts[0].id
+    assert applied.stdout.splitlines() == [
+        f"bulk operation {id}: 12 objects, finished",
+        'Стойка 0 (a0)  Room is absent, not "7" (unchanged)',
+        "11 objects as asked, 1 not as asked, 0 cannot be told",
+    ]
+    again = run(server, "apply", "plan.json")
+    assert (again.returncode, again.stdout) == (5, "")
+    assert NOTHING in again.stderr
+    verified = run(server, "verify", "--settle", "0", "plan.json")
+    assert verified.returncode == 3
+    assert verified.stdout.splitlines()[-1] == "11 objects as asked, 1 not as asked yet, 0 cannot be told"
+    assert len(server.starts) == 1
+
+    planned(server, path="second.json")
+    assert run(server, "apply", "second.json").returncode == 0
+    assert run(server, "verify", "plan.json").returncode == 0
+    nothing = planned(server, "--exit-code")
+    assert (nothing.returncode, nothing.stdout) == (0, "12 objects found, 0 to change, 12 already as asked\n")
+
+
+@pytest.mark.parametrize("count", [1, 12, pytest.param(20_000, marks=pytest.mark.slow)])
+def test_as_json(server: PracticeServer, count: int) -> None:
+    fill(server, count)
+    *changes, summary = lines(planned(server, "--json").stdout)
+    assert [change["id"] for change in changes] == list(server.objects)
+    assert (summary["to_change"], summary["matched"], summary["already"]) == (count, count, 0)
+    assert lines(run(None, "show", "--json", "plan.json").stdout) == [*changes, summary]
+    *objects, summary = lines(run(server, "apply", "--json", "plan.json").stdout)
+    assert objects == [{"id": id, "state": "as-asked"} for id in server.objects]
+    starts = summary.pop("starts")
+    assert summary == {"ok": True, "as_asked": count, "not_as_asked": 0, "unknown": 0}
+    assert sum(start["objects"] for start in starts) == count
+    (refused,) = lines(run(server, "apply", "--json", "plan.json").stdout)
+    assert refused["error"] == "PlanRefusedError"
+
+
+def test_exit_codes(server: PracticeServer) -> None:
+    def codes(*words: str) -> int:
+        Path("plan.json.log").unlink(missing_ok=True)
+        return run(server, *words).returncode
+
+    assert planned(server, "--exit-code").returncode == 3
+    assert planned(server, "--at-most", "11", path="other.json").returncode == 5
+    assert not Path("other.json").exists()
+    assert planned(server, "--at-most", "12").returncode == 0
+    assert codes("apply", "--at-most", "11", "plan.json") == 5
+    assert codes("apply", "nosuch.json") == codes("apply", "-") == codes("verify", "plan.json.no") == 2
+    assert planned(server, bulk='[{"stateTriggers": {"a": 1}}]').returncode == 2
+    assert server.starts == []
+    server.fail_next(3, 401)
+    assert codes("apply", "plan.json") == 4
+    assert codes("verify", "--settle", "0", "plan.json") == 4
+
+
+def test_an_uncertain_start(server: PracticeServer) -> None:
+    planned(server)
+    server.finishes_after = 3600  # so that nothing is as asked
+    with started(server, "apply", "plan.json") as process:
+        wait_until(lambda: len(server.starts) == 1, "the start")
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    journal = Path("plan.json.log").read_text(encoding="utf-8").splitlines()
+    Path("plan.json.log").write_text(journal[0] + "\n", encoding="utf-8")  # killed before the answer
+    again = run(server, "apply", "--settle", "0", "plan.json")
+    assert again.returncode == 9
+    assert "perhaps started" in again.stdout
+    assert "the same command goes on" in again.stderr
+    assert len(server.starts) == 1
+    server.finishes_after = 0
+    for one in server.objects.values():
+        one["properties"] = [{"name": "Room", "value": "7"}]
+    assert run(server, "apply", "--settle", "0", "plan.json").returncode == 0
+    assert len(server.starts) == 1
+
+
+def test_a_stale_plan(server: PracticeServer) -> None:
+    planned(server)
+    server.objects["a1"]["properties"] = [{"name": "Room", "value": "99"}]
+    del server.objects["a2"]
+    refused = run(server, "apply", "plan.json")
+    assert (refused.returncode, refused.stdout) == (5, "")
+    assert 'Стойка 1 (a1)  Room is "99", not "7" (another value)' in refused.stderr
+    assert "Стойка 2 (a2)  gone" in refused.stderr
+    assert server.starts == []
+    applied = run(server, "apply", "--skip-stale", "plan.json")
+    assert applied.returncode == 3
+    assert server.starts[0].body is not None
+    assert "10 objects as asked, 2 not as asked" in applied.stdout
+
+
+@pytest.mark.skipif(not POSIX, reason="no signals to a process on this system")
+def test_ctrl_c_says_how_to_go_on(server: PracticeServer) -> None:
+    planned(server)
+    server.finishes_after = 3600
+    with started(server, "apply", "plan.json") as process:
+        wait_until(lambda: any(path.endswith("/status") for _, path in server.requests), "a poll")
+        process.send_signal(signal.SIGINT)
+        assert exit_code(process) == 130
+        assert process.stdout is not None
+        assert process.stderr is not None
+        out, errors = process.stdout.read(), process.stderr.read()
+    assert f"bulk operation {server.starts[0].id}: 12 objects, not known to have finished" in out
+    assert "the journal is plan.json.log; the same command goes on" in errors
+    server.restart(forget=True)  # the operation is gone, so its objects decide
+    assert run(server, "apply", "--settle", "0", "plan.json").returncode == 3
+    assert len(server.starts) == 1
+
+
+def test_hidden_values(server: PracticeServer) -> None:
+    bulk = '[{"properties.createOrModify": {"name": "SNMP community", "value": "s3cret"}}]'
+    made = planned(server, bulk=bulk)
+    assert "(hidden)" in made.stdout
+    everything = made.stdout + made.stderr + planned(server, "--json", bulk=bulk).stdout
+    server.skip_next(12)
+    everything += run(server, "apply", "--settle=0", "plan.json").stdout
+    everything += run(server, "verify", "--settle=0", "--json", "plan.json").stdout
+    assert "s3cret" not in everything
+    assert "s3cret" in run(None, "show", "--show-values", "plan.json").stdout
+
+
+@pytest.mark.parametrize("columns", [80, 40])
+@pytest.mark.parametrize("name", ["Стойка", "\x1b[2J\u202ehostile\n", "漢字漢字漢字漢字漢字漢字"])
+def test_on_a_terminal(server: PracticeServer, columns: int, name: str) -> None:
+    fill(server, 12, name)
+    with Terminal(server, "plan", "--search", CRITERIA, "--bulk", ROOM, columns=columns) as terminal:
+        assert terminal.end() == 0
+        screen = [line for line in terminal.screen() if line]
+    assert len(screen) == 1 + 10 + 1 + 1
+    assert all(len(line) <= columns for line in screen)
+    assert all(line.isprintable() for line in screen)
+    assert re.match("12 objects found, 12 to change", screen[-1])
+
+
+def test_the_environment_is_enough_for_show(server: PracticeServer) -> None:
+    planned(server)
+    env = {name: value for name, value in os.environ.items() if not name.startswith("SAYMON_")}
+    assert "SAYMON_HOST" not in env
+    assert run(None, "show", "plan.json", SAYMON_LOGIN="", SAYMON_PASSWORD="").returncode == 0
