@@ -126,10 +126,12 @@ class _Reader:
         raise ValueError(f"{self.path!r}{f', line {line}' if line else ''}: {what}") from None
 
     def plan(self) -> dict[str, Any]:
-        # A blank in the place of the comma: the lines stay where they are.
-        text = _TRAILING_COMMA.sub(lambda found: " " if found[0] == "," else found[0], self.text)
         try:
-            document = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
+            try:
+                document = _parsed(self.text)
+            except json.JSONDecodeError:
+                # A blank in the place of the comma: the lines stay where they are.
+                document = _parsed(_TRAILING_COMMA.sub(lambda found: " " if found[0] == "," else found[0], self.text))
         except json.JSONDecodeError as error:
             self.fail(f"not JSON: {error.msg}", error.lineno)
         except (ValueError, RecursionError) as error:
@@ -183,6 +185,10 @@ class _Reader:
 
 
 _KINDS = {str: "a string", dict: "an object", list: "an array", int: "an integer"}
+
+
+def _parsed(text: str) -> Any:
+    return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
