@@ -33,7 +33,7 @@ from commands import (
     started,
     words_of,
 )
-from peer import END, LOGIN, PASSWORD, RUN, Peer, closing, credentials
+from peer import END, LOGIN, PASSWORD, RUN, Desk, Peer, closing, credentials, response
 from processes import POSIX, needs_shell, needs_signals
 from saymon_bulk.cli.output import BY_SIGNAL
 from saymon_bulk.testing import PracticeServer
@@ -160,7 +160,21 @@ def test_json_lines(server: PracticeServer, command: str) -> None:
         assert found[NEVER] == good(NEVER, False)
         assert result.stderr == ""
     else:
-        assert (found[NEVER]["error"], found[NEVER]["status_code"]) == ("WaitTimeoutError", None)
+        assert found[NEVER]["error"] == "WaitTimeoutError"
+        assert found[NEVER]["finished"] is False
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_json_tells_running_from_unknown(desk: Desk, count: int) -> None:
+    """As the words do: an operation whose last poll failed is not known to run."""
+    ids = [f"op-{number}" for number in range(count)]
+    desk.answer(RUN)
+    desk.of = {id: response("{}", 500) for id in ids[::3]}
+    words = ["wait", "--timeout", "1", "--interval", "0.2", "--concurrency", "64", "-"]
+    result = run(desk, *words, "--json", stdin="\n".join(ids))
+    found = {line["id"]: line["finished"] for line in map(json.loads, result.stdout.splitlines())}
+    assert found == {id: None if id in desk.of else False for id in ids}
+    assert result.returncode == 1
 
 
 def test_json_has_the_servers_fields_and_our_id(peer: Peer) -> None:

@@ -117,6 +117,8 @@ JQ = 'import json, sys; print(json.load(sys.stdin)["bulkId"])'  # jq -r .bulkId
         (["-"], b"a\n\xff\n", "stdin, line 2: not UTF-8"),
         (["-"], "\ufeffa\n\n..\r\n", "stdin, line 3: the id must not be '.' or '..'"),
         (["-"], '"a"\n', "stdin, line 1: the id is in quotes: give the id alone (jq prints it so with -r)"),
+        (["-"], "a\nnull\n", "stdin, line 2: the id is null: what printed it had no id (jq -re ends with an error then)"),
+        (["None"], "", "ID 1 is None: what printed it had no id"),
         (["--ids", "bad"], "", "--ids bad, line 2: the id must be at most 255 bytes of UTF-8"),
         (["--ids", "-"], "a\n..\n", "--ids stdin, line 2: the id must not be"),
         (["-"], "# one\n # two\n", "stdin: no ids in it"),

@@ -172,6 +172,23 @@ def test_console_blocks(text: str, server: PracticeServer, folder: Path) -> None
         assert lines, command
 
 
+def test_the_recipe_with_curl_fails_where_curl_fails(server: PracticeServer, folder: Path) -> None:
+    if shutil.which("curl") is None or shutil.which("jq") is None:
+        pytest.skip("there is no curl, or no jq")
+    (command,) = re.findall(r"^\$ (set -o pipefail; curl .*\n>.*)$", README, re.MULTILINE)
+    command = with_host(command.replace("\n> ", "\n"), server)
+    (folder / ".netrc").write_text("machine 127.0.0.1 login login password wrong")
+    refused = shell(command, folder, server)
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
+    assert "stdin, line 1: the id is null" in refused.stderr
+    server.stop()
+    gone = shell(command, folder, server)
+    assert gone.returncode != 0
+    assert "curl: (7)" in gone.stderr
+    assert [method for method, _ in server.requests] == ["POST"]
+
+
 @pytest.fixture
 def job(server: PracticeServer, folder: Path) -> Any:
     """The script for cron: a call runs it and returns its exit status."""

@@ -24,6 +24,8 @@ _COMMENT = "#"  # begins a line without an id
 # An id may be nearly any text, but these are mistakes.
 _SCHEMES = ("http://", "https://")
 _QUOTES = ('"', "'")
+# What jq and other programs print where a field is missing.
+_NOTHING = ("null", "None", "undefined")
 # What a word processor makes of the hyphen of an option. The word behind it may be a password.
 _DASHES = tuple("\u2010\u2011\u2012\u2013\u2014\u2015\u2212\ufe58\ufe63\uff0d")
 
@@ -45,6 +47,8 @@ def checked(id: str, place: str) -> str:
         raise ValueError(f"{place} looks like a URL: give the id alone here, and the server with --host")
     if len(id) > 1 and id[0] == id[-1] and id[0] in _QUOTES:
         raise ValueError(f"{place} is in quotes: give the id alone (jq prints it so with -r)")
+    if id in _NOTHING:
+        raise ValueError(f"{place} is {id}: what printed it had no id (jq -re ends with an error then)")
     if id.startswith(_DASHES):
         raise ValueError(f"{place} begins with a dash that is no hyphen: an option begins with -")
     try:

@@ -157,6 +157,8 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
     if isinstance(outcome, Exception):
         value |= outcome.to_dict() if isinstance(outcome, SaymonError) else {"error": type(outcome).__name__}
         value |= {"id": id, "message": in_words(outcome, options)}
+        if id is not None and isinstance(outcome, WaitTimeoutError) and is_running(id, outcome):
+            value["finished"] = False
         if isinstance(outcome, StartUncertainError):
             value["request_id"] = outcome.request_id
     else:
