@@ -92,9 +92,8 @@ pub fn check_open(py: Python<'_>, server: &Server) -> PyResult<()> {
     Err(PyErr::from_value(class(py, "ClosedError")?.call((text,), Some(&attributes))?))
 }
 
-/// What to do when nobody knows whether an operation was started.
-pub const LOOK_FIRST: &str = "the server may have started the operation or may not; look at the server, or for the \
-                              X-Request-Id in its access log, before you start it again";
+/// What to do when nobody knows whether an operation was started. Why stands behind it, with the X-Request-Id.
+pub const LOOK_FIRST: &str = "Perhaps started. Look at the server before you start again.";
 
 /// The exception for a call's failure, ready to raise. What a signal's handler raises meanwhile is no failure of the call and
 /// comes as an error.
@@ -172,8 +171,7 @@ fn build<'py>(
     };
     let mut text = format!("{}: {lead}: {failure}", origin.as_str());
     let Failure::Uncertain(cause) = failure else { return class(py, name)?.call((text,), Some(&attributes)) };
-    text.push_str("; ");
-    text.push_str(LOOK_FIRST);
+    text.insert_str(0, &format!("{LOOK_FIRST} "));
     let error = class(py, name)?.call((text,), Some(&attributes))?;
     let cause = PyErr::from_value(build(py, cause, origin, about, lead)?);
     PyErr::from_value(error.clone()).set_cause(py, Some(cause));

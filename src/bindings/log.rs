@@ -53,7 +53,7 @@ pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: &B
     if is_noted(interrupt, about) {
         return Ok(());
     }
-    let text = format!("{}: {about}: interrupted; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    let text = format!("{} {}: {about}: interrupted", errors::LOOK_FIRST, server.origin.as_str());
     let _ = note(interrupt, &text); // an exception may take none
     let Some(logger) = logger(py, WARNING)? else { return Ok(()) };
     write(&logger, (WARNING, "%s", text), &attributes(py, server, about, None, None)?)

@@ -57,12 +57,12 @@ fn finish<'py>(
     let done = outcome::started(py, server, &asked).and_then(|done| check_signals(py).map(|()| done));
     done.unwrap_or_else(|interrupt| {
         let interrupt = errors::unstopped(py, interrupt, errors::HANDLER);
-        let known = match &asked.outcome {
-            Ok(started) => format!("started bulk operation {}", started.id),
-            Err(Failure::Uncertain(_)) => errors::LOOK_FIRST.to_owned(),
-            Err(_) => "not started".to_owned(),
+        let subject = format!("{}: {}", server.origin.as_str(), asked.about);
+        let text = match &asked.outcome {
+            Ok(started) => format!("{subject}: started bulk operation {}", started.id),
+            Err(Failure::Uncertain(_)) => format!("{} {subject}", errors::LOOK_FIRST),
+            Err(_) => format!("{subject}: not started"),
         };
-        let text = format!("{}: {}: {known}", server.origin.as_str(), asked.about);
         let _ = log::note(interrupt.value(py), &text); // an exception may take none
         let id = match &asked.outcome {
             Ok(started) => Some(&started.id),
@@ -76,7 +76,7 @@ fn finish<'py>(
 /// What a start raises that was interrupted while it was under way: the server may have it.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: PyErr) -> PyErr {
     let kind = interrupt.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
-    let text = format!("{}: {about}: interrupted by {kind}; {}", server.origin.as_str(), errors::LOOK_FIRST);
+    let text = format!("{} {}: {about}: interrupted by {kind}", errors::LOOK_FIRST, server.origin.as_str());
     let told = log::interrupted(py, server, about, interrupt.value(py));
     let interrupt = match told {
         // Ctrl-C while the log is written; any other exception of a log handler gives way to the interruption.

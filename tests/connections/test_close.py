@@ -123,7 +123,7 @@ def test_a_start_may_have_happened(peer: Peer, caplog: pytest.LogCaptureFixture,
 
     closing = threading.Thread(target=close)
     closing.start()
-    with pytest.raises(StartUncertainError, match="may have started") as caught:
+    with pytest.raises(StartUncertainError, match=r"^Perhaps started\. Look at the server") as caught:
         start()
     closing.join()
     assert_ended_by_close(caught.value)

@@ -18,7 +18,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID
-from peer import PASSWORD, Act, Peer, Wire, closing, failure, response, saying
+from peer import ID, PASSWORD, Act, Peer, Wire, at, closing, failure, response, saying
 from servers import Certificates, Issued, StartOpenSSL, issue, self_signed
 
 UTC = datetime.timezone.utc
@@ -222,6 +222,100 @@ def test_http_to_a_port_of_tls(start_openssl: StartOpenSSL, certificates: Certif
 def test_http_to_a_port_that_answers_with_an_alert(peer: Peer, alert: bytes) -> None:
     peer.answer(closing(alert))
     says(failure(peer.host), "the other side speaks no HTTP; is it an https:// host?")
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 18\r\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"),
+    [
+        (OK + b"bad header\r\n\r\n", "the answer has a header that is not as HTTP wants it"),
+        (OK + b"x: y\r\n" * 120 + b"\r\n", "the answer has more than 100 headers, or too long ones"),
+        (b"HTTP/1.0 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "the answer is of HTTP/1.0 and has a Transfer-Encoding"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: x\r\n\r\n", "the answer has a Content-Length that is no length"),
+        (b"HTTP/1.1 20x OK\r\n\r\n", "the answer has a status that is not as HTTP wants it"),
+    ],
+)
+def test_an_answer_in_broken_http_is_no_sign_of_tls(peer: Peer, answer: bytes, words: str) -> None:
+    peer.answer(closing(answer))
+    assert "https" not in says(failure(peer.host), words)
+
+
+@pytest.mark.parametrize("status", [200, 404, 503])
+def test_no_guess_where_the_host_has_answered(peer: Peer, status: int) -> None:
+    client = at(peer)
+    peer.answer(response('{"finished": true}', status), *[closing(b"")] * 6)
+    with contextlib.suppress(saymon_bulk.SaymonError):
+        client.get_bulk_status("x")
+    for act in (client.get_bulk_status, client.start_clone, at(peer).get_bulk_status):
+        with pytest.raises(saymon_bulk.SaymonError) as error:
+            act("x")
+        assert "the other side closed the connection without answering" in str(error.value)
+        assert "https://" not in str(error.value)
+
+
+def test_what_matters_comes_first(peer: Peer) -> None:
+    peer.answer(closing(b""))
+    with pytest.raises(saymon_bulk.StartUncertainError) as error:
+        at(peer).start_clone("x")
+    told = re.escape(f"Perhaps started. Look at the server before you start again. {peer.host}: clone of object x")
+    cause = re.escape("the other side closed the connection without answering; is it an https:// host?")
+    assert re.fullmatch(rf"{told} \(X-Request-Id [\w-]+\): {cause}", str(error.value))
+
+
+# No connection
+
+
+@pytest.mark.parametrize(
+    ("host", "words"),
+    [
+        ("http://127.0.0.1:1", "Connection refused by 127.0.0.1:1"),
+        ("https://127.0.0.1:1", "Connection refused by 127.0.0.1:1"),
+        ("http://[::1]:1", "Connection refused by [::1]:1"),
+        ("http://localhost:1", "Connection refused by "),
+        ("nosuch.invalid", "Could not resolve host: nosuch.invalid"),
+    ],
+)
+def test_why_there_is_no_connection_is_said_once(host: str, words: str) -> None:
+    text = says(failure(host)) if "[" not in host else str(failure(host))
+    _, _, why = text.partition(f"{ID}: ")
+    # A resolver that cannot be reached says so in brackets.
+    assert re.fullmatch(rf"{re.escape(words)}[\w.:\[\]]*( \(.*\))?", why), text
+    assert "os error" not in text
+    assert "dns error" not in text
+
+
+@pytest.mark.parametrize("target", ["http://monitor.invalid", "https://monitor.invalid"])
+def test_a_proxy_to_which_there_is_no_connection(monkeypatch: pytest.MonkeyPatch, target: str) -> None:
+    for scheme in ("http", "https", "socks5h"):
+        monkeypatch.setenv("all_proxy", f"{scheme}://127.0.0.1:1")
+        text = str(failure(target))
+        assert "through the proxy 127.0.0.1:1: " in text
+        assert "no connection to the proxy" in text or text.endswith("Connection refused by 127.0.0.1:1")
+        assert "os error" not in text
+    monkeypatch.setenv("all_proxy", "http://nosuch.invalid:3128")
+    text = str(failure(target))
+    assert "Could not resolve host: nosuch.invalid" in text
+
+
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "all_proxy", "http_proxy"])
+def test_https_before_a_plain_proxy(peer: Peer, monkeypatch: pytest.MonkeyPatch, variable: str) -> None:
+    """The commonest slip with the variable."""
+    monkeypatch.setenv(variable, f"https://login:{PASSWORD}@{peer.authority}")
+    peer.greeting = saying(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+    target = "http://monitor.invalid" if variable == "http_proxy" else "https://monitor.invalid"
+    text = str(failure(target))
+    assert f": through the proxy {peer.authority}: " in text
+    assert text.endswith(f"the other side speaks no TLS; is http:// meant in {variable} for the proxy?")
+    assert PASSWORD not in text
+
+
+def test_https_to_a_plain_host_behind_a_proxy(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("https_proxy", peer.host)
+    peer.answer(saying(response(b"", 200), saying(response(b"", 400))))
+    text = str(failure("https://monitor.invalid"))
+    assert "is http:// meant" not in text
 
 
 # Connections that end

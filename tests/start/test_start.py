@@ -193,8 +193,7 @@ def uncertain(start: Starting, peer: Peer, **more: Any) -> StartUncertainError:
     assert error.id is None
     assert error.request_id == request_id(peer.requests[0])
     assert error.request_id in str(error)
-    assert "may have started" in str(error)
-    assert "before you start it again" in str(error)
+    assert str(error).startswith("Perhaps started. Look at the server before you start again. ")
     assert "not started" not in f"{error} {error.__cause__}"
     assert isinstance(error.__cause__, saymon_bulk.SaymonError)
     assert str(error.__cause__) in str(error)

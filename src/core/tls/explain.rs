@@ -11,7 +11,7 @@ use rustls::{AlertDescription, CertificateError, Error as TlsError, InvalidMessa
 use super::certificate;
 use crate::core::text;
 
-const NO_TLS: &str = "the other side speaks no TLS; is it an http:// host?";
+const NO_TLS: &str = "the other side speaks no TLS";
 const OLD_TLS: &str = "the server speaks neither TLS 1.2 nor TLS 1.3";
 const NOTHING_IN_COMMON: &str = "no cipher, group or signature in common: the server must offer ECDHE with AES-GCM or ChaCha20 \
      on X25519, P-256 or P-384, and a key of RSA, P-256, P-384 or Ed25519; \
@@ -21,7 +21,6 @@ const CLIENT_CERTIFICATE: &str = "the server wants a client certificate (cert)";
 
 /// What an error of rustls says.
 pub fn of(error: &TlsError) -> String {
-    use InvalidMessage::{InvalidContentType, InvalidEmptyPayload, MessageTooLarge, UnknownProtocolVersion};
     use PeerIncompatible::{ServerDoesNotSupportTls12Or13, ServerTlsVersionIsDisabledByOurConfig};
     match error {
         TlsError::InvalidCertificate(reason) => format!("invalid peer certificate: {}", refusal(reason)),
@@ -42,9 +41,7 @@ pub fn of(error: &TlsError) -> String {
                 _ => format!("the other side ended TLS (TLS alert: {name})"),
             }
         }
-        TlsError::InvalidMessage(
-            InvalidContentType | InvalidEmptyPayload | MessageTooLarge | UnknownProtocolVersion,
-        ) => NO_TLS.to_owned(),
+        error if is_no_tls(error) => NO_TLS.to_owned(),
         TlsError::InvalidMessage(reason) => format!("a malformed TLS message: {}", plain(reason)),
         TlsError::PeerIncompatible(ServerDoesNotSupportTls12Or13 | ServerTlsVersionIsDisabledByOurConfig) => {
             OLD_TLS.to_owned()
@@ -54,6 +51,13 @@ pub fn of(error: &TlsError) -> String {
         TlsError::General(message) => text::escape(message),
         error => text::escape(&error.to_string()),
     }
+}
+
+/// Whether what came is not TLS.
+pub fn is_no_tls(error: &TlsError) -> bool {
+    use InvalidMessage::{InvalidContentType, InvalidEmptyPayload, MessageTooLarge, UnknownProtocolVersion};
+    let TlsError::InvalidMessage(reason) = error else { return false };
+    matches!(reason, InvalidContentType | InvalidEmptyPayload | MessageTooLarge | UnknownProtocolVersion)
 }
 
 /// Alerts about the client's certificate. In TLS 1.3 they come after the client's side of the handshake is done, and the

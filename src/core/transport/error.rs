@@ -3,6 +3,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::net::SocketAddr;
 
 use rustls::Error as TlsError;
 
@@ -15,7 +16,17 @@ use crate::core::tls::explain;
 const NO_CLOSE_NOTIFY: &str = "peer closed connection without sending TLS close_notify";
 
 /// hyper-util, hyper, reqwest.
-const STAGES: [&str; 3] = ["client error (", "connection error", "error connecting to socks proxy"];
+const STAGES: [&str; 5] =
+    ["client error (", "connection error", "error connecting to socks proxy", "dns error", "error resolving DNS"];
+
+/// hyper-util's text for a connection that is not made; its `Debug` has the address.
+const NO_CONNECTION: &str = "tcp connect error";
+
+/// hyper-util's text for a tunnel whose connection to the proxy is not made.
+const NO_PROXY: &str = "tunnel error: failed to create underlying connection";
+
+/// hyper's text for an answer that begins like no HTTP/1.x.
+const NO_HTTP: &str = "invalid HTTP version parsed";
 
 /// hyper-util's text for every answer to CONNECT but 200 and 407.
 const REFUSED_TUNNEL: &str = "tunnel error: unsuccessful";
@@ -28,17 +39,27 @@ const REFUSED_LOGINS: [&str; 3] = [
 ];
 
 /// Texts of error types that hyper, hyper-util and tokio-rustls do not export.
-const TEXTS: [(&str, &str); 13] = [
+const TEXTS: [(&str, &str); 20] = [
     ("connection closed before message completed", "the other side closed the connection without answering"),
     ("tls handshake eof", "the other side closed the connection during the TLS handshake"),
     ("error reading a body from connection", "the answer broke off"),
-    ("invalid HTTP version parsed", "the other side speaks no HTTP"),
+    (NO_HTTP, "the other side speaks no HTTP"),
+    ("invalid HTTP header parsed", "the answer has a header that is not as HTTP wants it"),
+    ("invalid HTTP status-code parsed", "the answer has a status that is not as HTTP wants it"),
+    ("invalid content-length parsed", "the answer has a Content-Length that is no length, or two of them"),
+    ("invalid transfer-encoding parsed", "the answer has a Transfer-Encoding that is not as HTTP wants it"),
+    (
+        "unexpected transfer-encoding parsed",
+        "the answer is of HTTP/1.0 and has a Transfer-Encoding, which HTTP/1.1 alone knows",
+    ),
+    ("message head is too large", "the answer has more than 100 headers, or too long ones"),
     (REFUSED_TUNNEL, "the proxy refused the tunnel: its answer to CONNECT is not 200, or no HTTP"),
     (REFUSED_LOGINS[0], "the proxy refused the tunnel with 407: it wants a login, or another one"),
     (REFUSED_LOGINS[1], "the proxy refused the login"),
     ("tunnel error: unexpected end of file", "the proxy closed the connection instead of opening a tunnel"),
     ("tunnel error: proxy response headers too long", "the proxy's answer to CONNECT is too long"),
-    ("tunnel error: failed to create underlying connection", "no connection to the proxy"),
+    (NO_PROXY, "no connection to the proxy"),
+    ("SOCKS error: failed to create underlying connection", "no connection to the proxy"),
     (REFUSED_LOGINS[2], "the proxy wants another kind of login"),
     ("SOCKS error: io error during SOCKS handshake", "the proxy broke off the SOCKS handshake"),
     ("SOCKS error: failed parsing server response", "the proxy speaks no SOCKS, or another version of it"),
@@ -97,14 +118,23 @@ pub fn failure(error: &reqwest::Error) -> Failure {
     if reasons.is_empty() {
         reasons.push(if is_in_body { "broken body" } else { "broken exchange" }.to_owned());
     }
-    let mut text = reasons.join(": ");
-    // A port of TLS answers plain http with an alert, or not at all.
-    let is_no_http = |error: &hyper::Error| error.is_parse() || error.is_incomplete_message();
-    let is_unanswered = !is_in_body && chain(error).filter_map(|link| link.downcast_ref()).any(is_no_http);
-    if is_unanswered && error.url().is_some_and(|url| url.scheme() == "http") {
-        text.push_str("; is it an https:// host?");
-    }
-    Failure::Transport { cause: cause(error), text }
+    Failure::Transport { cause: cause(error), text: reasons.join(": ") }
+}
+
+/// Whether no HTTP came. A port of TLS answers plain http with an alert, or not at all.
+pub fn is_no_http(error: &reqwest::Error) -> bool {
+    let is_no_http = |error: &hyper::Error| error.is_incomplete_message() || error.to_string() == NO_HTTP;
+    chain(error).filter_map(|link| link.downcast_ref()).any(is_no_http)
+}
+
+/// Whether a handshake of TLS was answered by something else.
+pub fn is_no_tls(error: &reqwest::Error) -> bool {
+    error.is_connect() && chain(error).filter_map(|link| link.downcast_ref()).any(explain::is_no_tls)
+}
+
+/// Whether no connection to a proxy was made, where a tunnel was to go through it.
+pub fn is_no_proxy(error: &reqwest::Error) -> bool {
+    chain(error).any(|link| link.to_string() == NO_PROXY)
 }
 
 fn cause(error: &reqwest::Error) -> Cause {
@@ -140,11 +170,31 @@ fn words(link: &(dyn StdError + 'static), is_in_body: bool) -> Option<String> {
     if STAGES.iter().any(|stage| message.starts_with(stage)) {
         return None;
     }
+    if message == NO_CONNECTION {
+        return no_connection(link);
+    }
+    if link.downcast_ref::<io::Error>().is_some_and(|error| error.raw_os_error().is_some()) {
+        return Some(text::escape(without_number(&message)));
+    }
     let words = TEXTS
         .iter()
         .find(|(text, _)| *text == message)
         .map_or_else(|| text::escape(&message), |(_, words)| (*words).to_owned());
     Some(words)
+}
+
+/// Why no connection was made, and to which address. None if hyper-util does not tell the address: the next link says why.
+fn no_connection(link: &(dyn StdError + 'static)) -> Option<String> {
+    let debug = format!("{link:?}");
+    let address: SocketAddr = debug.split(", ").nth(1)?.parse().ok()?;
+    let reason = link.source()?.to_string();
+    let reason = text::escape(without_number(&reason));
+    Some(if reason == "Connection refused" { format!("{reason} by {address}") } else { format!("{reason}: {address}") })
+}
+
+/// The text of an error of the system, which ends in a number that says the same.
+fn without_number(message: &str) -> &str {
+    message.split(" (os error ").next().unwrap_or(message)
 }
 
 /// Whether a link of a chain of errors says that a proxy refuses the login.

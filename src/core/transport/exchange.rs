@@ -169,7 +169,10 @@ impl Transport {
             let Some(answer) = connected(client.execute(request(server, call)), attempt.end).await else { continue };
             let is_kept = progress::connection() == Connection::Kept;
             match answer {
-                Ok(response) => return response::read(response, attempt).await,
+                Ok(response) => {
+                    server.note_answer();
+                    return response::read(response, attempt).await;
+                }
                 // Terminates: each turn consumes a kept connection, and a failure on a new one is returned.
                 Err(error) if is_kept && call.is_repeatable && error::is_cut(&error) => {}
                 Err(error) if is_kept && call.is_repeatable && error::is_dead(&error) => {
@@ -192,8 +195,33 @@ impl Transport {
             let cause = if is_final { Cause::Proxy } else { Cause::Connect };
             return Failure::Transport { cause, text };
         }
-        error::failure(error)
+        let mut failure = error::failure(error);
+        if let (Failure::Transport { text, .. }, Some(guess)) = (&mut failure, guess(error, attempt)) {
+            text.push_str(&guess);
+        }
+        failure
     }
+}
+
+/// What the user may have meant, where the other side speaks another protocol. Who has spoken once is asked in the right one.
+fn guess<T>(error: &reqwest::Error, attempt: &Attempt<'_, T>) -> Option<String> {
+    let Attempt { server, route, .. } = *attempt;
+    let is_tls = server.origin.is_tls();
+    if let Route::Through(hop) = route
+        && hop.is_tls()
+        && (error::is_no_proxy(error) || !is_tls)
+        && error.is_connect()
+    {
+        let is_plain = error::is_no_tls(error);
+        return is_plain.then(|| format!("; is http:// meant in {} for the proxy?", hop.variable));
+    }
+    if server.has_spoken() {
+        return None;
+    }
+    if is_tls {
+        return error::is_no_tls(error).then(|| "; is it an http:// host?".to_owned());
+    }
+    (*route == Route::Direct && error::is_no_http(error)).then(|| "; is it an https:// host?".to_owned())
 }
 
 /// Waits for an answer; None where the next address of the name is to be tried.

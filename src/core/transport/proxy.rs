@@ -78,6 +78,8 @@ pub struct Hop {
     url: Url,
     /// Name and port, without credentials.
     pub authority: String,
+    /// The variable that names the proxy.
+    pub variable: &'static str,
 }
 
 impl Hop {
@@ -85,6 +87,11 @@ impl Hop {
     pub fn apply(&self, builder: ClientBuilder) -> ClientBuilder {
         let url = self.url.clone();
         builder.no_proxy().proxy(Proxy::custom(move |_| Some(url.clone())))
+    }
+
+    /// Whether the proxy itself is asked by TLS.
+    pub fn is_tls(&self) -> bool {
+        self.url.scheme() == "https"
     }
 
     /// What proves the login to the proxy, whose page may echo it.
@@ -118,7 +125,9 @@ impl Proxies {
     pub fn new(variables: &Variables) -> Self {
         let route = match &variables.proxy {
             None => Route::Direct,
-            Some((name, value)) => value.to_str().and_then(hop).map_or(Route::Unusable(name), Route::Through),
+            Some((name, value)) => {
+                value.to_str().and_then(|value| hop(name, value)).map_or(Route::Unusable(name), Route::Through)
+            }
         };
         let exempt = variables.exempt.to_string_lossy();
         let entries = exempt.split(|c: char| c == ',' || c.is_whitespace());
@@ -144,7 +153,7 @@ impl Proxies {
 
 /// Reads `[scheme://][login[:password]@]name[:port][/]`. No other parser may see the value before: each splits a raw `@`,
 /// `/`, `?` or `#` of a password elsewhere, and takes a piece of the password for a host (RFC 3986 section 3.2).
-fn hop(value: &str) -> Option<Hop> {
+fn hop(variable: &'static str, value: &str) -> Option<Hop> {
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
     let scheme = scheme.to_ascii_lowercase();
     let authority = rest.split(['/', '?', '#']).next()?;
@@ -159,7 +168,7 @@ fn hop(value: &str) -> Option<Hop> {
     let authority = port.map_or_else(|| name.clone(), |port| format!("{name}:{port}"));
     let user = user.map_or_else(String::new, |user| format!("{user}@"));
     let url = Url::parse(&format!("{scheme}://{user}{authority}")).ok()?;
-    Some(Hop { url, authority })
+    Some(Hop { url, authority, variable })
 }
 
 /// One entry of NO_PROXY.
@@ -266,7 +275,9 @@ mod tests {
     fn knows_the_secrets_of_a_proxy() {
         let masked = |user: &str, text: &str| {
             let credentials = Credentials::new("login", "hunter22").unwrap();
-            Route::Through(hop(&format!("http://{user}proxy:1")).unwrap()).masks(&credentials).mask_cut(text)
+            Route::Through(hop("http_proxy", &format!("http://{user}proxy:1")).unwrap())
+                .masks(&credentials)
+                .mask_cut(text)
         };
         assert_eq!(masked("", "Og== hunter22 foo"), "Og== *** foo");
         assert_eq!(masked("svc:Winter%40@", "svc Winter@ Winter%40 c3ZjOldpbnRlckA="), "svc *** *** ***");
@@ -293,7 +304,7 @@ mod tests {
                 "proxy:1",
             ),
         ] {
-            let hop = hop(value).unwrap();
+            let hop = hop("http_proxy", value).unwrap();
             assert_eq!((hop.url.as_str(), hop.authority.as_str()), (url, authority), "{value}");
             assert_eq!(format!("{hop:?}"), authority);
         }
@@ -307,7 +318,7 @@ mod tests {
             "http://svc:Winter#1", "http://svc:%ff@proxy:3128", "ftp://proxy", "//proxy", "http://", "http://:3128",
             "http://proxy:", "http://proxy:0", "http://proxy:3128:1", " http://proxy", "http://pro xy", "http:proxy",
         ] {
-            assert_eq!(hop(value), None, "{value}");
+            assert_eq!(hop("http_proxy", value), None, "{value}");
             assert_eq!(through(&[("all_proxy", value)], "https://h").unwrap(), "unusable all_proxy");
         }
     }

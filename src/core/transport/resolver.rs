@@ -33,19 +33,28 @@ const PATIENCE: Duration = Duration::from_secs(30);
 type Found = Result<Vec<SocketAddr>, Unresolved>;
 type LookUp = watch::Receiver<Option<Found>>;
 
-/// A name without an address.
+/// A name without an address, and why.
 #[derive(Debug, Clone)]
-pub struct Unresolved(Arc<io::Error>);
+pub struct Unresolved(Arc<(String, String)>);
+
+/// How Rust begins the system's reason.
+const REASON: &str = "failed to lookup address information: ";
+
+/// The system's reasons that only say the same again (glibc).
+const SAME: [&str; 2] = ["Name or service not known", "No address associated with hostname"];
 
 impl Unresolved {
-    fn new(error: io::Error) -> Self {
-        Self(Arc::new(error))
+    fn new(name: &str, error: &io::Error) -> Self {
+        let reason = error.to_string();
+        Self(Arc::new((name.to_owned(), reason.strip_prefix(REASON).unwrap_or(&reason).to_owned())))
     }
 }
 
 impl fmt::Display for Unresolved {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
+        let (name, reason) = &*self.0;
+        write!(f, "Could not resolve host: {name}")?;
+        if SAME.contains(&reason.as_str()) { Ok(()) } else { write!(f, " ({reason})") }
     }
 }
 
@@ -83,7 +92,7 @@ impl Resolver {
             // The port is set by whoever connects.
             let addresses = (name.as_str(), 0).to_socket_addrs().map(Iterator::collect);
             lock(&under_way).remove(&name);
-            let _ = answer.send(Some(addresses.map_err(Unresolved::new)));
+            let _ = answer.send(Some(addresses.map_err(|error| Unresolved::new(&name, &error))));
         };
         (self.start_thread)("saymon-bulk-dns", Box::new(ask))
             .map(|()| found)
@@ -95,9 +104,9 @@ impl Resolve for Resolver {
     fn resolve(&self, name: Name) -> Resolving {
         let look_up = self.look_up(name.as_str());
         Box::pin(async move {
-            let mut look_up = look_up.map_err(Unresolved::new)?;
+            let mut look_up = look_up.map_err(|error| Unresolved::new(name.as_str(), &error))?;
             let found = look_up.wait_for(Option::is_some).await.map(|found| found.clone());
-            let mut addresses = found.ok().flatten().unwrap_or_else(lost)?;
+            let mut addresses = found.ok().flatten().unwrap_or_else(|| lost(name.as_str()))?;
             let first = progress::attempt_of(addresses.len());
             addresses.rotate_left(first);
             Ok(Box::new(addresses.into_iter()) as Addrs)
@@ -105,8 +114,8 @@ impl Resolve for Resolver {
     }
 }
 
-fn lost() -> Found {
-    Err(Unresolved::new(io::Error::other("the look-up was lost")))
+fn lost(name: &str) -> Found {
+    Err(Unresolved::new(name, &io::Error::other("the look-up was lost")))
 }
 
 /// For the tests of the core.

@@ -43,6 +43,17 @@ impl Server {
         self.silence.since_start(moment) >= self.silence.end.load(Ordering::Acquire)
     }
 
+    /// An HTTP answer has come from this origin, through whichever client.
+    pub fn has_spoken(&self) -> bool {
+        self.silence.has_spoken.load(Ordering::Relaxed)
+    }
+
+    pub fn note_answer(&self) {
+        if !self.has_spoken() {
+            self.silence.has_spoken.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// Whether the server has accepted the credentials of this client once.
     pub fn is_proved(&self) -> bool {
         self.is_proved.load(Ordering::Relaxed)
@@ -83,17 +94,18 @@ impl Server {
     }
 }
 
-/// When a kept connection to an origin was silent last. All clients of that origin share it.
+/// When a kept connection to an origin was silent last, and whether it has ever spoken. All clients of that origin share it.
 #[derive(Debug)]
 pub struct Silence {
     start: Instant,
     /// Nanoseconds after the start; 0 if no connection was silent.
     end: AtomicU64,
+    has_spoken: AtomicBool,
 }
 
 impl Default for Silence {
     fn default() -> Self {
-        Self { start: Instant::now(), end: AtomicU64::new(0) }
+        Self { start: Instant::now(), end: AtomicU64::new(0), has_spoken: AtomicBool::new(false) }
     }
 }
 
