@@ -336,7 +336,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
     assert words_of(command) == [
         *COMMAND,
         *["wait", "--host", server.host, "--login", LOGIN],
-        *["--json", "--request-timeout", "86400", "--timeout", "5400", "--interval", "0.1", "--max-interval", "3"],
+        *["--request-timeout", "86400", "--timeout", "5400", "--interval", "0.1", "--max-interval", "3"],
         *["--", *quoted],
     ]
     for id in quoted:
@@ -349,7 +349,7 @@ def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int
         timeout=120,
         check=True,
     )
-    assert {json.loads(line)["id"] for line in resumed.stdout.splitlines()} == set(quoted)
+    assert {line.removesuffix(" finished") for line in resumed.stdout.decode().splitlines()} == set(quoted)
 
 
 def test_timed_out_wait_tells_how_to_go_on(server: PracticeServer) -> None:
@@ -509,7 +509,22 @@ def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
 
 def test_quiet_gives_no_hint(server: PracticeServer) -> None:
     result = run(server, "wait", "-q", "--timeout", "0", NEVER)
-    assert (result.returncode, result.stdout, result.stderr) == (8, "never running\n", "")
+    assert (result.returncode, result.stdout) == (8, "never running\n")
+    assert re.fullmatch(r"saymon-bulk: 1 of 1 still running after 0:0\d: never\n", result.stderr)
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_quiet_tells_of_giving_up_in_one_line(server: PracticeServer, count: int) -> None:
+    """For cron, which mails stderr alone. What is unknown has its error there."""
+    ids = [server.add_bulk(math.inf if number % 3 else 0, id=f"op-{number}") for number in range(count)]
+    running = len([number for number in range(count) if number % 3])
+    for more in ([], [UNKNOWN], ["--json"]):
+        result = run(server, "wait", "-q", "--timeout", "0.1", "--interval", "5", "-", *more, stdin="\n".join(ids))
+        assert result.returncode == (1 if more == [UNKNOWN] else 8 if running else 0)
+        lines = [line for line in result.stderr.splitlines() if "HTTP 404" not in line]
+        total = count + (more == [UNKNOWN])
+        assert len(lines) == (1 if running else 0)
+        assert not running or re.match(rf"saymon-bulk: {running} of {total} still running after 0:0\d: op-1", lines[0])
 
 
 # stdout, stderr and stdin

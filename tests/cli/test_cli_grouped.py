@@ -69,7 +69,7 @@ def test_some_of_many(server: PracticeServer, command: str, count: int) -> None:
     unknown = ids[3::7]
     for id in ids:
         if id not in unknown:
-            server.start_bulk(0, id=id)
+            server.add_bulk(0, id=id)
     result = run(server, command, "-", stdin="\n".join(ids))
     assert result.returncode == 1
     assert sorted(result.stdout.splitlines()) == sorted(f"{id} finished" for id in ids if id not in unknown)
@@ -100,7 +100,7 @@ def test_two_causes_are_two_lines(desk: Desk) -> None:
 
 
 def test_errors_before_an_interrupt(server: PracticeServer) -> None:
-    server.start_bulk(math.inf, id="never")
+    server.add_bulk(math.inf, id="never")
     with Terminal(server, "wait", "never", "a", "b") as terminal:
         terminal.shows("^2 of 3 done|^0 of 3 done|^1 of 3 done")
         terminal.shows(r"HTTP 404 .*|the given id does not exist")

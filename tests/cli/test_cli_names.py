@@ -127,14 +127,14 @@ def test_the_library_shows_a_path_in_the_same_way(monkeypatch: pytest.MonkeyPatc
 @needs_shell
 @pytest.mark.parametrize("name", [b"a\nsaymon-bulk: b", KOI8, b"it's \\ \x1b", "Ж\u202e".encode()], ids=ascii)
 def test_the_hint_names_any_file(server: PracticeServer, name: bytes) -> None:
-    ids = [server.start_bulk(math.inf) for _ in range(11)]
+    ids = [server.add_bulk(math.inf) for _ in range(11)]
     Path(os.fsdecode(name)).write_text("\n".join(ids))
     first = run(server, "wait", "--timeout", "0", "--ids", name)
     head, command = first.stderr.splitlines()
     assert "11 still running" in head
     assert command.isprintable()
     for id in ids:
-        server.start_bulk(0, id=id)
+        server.add_bulk(0, id=id)
     done = subprocess.run(["bash", "-c", command], env=environment(server), capture_output=True, timeout=60, check=True)
     assert done.stdout.count(b" finished\n") == 11
 

@@ -342,7 +342,8 @@ def test_wait_in_json(peer: Peer, command: list[str]) -> None:
 
 def test_wait_quietly(peer: Peer) -> None:
     result = run(peer, *START, "--wait", "-q", "--timeout", "0")
-    assert (result.returncode, result.stdout, result.stderr) == (8, f"{ID} running\n", "")
+    assert (result.returncode, result.stdout) == (8, f"{ID} running\n")
+    assert re.fullmatch(rf"saymon-bulk: 1 of 1 still running after 0:0\d: {ID}\n", result.stderr)
 
 
 # Usage

@@ -6,11 +6,8 @@ import ast
 import asyncio
 import importlib.util
 import inspect
-import math
-import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,25 +15,13 @@ from types import CodeType
 from typing import Any
 
 import pytest
+from readme import IDS, README, ROOT, UUID, blocks, fill, shell, with_host
 from saymon_bulk.testing import PracticeServer
 
 pytest_plugins = ["pytester"]
 
-ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", README, re.MULTILINE | re.DOTALL)
-UUID = r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
-IDS = sorted(set(re.findall(UUID, README)))
 LINKS: list[str] = re.findall(r"\]\(([^)]*)\)", README)
 HEADINGS: list[str] = re.findall(r"^##+ (.*)$", README, re.MULTILINE)
-
-
-def blocks(language: str) -> list[str]:
-    return [text for one, text in BLOCKS if one == language]
-
-
-def with_host(text: str, server: PracticeServer) -> str:
-    return re.sub(r"(https://)?monitor\.example\.com", server.host, text)
 
 
 @pytest.fixture
@@ -120,35 +105,9 @@ def test_the_test_of_the_reader(pytester: pytest.Pytester) -> None:
 # The shell
 
 
-def shell(script: str, folder: Path, server: PracticeServer, password: str = "password") -> subprocess.CompletedProcess[str]:
-    if os.name != "posix" or shutil.which("bash") is None:
-        pytest.skip("there is no POSIX system with bash")
-    own = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": password, "HOME": str(folder)}
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
-        ["bash", "-uo", "pipefail", "-c", script],
-        cwd=folder,
-        env={**os.environ, **own, "PATH": path},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-
-
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """What the README says that the files hold."""
-    (search,) = re.findall(r"`search.json` holds .*?`(.*?)`", README, re.DOTALL)
-    (bulk,) = re.findall(r"`bulk.json` holds .*?`(.*?)`", README, re.DOTALL)
-    (tmp_path / "search.json").write_text(search)
-    (tmp_path / "bulk.json").write_text(bulk)
-    (tmp_path / "body.json").write_text(f'{{"search": {search}, "bulk": {bulk}}}')
-    (tmp_path / "ids.txt").write_text("\n".join(IDS))
-    (tmp_path / ".netrc").write_text("machine 127.0.0.1 login login password password")
-    (tmp_path / ".netrc").chmod(0o600)
-    return tmp_path
+    return fill(tmp_path)
 
 
 @pytest.mark.parametrize("text", blocks("console"), ids=lambda text: text.split()[1])
@@ -187,43 +146,6 @@ def test_the_recipe_with_curl_fails_where_curl_fails(server: PracticeServer, fol
     assert gone.returncode != 0
     assert "curl: (7)" in gone.stderr
     assert [method for method, _ in server.requests] == ["POST"]
-
-
-@pytest.fixture
-def job(server: PracticeServer, folder: Path) -> Any:
-    """The script for cron: a call runs it and returns its exit status."""
-    (script,) = [text for text in blocks("sh") if text.startswith("#!/bin/sh")]
-    script = script.replace("/var/lib/saymon", str(folder)).replace("--timeout 4h", "--timeout 0")
-    return lambda password="password": shell(script, folder, server, password).returncode
-
-
-def test_the_script_goes_on_with_its_wait(job: Any, server: PracticeServer, folder: Path) -> None:
-    server.finishes_after = math.inf
-    assert job() == 8
-    bulk_id = (folder / "id").read_text().strip()
-    assert job() == 8
-    server.add_bulk(0, id=bulk_id)
-    assert job() == 0
-    assert [start.id for start in server.starts] == [bulk_id]
-    assert not (folder / "id").exists()
-
-
-def test_the_script_does_not_repeat_an_uncertain_start(job: Any, server: PracticeServer, folder: Path) -> None:
-    server.lose_next()
-    assert job() == 9
-    assert job() == 2
-    assert len(server.starts) == 1
-    (folder / "id").write_text(server.starts[0].id)
-    server.add_bulk(0, id=server.starts[0].id)
-    assert job() == 0
-
-
-def test_the_script_tries_again_what_was_not_started(job: Any, server: PracticeServer) -> None:
-    server.finishes_after = 0
-    assert job("wrong") == 4
-    assert server.starts == []
-    assert job() == 0
-    assert len(server.starts) == 1
 
 
 # Links and names

@@ -51,6 +51,10 @@ class Errors:
     def _which(self, ids: list[str]) -> str:
         if len(ids) == self._total:
             return f"all {len(ids):,} operations"
-        named = ", ".join(id if id.isprintable() else repr(id) for id in ids[:_MAX_IDS])
-        more = f" and {len(ids) - _MAX_IDS:,} more" if len(ids) > _MAX_IDS else ""
-        return f"{len(ids):,} operations: {named}{more}"
+        return f"{len(ids):,} operations: {listed(ids)}"
+
+
+def listed(ids: list[str]) -> str:
+    """The first ids, and how many more there are."""
+    named = ", ".join(id if id.isprintable() else repr(id) for id in ids[:_MAX_IDS])
+    return named + (f" and {len(ids) - _MAX_IDS:,} more" if len(ids) > _MAX_IDS else "")

@@ -76,7 +76,12 @@ def add_flag(parser: Any, *names: str, help: str) -> None:
 def add_common(parser: ArgumentParser) -> None:
     output = parser.add_argument_group(COMMON[0])
     add_flag(output, "--json", help="print one JSON object a line, for errors too")
-    add_flag(output, "-q", "--quiet", help="no progress and no hints: only results, warnings and errors")
+    add_flag(
+        output,
+        "-q",
+        "--quiet",
+        help="no progress and no hints: only results, warnings, errors, and a line if a wait gives up",
+    )
     add_flag(output, "-v", "--verbose", help="log every request to stderr, instead of progress")
 
     server = parser.add_argument_group(COMMON[1])

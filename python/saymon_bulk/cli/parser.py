@@ -85,7 +85,7 @@ class Parser(ArgumentParser):
 
     def __init__(self, command: Command | None, **more: Any) -> None:
         # No abbreviations: --password X would be one of --password-stdin, and X an id.
-        super().__init__(add_help=False, allow_abbrev=False, **more)
+        super().__init__(add_help=False, allow_abbrev=False, formatter_class=_formatter, **more)
         self.command = command
         self.examples = EXAMPLES if command is None else command.examples
         self.notes = None if command is None else command.notes
@@ -106,10 +106,11 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
 
-    def _get_formatter(self) -> HelpFormatter:
-        from .help import Formatter
 
-        return Formatter(self.prog)
+def _formatter(prog: str) -> HelpFormatter:
+    from .help import Formatter
+
+    return Formatter(prog)
 
 
 # Wrong words

@@ -8,7 +8,7 @@ import time
 
 from .._client import INTERVAL, MAX_INTERVAL
 from ..errors import WaitTimeoutError
-from .grouped import Errors
+from .grouped import Errors, listed
 from .options import OF_A_WAIT, Options
 from .output import interrupted, is_running, is_terminal, note, note_all, report, show, worst
 
@@ -32,9 +32,6 @@ _NONE = ("", "")  # no trouble
 
 # What a hint repeats of a command, besides host, login and ids.
 _REPEATED = (
-    "json",
-    "verbose",
-    "quiet",
     "password_stdin",
     "cacert",
     "cert",
@@ -85,15 +82,20 @@ def _leave_polling_out_of_the_log() -> None:
 def wait(client: Client, ids: list[str], options: Options, untold: str | None = None) -> int:
     """`untold` is a line that nobody has seen yet. It is printed if the wait is interrupted."""
     left = dict.fromkeys(ids, False)
+    begin, is_interrupted = time.monotonic(), False
     try:
         code = _follow(client, options, left)
     except KeyboardInterrupt as interrupt:
         if untold:
             note(untold)
-        code = interrupted(interrupt)
+        code, is_interrupted = interrupted(interrupt), True
     if left and not options.quiet:
         note(f"{_states(left)}. To go on waiting:")
-        show(f"  {_command(left, client, options)}\n")
+        show(f"  {_command(left, client, options, with_timeout=is_interrupted)}\n")
+    elif any(left.values()) and not is_interrupted:
+        # For cron, which mails what stands on stderr. What is unknown has its error there.
+        running = [id for id, is_known in left.items() if is_known]
+        note(f"{len(running):,} of {len(ids):,} still running after {clock(time.monotonic() - begin)}: {listed(running)}")
     return code
 
 
@@ -221,13 +223,12 @@ def _states(left: dict[str, bool]) -> str:
     return ", ".join(f"{count} {state}" for count, state in counts if count)
 
 
-def _command(left: Iterable[str], client: Client, options: Options) -> str:
-    """The command line that goes on. It names what this command had from the environment."""
+def _command(left: Iterable[str], client: Client, options: Options, *, with_timeout: bool) -> str:
+    """The command line that goes on, with what this one had from the environment, without a timeout that was too short."""
     words = [*_program(), "wait", "--host", options.host, "--login", client.login]
     for name in _REPEATED:
         value = getattr(options, name)
-        # --timeout 0 would not wait.
-        if value != getattr(Options, name) and (name, value) != ("timeout", 0):
+        if value != getattr(Options, name) and (with_timeout or name != "timeout"):
             words.append("--" + name.replace("_", "-"))
             if value is not True:
                 words.append("none" if value is None else f"{value:.15g}" if isinstance(value, float) else str(value))

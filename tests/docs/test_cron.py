@@ -1,0 +1,127 @@
+"""README's script for cron and systemd in simulated nights: it starts once, goes on waiting, and never fails in silence."""
+
+from __future__ import annotations
+
+import configparser
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from readme import blocks, fill, shell
+from saymon_bulk.testing import PracticeServer
+
+
+class Job:
+    """The script, its server, and its folder. A night is one run."""
+
+    def __init__(self, server: PracticeServer, folder: Path) -> None:
+        if shutil.which("flock") is None:
+            pytest.skip("there is no flock")
+        self.server, self.folder, self.file = server, folder, folder / "running"
+        (script,) = [text for text in blocks("sh") if text.startswith("#!/bin/sh")]
+        (folder / "job").write_text(script.replace("/var/lib/saymon", str(folder)).replace("--timeout 4h", "--timeout 0"))
+
+    def night(self, code: int, says: str = "", *, password: str = "password", before: str = "") -> None:
+        """What cron does: it runs the script, and mails what comes on stderr."""
+        done = shell(f"{before} sh job > /dev/null", self.folder, self.server, password)
+        assert (done.returncode, bool(done.stderr)) == (code, code != 0), done.stderr
+        assert re.search(says, done.stderr), done.stderr
+        assert len(done.stderr.splitlines()) <= 1
+
+    @property
+    def starts(self) -> int:
+        return len(self.server.starts)
+
+    def end(self, number: int = -1) -> None:
+        """The operation finishes on the server."""
+        self.server.add_bulk(0, id=self.server.starts[number].id)
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Iterator[Job]:
+    with PracticeServer("login", "password", finishes_after=0) as server:
+        yield Job(server, fill(tmp_path))
+
+
+def test_a_week(job: Job) -> None:
+    # Monday: it works.
+    job.night(0)
+    assert (job.starts, job.file.exists()) == (1, False)
+    # Tuesday: the password is wrong. Nothing is started, so the next night tries again.
+    job.night(4, "not started: HTTP 401", password="wrong")
+    assert (job.starts, job.file.exists()) == (1, False)
+    job.night(0)
+    # Wednesday: the answer to the start is lost. Nobody starts again until somebody has looked.
+    job.server.lose_next()
+    job.night(9, "Perhaps started. Look at the server before you start again")
+    for _ in range(2):
+        job.night(9, "perhaps started: look at the server, then delete .*/running or write the id into it")
+    assert job.starts == 3
+    job.file.write_text(job.server.starts[-1].id)
+    job.night(0)
+    assert (job.starts, job.file.exists()) == (3, False)
+    # Thursday: it does not end. Each night says so, waits for the same operation, and starts nothing.
+    job.server.finishes_after = math.inf
+    for _ in range(3):
+        job.night(8, "1 of 1 still running after 0:0.: [0-9a-f-]{36}$")
+        assert job.starts == 4
+    job.end()
+    job.night(0)
+    # Friday: the server is down at the start, and another night during the wait.
+    job.server.stop()
+    job.night(1, "not started: Connection refused")
+    assert not job.file.exists()
+    job.server.start()
+    job.night(8, "still running")
+    job.server.stop()
+    job.night(1, "the last poll failed: Connection refused")
+    job.server.start()
+    assert job.starts == 5
+    job.end()
+    job.night(0)
+    # Saturday: an earlier run still goes on.
+    job.night(75, "an earlier run still goes on", before="exec 8> lock; flock 8;")
+    assert job.starts == 5
+    # Sunday: the server has forgotten the operation, until somebody deletes the file.
+    job.file.write_text("forgotten")
+    for _ in range(2):
+        job.night(1, "bulk operation forgotten: HTTP 404")
+    job.file.unlink()
+    job.server.finishes_after = 0
+    job.night(0)
+    assert job.starts == 6
+
+
+def test_a_run_that_is_killed_in_its_start(job: Job) -> None:
+    """The power fails, or somebody ends the process: the file is there, and empty."""
+    job.file.touch()
+    job.night(9, "perhaps started")
+    assert job.starts == 0
+
+
+def test_the_units() -> None:
+    service, timer = blocks("ini")
+    units = {}
+    for name, text in (("service", service), ("timer", timer)):
+        assert text.startswith(f"# /etc/systemd/system/change-rooms.{name}\n")
+        units[name] = configparser.ConfigParser(strict=False, interpolation=None)
+        units[name].optionxform = str  # type: ignore[assignment,method-assign]
+        units[name].read_string(text)
+    assert units["service"]["Service"]["Type"] == "oneshot"
+    assert "Restart" not in units["service"]["Service"]
+    assert units["timer"]["Timer"]["OnCalendar"]
+
+
+def test_systemd_takes_the_units(tmp_path: Path) -> None:
+    analyze = shutil.which("systemd-analyze")
+    if analyze is None:
+        pytest.skip("there is no systemd-analyze")
+    for name, text in zip(("service", "timer"), blocks("ini")):
+        (tmp_path / f"change-rooms.{name}").write_text(text.replace("/usr/local/bin/change-rooms", "/bin/true"))
+    words = [analyze, "verify", *map(str, sorted(tmp_path.iterdir()))]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=False)
+    assert "change-rooms" not in done.stderr
