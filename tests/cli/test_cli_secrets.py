@@ -130,7 +130,7 @@ def test_a_word_where_the_command_stands(before: list[str], capsys: pytest.Captu
     """It may be meant as the value of the option before it."""
     for value in (SECRET, BOTH, "winter"):
         line = refusal([*before, value, "status", "an-id"], capsys)
-        assert line.endswith("error: COMMAND must be start, clone, status, wait or completion")
+        assert line.endswith(", start, clone, status, wait or completion")
         assert "winter" not in line
 
 
