@@ -7,7 +7,8 @@ import re
 import textwrap
 from argparse import SUPPRESS, HelpFormatter
 
-from .options import COMMON
+from .commands import COMMANDS
+from .options import COMMAND_LIST, COMMON
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,7 +127,10 @@ def _formatter(parser: ArgumentParser) -> HelpFormatter:
 
 def _add_groups(formatter: HelpFormatter, parser: ArgumentParser, *, common: bool) -> None:
     for group in parser._action_groups:
-        if (group.title in COMMON) is common:
+        if group.title == COMMAND_LIST:
+            if not common:
+                formatter.add_text(f"{COMMAND_LIST}:\n" + _table({name: one.summary for name, one in COMMANDS.items()}))
+        elif (group.title in COMMON) is common:
             formatter.start_section(group.title)
             formatter.add_text(group.description)
             formatter.add_arguments(group._group_actions)
@@ -168,5 +172,5 @@ def _wrapped(text: str, width: int) -> list[str]:
     if re.match(r"  (?:  )?(?:saymon-bulk|id=|eval|export|jq|--)\b", text):
         return [text]  # a command line, to be copied
     found = _COLUMN.match(text)
-    indent = " " * found.end() if found else " " * (len(text) - len(text.lstrip()))
+    indent = "  # " if text.startswith("  # ") else " " * (found.end() if found else len(text) - len(text.lstrip()))
     return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)

@@ -61,6 +61,7 @@ SHELLS = ("bash", "zsh", "fish")
 # Titles in the help. Every command has the common groups.
 COMMON = ("output", "server")
 WAITING = "waiting"
+COMMAND_LIST = "commands"
 
 NO_PASSWORD = "others can read a command line; use --password-stdin, SAYMON_PASSWORD, SAYMON_PASSWORD_FILE or netrc"
 

@@ -9,7 +9,7 @@ from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, _SubParser
 
 from .._core import __version__
 from .commands import COMMANDS, EXAMPLES, Command
-from .options import NO_PASSWORD, Options, add_common, refused
+from .options import COMMAND_LIST, NO_PASSWORD, Options, add_common, refused
 from .output import one_line
 
 TYPE_CHECKING = False
@@ -47,7 +47,7 @@ def parse(words: Sequence[str]) -> Options:
 
 def build() -> Parser:
     main = Parser(None, prog="saymon-bulk", usage="saymon-bulk COMMAND [OPTION]... [ARGUMENT]...")
-    commands = main.add_subparsers(dest="command", metavar="COMMAND", title="commands", required=True, prog="saymon-bulk")
+    commands = main.add_subparsers(dest="command", metavar="COMMAND", title=COMMAND_LIST, required=True, prog="saymon-bulk")
     main.add_argument("--version", action="version", version=f"saymon-bulk {__version__}", help="print the version")
     add_common(main)
     _add_help(main)

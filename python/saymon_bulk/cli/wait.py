@@ -224,7 +224,7 @@ def _states(left: dict[str, bool]) -> str:
 
 
 def _command(left: Iterable[str], client: Client, options: Options, *, with_timeout: bool) -> str:
-    """The command line that goes on, with what this one had from the environment, without a timeout that was too short."""
+    """The command line that goes on, with what this one had from the environment; without a timeout that was too short."""
     words = [*_program(), "wait", "--host", options.host, "--login", client.login]
     for name in _REPEATED:
         value = getattr(options, name)
