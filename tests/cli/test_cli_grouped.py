@@ -101,13 +101,28 @@ def test_two_causes_are_two_lines(desk: Desk) -> None:
 
 def test_errors_before_an_interrupt(server: PracticeServer) -> None:
     server.add_bulk(math.inf, id="never")
-    with Terminal(server, "wait", "never", "a", "b") as terminal:
-        terminal.shows("^2 of 3 done|^0 of 3 done|^1 of 3 done")
-        terminal.shows(r"HTTP 404 .*|the given id does not exist")
+    with Terminal(server, "wait", "--interval=0.1", "never", "a", "b", columns=200) as terminal:
+        terminal.shows("^2 of 3 done")
         terminal.type("\x03")
         assert terminal.end() == 130
-        screen = " ".join(terminal.screen())
-    assert screen.index("(2 operations: a, b)") < screen.index("saymon-bulk: interrupted")
+        errors = "\n".join(terminal.screen()).partition("saymon-bulk: interrupted")[0].splitlines()
+        told = [line for line in errors if "HTTP 404" in line]
+    assert len(told_of("\n".join(told))) == 2
+
+
+def test_a_server_that_names_the_operation(desk: Desk) -> None:
+    ids = ["op-1", "op-12", "a"]
+    desk.of = {id: response(json.dumps({"message": f"No operation {id} ({id})."}), 404) for id in ids}
+    text = f"saymon-bulk: {desk.host}: HTTP 404: No operation ID (ID). (all 3 operations)\n"
+    assert run(desk, "status", *ids).stderr == text
+
+
+def test_thousands_of_messages_cost_little() -> None:
+    errors = Errors(20_000)
+    for number in range(20_000):
+        errors.add(f"op-{number}", f"h: bulk operation op-{number}: message {number}")
+        assert list(errors.lines()) == []
+    assert len(list(errors.lines(is_end=True))) == 20_000
 
 
 def test_the_ids_in_a_line() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 TYPE_CHECKING = False
@@ -10,6 +11,8 @@ if TYPE_CHECKING:
 
 # A message waits so many seconds for another operation with the same one.
 _QUIET = 1.0
+
+_PAUSE = 0.2  # between two looks: there may be thousands of messages
 
 # Lines of one message before the end; what comes later is told at the end.
 _MAX_EARLY_LINES = 3
@@ -31,16 +34,23 @@ class Errors:
     def __init__(self, total: int) -> None:
         self._total = total
         self._groups: dict[str, _Group] = {}
+        self._looked = 0.0
 
     def add(self, id: str, text: str) -> None:
         before, _, after = text.partition(f"bulk operation {id}: ")
-        group = self._groups.setdefault(before + after, _Group())
+        message = before + after
+        if id in message:  # a server may name it too
+            message = re.sub(rf"(?<![\w-]){re.escape(id)}(?![\w-])", "ID", message)
+        group = self._groups.setdefault(message, _Group())
         group.ids.append(id)
         group.text, group.last = text, time.monotonic()
 
     def lines(self, *, is_end: bool = False) -> Iterator[str]:
         """What is to be printed now. Looked at again and again, and at the end."""
         now = time.monotonic()
+        if now - self._looked < _PAUSE and not is_end:
+            return
+        self._looked = now
         for message, group in self._groups.items():
             is_due = now - group.last >= _QUIET and group.lines < _MAX_EARLY_LINES
             if group.ids and (is_end or is_due):
