@@ -55,20 +55,23 @@ def test_a_week(job: Job) -> None:
     job.night(4, "not started: HTTP 401", password="wrong")
     assert (job.starts, job.file.exists()) == (1, False)
     job.night(0)
+    # The PATH of the crontab is wrong: not started either.
+    job.night(127, "not found", before="PATH=/usr/bin:/bin;")
+    job.night(0)
     # Wednesday: the answer to the start is lost. Nobody starts again until somebody has looked.
     job.server.lose_next()
     job.night(9, "Perhaps started. Look at the server before you start again")
     for _ in range(2):
         job.night(9, "perhaps started: look at the server, then delete .*/running or write the id into it")
-    assert job.starts == 3
+    assert job.starts == 4
     job.file.write_text(job.server.starts[-1].id)
     job.night(0)
-    assert (job.starts, job.file.exists()) == (3, False)
+    assert (job.starts, job.file.exists()) == (4, False)
     # Thursday: it does not end. Each night says so, waits for the same operation, and starts nothing.
     job.server.finishes_after = math.inf
     for _ in range(3):
         job.night(8, "1 of 1 still running after 0:0.: [0-9a-f-]{36}$")
-        assert job.starts == 4
+        assert job.starts == 5
     job.end()
     job.night(0)
     # Friday: the server is down at the start, and another night during the wait.
@@ -80,12 +83,12 @@ def test_a_week(job: Job) -> None:
     job.server.stop()
     job.night(1, "the last poll failed: Connection refused")
     job.server.start()
-    assert job.starts == 5
+    assert job.starts == 6
     job.end()
     job.night(0)
     # Saturday: an earlier run still goes on.
     job.night(75, "an earlier run still goes on", before="exec 8> lock; flock 8;")
-    assert job.starts == 5
+    assert job.starts == 6
     # Sunday: the server has forgotten the operation, until somebody deletes the file.
     job.file.write_text("forgotten")
     for _ in range(2):
@@ -93,7 +96,7 @@ def test_a_week(job: Job) -> None:
     job.file.unlink()
     job.server.finishes_after = 0
     job.night(0)
-    assert job.starts == 6
+    assert job.starts == 7
 
 
 def test_a_run_that_is_killed_in_its_start(job: Job) -> None:

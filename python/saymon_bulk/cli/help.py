@@ -72,7 +72,6 @@ def _table(rows: Mapping[str, str]) -> str:
 # Of all commands, in the order of the help: what each section says. A paragraph is one line; the formatter breaks it.
 NOTES = {
     "times": "TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.",
-    "ids": 'The server chooses an id, so a script writes -- before it: saymon-bulk wait -- "$id".',
     "password": (
         "The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that "
         "SAYMON_PASSWORD_FILE names, else from netrc, else it is asked for on the terminal. The variables count if there is "
@@ -85,7 +84,8 @@ NOTES = {
     "environment": _table(ENVIRONMENT),
     "files": _table(FILES),
     "exit status": f"Where several apply, the first of 9, 4, 3, 1 and 8 is the exit status:\n{_table(EXIT_STATUS)}",
-    "finished": (
+    "notes": (
+        'The server chooses an id, so a script writes -- before it: saymon-bulk wait -- "$id".\n'
         "The operations go on, on the server. Finished does not mean succeeded: the server reports only that the operation "
         "has ended."
     ),
@@ -111,7 +111,7 @@ def short(parser: ArgumentParser, examples: Sequence[tuple[str, str]], notes: st
     groups = [group for group in parser._action_groups if group.title in COMMON]
     names = [action.option_strings[0] for group in groups for action in group._group_actions if action.help != SUPPRESS]
     if names:
-        text = f"Every command also has: {' '.join(names)}\n"
+        text = f"Common options: {' '.join(names)}\n"
         formatter.add_text(f"{text}What they do, and the exit status: {parser.prog} --help")
     elif notes:
         formatter.add_text(notes)

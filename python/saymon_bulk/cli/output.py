@@ -123,14 +123,16 @@ def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options, 
         print_json(id, outcome, options)
     elif not isinstance(outcome, SaymonError):
         emit(f"{id} {'finished' if outcome['finished'] else 'running'}")
+    elif id is not None and _still_runs(id, outcome):
+        emit(f"{id} running")
     else:
-        is_known = isinstance(outcome, WaitTimeoutError) and id is not None and is_running(id, outcome)
         if isinstance(outcome, WaitTimeoutError):
-            emit(f"{id} {'running' if is_known else 'unknown'}")
-        if id is not None and errors is not None and not is_known:
-            errors.add(id, in_words(outcome, options))
-        elif not is_known:
-            note(in_words(outcome, options))
+            emit(f"{id} unknown")
+        text = in_words(outcome, options)
+        if id is None or errors is None:
+            note(text)
+        else:
+            errors.add(id, text)
     return code(outcome)
 
 
@@ -157,7 +159,7 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
     if isinstance(outcome, Exception):
         value |= outcome.to_dict() if isinstance(outcome, SaymonError) else {"error": type(outcome).__name__}
         value |= {"id": id, "message": in_words(outcome, options)}
-        if id is not None and isinstance(outcome, WaitTimeoutError) and is_running(id, outcome):
+        if id is not None and _still_runs(id, outcome):
             value["finished"] = False
         if isinstance(outcome, StartUncertainError):
             value["request_id"] = outcome.request_id
@@ -188,6 +190,10 @@ def _json(value: object) -> str:
             return json.dumps(value)
         finally:
             sys.set_int_max_str_digits(limit)
+
+
+def _still_runs(id: str, outcome: Exception) -> bool:
+    return isinstance(outcome, WaitTimeoutError) and is_running(id, outcome)
 
 
 def is_running(id: str, late: WaitTimeoutError) -> bool:
