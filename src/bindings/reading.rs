@@ -19,7 +19,7 @@ pub fn key(
     verify: Verify,
     cert: Option<Cert>,
 ) -> PyResult<Arc<PoolKey>> {
-    let environment = Environment::read(origin, &verify);
+    let environment = Environment::read(origin, &verify)?;
     if cert.is_none() && !matches!(verify, Verify::File(_)) {
         return Ok(engine.tls.key(environment, &verify, None)?);
     }

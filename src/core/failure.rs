@@ -45,7 +45,8 @@ pub enum Failure {
     /// No complete HTTP answer came.
     Transport { cause: Cause, text: String },
     /// The exchange took longer than its limit. A kept connection may have died in silence; a new one may do.
-    Timeout { limit: Duration, on_kept: bool },
+    /// `endless` says why an answer that has begun may have no end.
+    Timeout { limit: Duration, on_kept: bool, endless: Option<String> },
     /// A 200 that is not the documented answer.
     BadAnswer { text: String },
     /// A request that must not be sent twice was cut short: the server may have acted on it. Holds the plain failure.
@@ -113,7 +114,7 @@ impl Failure {
     /// The same with another limit, if it is a time-out: that of the whole call, of which the exchange had the rest.
     pub fn of_limit(self, whole: Duration) -> Self {
         match self {
-            Self::Timeout { on_kept, .. } => Self::Timeout { limit: whole, on_kept },
+            Self::Timeout { on_kept, endless, .. } => Self::Timeout { limit: whole, on_kept, endless },
             Self::Uncertain(failure) => Self::Uncertain(Box::new(failure.of_limit(whole))),
             failure => failure,
         }
@@ -134,7 +135,10 @@ impl fmt::Display for Failure {
             Self::Http(failure) => failure.fmt(f),
             Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
             Self::Uncertain(failure) => failure.fmt(f),
-            Self::Timeout { limit, .. } => write!(f, "no complete answer within {} s", limit.as_secs_f64()),
+            Self::Timeout { limit, endless, .. } => {
+                write!(f, "no complete answer within {} s", limit.as_secs_f64())?;
+                endless.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+            }
         }
     }
 }

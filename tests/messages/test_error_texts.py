@@ -17,8 +17,8 @@ import saymon_bulk
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
-from cryptography.x509.oid import ExtendedKeyUsageOID
-from peer import ID, PASSWORD, Act, Peer, Wire, at, closing, failure, response, saying
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from peer import ID, LOGIN, PASSWORD, Act, Peer, Wire, at, closing, failure, response, saying
 from servers import Certificates, Issued, StartOpenSSL, issue, self_signed
 
 UTC = datetime.timezone.utc
@@ -50,6 +50,9 @@ OLD = {"since": datetime.datetime(2020, 1, 1, tzinfo=UTC), "until": datetime.dat
 NEW = {"since": datetime.datetime(2090, 1, 1, tzinfo=UTC), "until": datetime.datetime(2091, 1, 1, tzinfo=UTC)}
 CLIENT_ALONE = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH, x509.ObjectIdentifier("1.3.6.1.4.1.311.10.3.3")])
 ELSEWHERE_ALONE = x509.NameConstraints([x509.DNSName("elsewhere.example")], None)
+DIRECTORY_ALONE = x509.NameConstraints(
+    [x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COUNTRY_NAME, "RU")]))], None
+)
 UNKNOWN = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.2.3.4"), b"\x05\x00")
 
 # What root, intermediate and leaf are like, and what is said of the leaf.
@@ -59,6 +62,7 @@ CHAINS: list[tuple[str, dict[str, Any], dict[str, Any], dict[str, Any]]] = [
     ("not valid before 01 Jan 2090 00:00:00 UTC", {}, {}, NEW),
     ('not valid for name "localhost"; it is for elsewhere.example', {}, {}, {"host": "elsewhere.example"}),
     ("name constraints", {}, {"more": [(ELSEWHERE_ALONE, True)]}, {}),
+    ("of a kind that cannot be checked", {}, {"more": [(DIRECTORY_ALONE, True)]}, {}),
     ("not a CA's", {}, {"authority": False}, {}),
     ("lacks serverAuth", {}, {}, {"more": [(CLIENT_ALONE, False)]}),
     ("a critical extension that this package does not know", {}, {}, {"more": [(UNKNOWN, True)]}),
@@ -354,6 +358,39 @@ def test_a_connection_that_ends(peer: Peer, certificates: Certificates, answer: 
     says(failure(f"https://{peer.authority}", verify=certificates.ca), words)
 
 
+def test_an_answer_that_tls_does_not_end(peer: Peer, certificates: Certificates) -> None:
+    peer.greeting = by_tls(certificates, b'HTTP/1.0 200 OK\r\n\r\n{"finished": true}', in_order=False)
+    says(failure(f"https://{peer.authority}", verify=certificates.ca), "the answer broke off", "the closing message of TLS")
+
+
+@pytest.mark.parametrize(
+    ("head", "words"),
+    [
+        ("Content-Length: 18\r\nTransfer-Encoding: identity\r\n", 'the answer has Transfer-Encoding "identity"'),
+        ("Transfer-Encoding:\r\nContent-Length: 18\r\n", 'the answer has Transfer-Encoding ""'),
+        ("Transfer-Encoding: chunked, identity\r\n", 'the answer has Transfer-Encoding "chunked, identity"'),
+        (f"Transfer-Encoding: {PASSWORD}\r\n", 'the answer has Transfer-Encoding "***"'),
+        ("", "the answer has no length"),
+    ],
+)
+def test_an_answer_without_an_end(peer: Peer, head: str, words: str) -> None:
+    peer.answer(saying(f'HTTP/1.1 200 OK\r\n{head}\r\n{{"finished": true}}'.encode(), Wire.hold))
+    error = failure(peer.host, request_timeout=0.5)
+    assert isinstance(error, saymon_bulk.RequestTimeoutError)
+    text = says(error, "no complete answer within 0.5 s: ", words, "it ends with the connection, which is still open")
+    assert PASSWORD not in text
+    with pytest.raises(saymon_bulk.StartUncertainError, match="it ends with the connection"):
+        saymon_bulk.Client(peer.host, LOGIN, PASSWORD, request_timeout=0.5).start_clone("x")
+
+
+@pytest.mark.parametrize(
+    "head", ["Content-Length: 18\r\n", "Transfer-Encoding: chunked\r\n", "Transfer-Encoding: gzip, Chunked\r\n"]
+)
+def test_an_answer_with_an_end_that_does_not_come(peer: Peer, head: str) -> None:
+    peer.answer(saying(f"HTTP/1.1 200 OK\r\n{head}\r\n".encode(), Wire.hold))
+    assert str(failure(peer.host, request_timeout=0.5)).endswith("no complete answer within 0.5 s")
+
+
 # Proxies
 
 
@@ -420,6 +457,17 @@ def test_a_socks_proxy_that_fails(
     peer.greeting = act
     monkeypatch.setenv("https_proxy", f"{scheme}://{peer.authority}")
     says(failure("https://192.0.2.1"), f"through the proxy {peer.authority}: {words}")
+
+
+@pytest.mark.parametrize("scheme", ["socks4", "socks5"])
+def test_a_name_that_this_system_does_not_know(peer: Peer, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    monkeypatch.setenv("https_proxy", f"{scheme}://{peer.authority}")
+    says(
+        failure("https://monitor.invalid"),
+        f"through the proxy {peer.authority}: ",
+        "; with socks5h:// the proxy resolves it",
+    )
+    assert peer.connections == 0
 
 
 @pytest.mark.filterwarnings("ignore::saymon_bulk.InsecureConnectionWarning")

@@ -515,6 +515,65 @@ def test_a_password_that_others_would_split_is_shown_in_no_part(
             assert part not in f"{error} {error!r} {vars(error)} {error.__cause__} {caplog.text}"
 
 
+KINDS = "(http, https, socks4, socks4a, socks5, socks5h)"
+
+
+@pytest.mark.parametrize("value", ["ftp://proxy.invalid", "socks6://u:Winter@proxy.invalid:1", "socks7://h:1", "http://u:a@b@c"])
+def test_a_proxy_of_no_known_kind(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
+    monkeypatch.setenv("all_proxy", value)
+    for host in ("http://monitor.invalid", "https://[2001:db8::1]"):
+        error = failure(host)
+        assert type(error) is saymon_bulk.TransportError
+        assert f"the environment variable all_proxy names no proxy that can be used {KINDS}" in str(error)
+        assert "Winter" not in str(error)
+
+
+@pytest.mark.parametrize("scheme", ["socks", "SOCKS", "socks5h"])
+def test_the_socks_of_desktops(peer: Peer, monkeypatch: pytest.MonkeyPatch, scheme: str) -> None:
+    asked: list[bytes] = []
+
+    def act(wire: Wire) -> None:
+        wire.socket.recv(64)
+        wire.send(b"\x05\x00")
+        asked.append(wire.socket.recv(64))
+        wire.send(b"\x05\x00\x00\x01" + bytes(6))
+        wire.socket.recv(65536)
+        wire.send(response())
+
+    peer.greeting = act
+    monkeypatch.setenv("all_proxy", f"{scheme}://{peer.authority}/")
+    for host, address in (
+        ("http://monitor.invalid", b"\x03\x0fmonitor.invalid"),
+        ("http://[2001:db8::1]", b"\x04" + bytes.fromhex("20010db8" + "0" * 23 + "1")),
+    ):
+        assert ask(host) == FINISHED
+        assert asked.pop() == b"\x05\x01\x00" + address + b"\x00\x50"
+
+
+@pytest.mark.parametrize(
+    ("host", "scheme"),
+    [
+        *[("https://[2001:db8::1]:8443", scheme) for scheme in ("http", "https", "socks4", "socks4a", "socks5", "socks5h")],
+        *[("http://[2001:db8::1]", scheme) for scheme in ("socks4", "socks4a", "socks5")],
+    ],
+)
+def test_an_ipv6_address_that_the_library_cannot_send_to_a_proxy(
+    peer: Peer, monkeypatch: pytest.MonkeyPatch, host: str, scheme: str
+) -> None:
+    monkeypatch.setenv("all_proxy", f"{scheme}://u:Winter@{peer.authority}")
+    words = (
+        r"^host must not be an IPv6 address behind this proxy \(all_proxy\); give the name of the server, or put the address"
+    )
+    for act in (saymon_bulk.Client, lambda *given: saymon_bulk.get_bulk_status(given[0], ID, *given[1:])):
+        with pytest.raises(ValueError, match=words) as caught:
+            act(host, LOGIN, PASSWORD)
+        assert caught.value.argument == "host"  # type: ignore[attr-defined]
+        assert "Winter" not in str(caught.value)
+    monkeypatch.setenv("no_proxy", "2001:db8::/32")
+    saymon_bulk.Client(host, LOGIN, PASSWORD)
+    assert peer.connections == 0
+
+
 @pytest.mark.parametrize("scheme", ["ftp", "socks5"])
 def test_an_unusable_proxy_is_not_passed_by(
     host: str,

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import itertools
 import os
 import shutil
+import subprocess
 from pathlib import Path
 from typing import Any, Callable
 
@@ -349,15 +351,61 @@ def test_an_encrypted_key(identities: Identities, form: PrivateFormat) -> None:
     assert "is encrypted" in refused((identities.write("c.crt", issued.pem), identities.write("c.key", encrypted)))
 
 
-@pytest.mark.parametrize("kind", ["RSA of 1024 bits", "P-521", "Ed448"])
+@pytest.mark.parametrize("kind", ["RSA of 1024 bits", "RSA of 2560 bits", "RSA of 3584 bits", "P-521", "Ed448"])
 def test_a_kind_of_key_that_cannot_sign(identities: Identities, kind: str) -> None:
     keys: dict[str, Callable[[], Any]] = {
         "RSA of 1024 bits": lambda: rsa.generate_private_key(65537, 1024),
+        "RSA of 2560 bits": lambda: rsa.generate_private_key(65537, 2560),
+        "RSA of 3584 bits": lambda: rsa.generate_private_key(65537, 3584),
         "P-521": lambda: ec.generate_private_key(ec.SECP521R1()),
         "Ed448": ed448.Ed448PrivateKey.generate,
     }
     both = identities.put("carol", issue("carol", CA, key=keys[kind]()))
-    assert "names a key that is broken, or is not RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519: " in refused(both)
+    assert refused(both) == f"cert names a key that cannot be used: {both}: {kind}; it must be {KINDS}"
+
+
+KINDS = "RSA of 2048, 3072 or 4096 bits with the exponent 65537, P-256, P-384 or Ed25519"
+
+
+def without_public_half(key: Any) -> bytes:
+    """As `openssl pkey -no_public` and some modules for keys write it (RFC 5915)."""
+    secret: bytes = key.private_numbers().private_value.to_bytes(key.curve.key_size // 8, "big")
+    curve = bytes.fromhex({256: "06082a8648ce3d030107", 384: "06052b81040022"}[key.curve.key_size])
+    body = b"\x02\x01\x01\x04" + bytes([len(secret)]) + secret + b"\xa0" + bytes([len(curve)]) + curve
+    text = base64.encodebytes(b"\x30" + bytes([len(body)]) + body)
+    return b"-----BEGIN EC PRIVATE KEY-----\n" + text + b"-----END EC PRIVATE KEY-----\n"
+
+
+@pytest.mark.parametrize("curve", [ec.SECP256R1(), ec.SECP384R1()], ids=["P-256", "P-384"])
+def test_a_key_without_its_public_half(identities: Identities, openssl: str, curve: Any) -> None:
+    issued = issue("carol", CA, key=ec.generate_private_key(curve))
+    half = identities.write("half.key", without_public_half(issued.key))
+    certificate = identities.write("carol.crt", issued.pem)
+    name = f"P-{curve.key_size}"
+    assert f"{half}: a key on {name} that is broken or lacks its public half, which openssl ec -in FILE" in refused(
+        (certificate, half)
+    )
+    mended = identities.folder / "mended.key"
+    subprocess.run([openssl, "ec", "-in", half, "-out", mended], check=True, capture_output=True)
+    assert Client("localhost", LOGIN, PASSWORD, cert=(certificate, mended)).login == LOGIN
+
+
+def test_an_exponent_that_ring_does_not_take(identities: Identities) -> None:
+    both = identities.put("carol", issue("carol", CA, key=rsa.generate_private_key(3, 2048)))
+    assert f"{both}: RSA with the exponent 3; it must be" in refused(both)
+
+
+def test_a_key_of_the_right_kind_that_is_broken(identities: Identities) -> None:
+    certificate, _ = identities.pair("alice")
+    broken = identities.write("broken.key", b"-----BEGIN PRIVATE KEY-----\nMAA=\n-----END PRIVATE KEY-----\n")
+    assert f"names a key that cannot be used: {broken}: " in refused((certificate, broken))
+
+
+def test_a_key_in_der(identities: Identities) -> None:
+    certificate, _ = identities.pair("alice")
+    key = issue("carol").key.private_bytes(serialization.Encoding.DER, PKCS8, NoEncryption())
+    path = identities.write("carol.der", key)
+    assert refused((certificate, path)).endswith(f"{path}; openssl pkey -in FILE -out NEW makes PEM of DER")
 
 
 def test_files_that_are_no_pem(identities: Identities) -> None:

@@ -220,7 +220,7 @@ mod tests {
             assert!(!is_tolerable(&transport(cause), false) && is_tolerable(&transport(cause), true), "{cause:?}");
         }
         assert!(is_tolerable(&transport(Cause::Cut), false) && is_tolerable(&transport(Cause::Connect), false));
-        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false }, false));
+        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false, endless: None }, false));
         assert!(!is_tolerable(&transport(Cause::Certificate), true) && !is_tolerable(&transport(Cause::Proxy), true));
         assert!(!is_tolerable(&Failure::BadAnswer { text: String::new() }, true));
     }

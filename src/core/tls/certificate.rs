@@ -119,16 +119,32 @@ fn numbers(identifier: &[u8]) -> String {
 /// The length of an RSA key in bits (RFC 8017 section A.1.1); none of another key. Takes the contents of a
 /// SubjectPublicKeyInfo.
 pub fn rsa_bits(key: &[u8]) -> Option<usize> {
+    let modulus = rsa_numbers(key)?.content;
+    let leading = modulus.iter().take_while(|octet| **octet == 0).count();
+    let first = modulus.get(leading)?;
+    Some((modulus.len() - leading) * 8 - first.leading_zeros() as usize)
+}
+
+/// The public exponent of an RSA key, where it is no longer than usual ones.
+pub fn rsa_exponent(key: &[u8]) -> Option<u64> {
+    let exponent = element(rsa_numbers(key)?.rest)?.content;
+    (exponent.len() <= 8).then(|| exponent.iter().fold(0, |number, octet| number << 8 | u64::from(*octet)))
+}
+
+/// The modulus of an RSA key, before its exponent.
+fn rsa_numbers(key: &[u8]) -> Option<Element<'_>> {
     let algorithm = sequence(key)?;
     if object_identifiers(algorithm.content) != [RSA] {
         return None;
     }
     // The first octet of a BIT STRING counts unused bits.
     let (_, key) = element(algorithm.rest)?.content.split_first()?;
-    let modulus = element(sequence(key)?.content)?.content;
-    let leading = modulus.iter().take_while(|octet| **octet == 0).count();
-    let first = modulus.get(leading)?;
-    Some((modulus.len() - leading) * 8 - first.leading_zeros() as usize)
+    element(sequence(key)?.content)
+}
+
+/// The AlgorithmIdentifier of a key, without the SEQUENCE around it. Takes the contents of a SubjectPublicKeyInfo.
+pub fn key_algorithm(key: &[u8]) -> &[u8] {
+    sequence(key).map_or(&[], |algorithm| algorithm.content)
 }
 
 /// The contents of a certificate's SubjectPublicKeyInfo.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::sign::CertifiedKey;
 
 use super::certificate;
+use super::explain;
 use super::file_id::{self, FileId};
 use super::pem;
 use super::provider;
@@ -16,8 +17,10 @@ use crate::core::text;
 
 const PKCS12_ADVICE: &str = "; openssl pkcs12 -in FILE -noenc makes PEM of a .p12 or .pfx file";
 
+const DER_ADVICE: &str = "; openssl pkey -in FILE -out NEW makes PEM of DER";
+
 /// The keys that ring signs with.
-const KINDS: &str = "RSA of 2048 to 4096 bits, P-256, P-384 or Ed25519";
+const KINDS: &str = "RSA of 2048, 3072 or 4096 bits with the exponent 65537, P-256, P-384 or Ed25519";
 
 /// The `cert` argument.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -57,13 +60,18 @@ impl ClientCertificate {
             let advice = if certificate::is_der(&file) { PKCS12_ADVICE } else { "" };
             return Err(refused(format!("names a file without a PEM certificate: {}{advice}", text::of_path(path))));
         };
-        let key = if path == key_path { pem::key(&file) } else { pem::key(&read(key_path)?) };
-        let key = key.map_err(|fault| unusable(key_path, fault))?.ok_or_else(|| {
-            let advice = if path == key_path { "; cert=(certificate, key) names two files" } else { "" };
+        let key_file = if path == key_path { file } else { read(key_path)? };
+        let key = pem::key(&key_file).map_err(|fault| unusable(key_path, fault))?.ok_or_else(|| {
+            let advice = match path == key_path {
+                true => "; cert=(certificate, key) names two files",
+                false if certificate::is_der(&key_file) => DER_ADVICE,
+                false => "",
+            };
             refused(format!("names a file without a PEM private key: {}{advice}", text::of_path(key_path)))
         })?;
         let signer = provider::provider().key_provider.load_private_key(key).map_err(|_| {
-            refused(format!("names a key that is broken, or is not {KINDS}: {}", text::of_path(key_path)))
+            let why = why_unusable(first);
+            refused(format!("names a key that cannot be used: {}: {why}; it must be {KINDS}", text::of_path(key_path)))
         })?;
         let public = signer.public_key();
         if !public.is_none_or(|public| certificate::is_key_of(&public, first)) {
@@ -98,6 +106,27 @@ impl Eq for ClientCertificate {}
 impl fmt::Debug for ClientCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ClientCertificate").field("stamp", &self.stamp).finish_non_exhaustive()
+    }
+}
+
+/// Why ring takes no key for a certificate. The certificate says of which kind its key is.
+fn why_unusable(certificate: &[u8]) -> String {
+    let Some(key) = certificate::key(certificate) else { return "broken".to_owned() };
+    match (certificate::rsa_bits(key), certificate::rsa_exponent(key)) {
+        (Some(bits @ (2048 | 3072 | 4096)), Some(65537)) => {
+            format!("not the RSA key of {bits} bits of its certificate")
+        }
+        (Some(2048 | 3072 | 4096), Some(exponent)) => format!("RSA with the exponent {exponent}"),
+        (Some(bits), _) => format!("RSA of {bits} bits"),
+        (None, _) => match explain::key_kind(key).as_str() {
+            kind @ ("P-256" | "P-384") => {
+                format!(
+                    "a key on {kind} that is broken or lacks its public half, which openssl ec -in FILE -out NEW adds"
+                )
+            }
+            "Ed25519" => "not the Ed25519 key of its certificate".to_owned(),
+            kind => kind.to_owned(),
+        },
     }
 }
 

@@ -142,7 +142,10 @@ fn webpki(reason: &webpki::Error) -> String {
     let words = match reason {
         Error::CaUsedAsEndEntity => "a CA's certificate, used as a server's",
         Error::EndEntityUsedAsCa => "a certificate above it is not a CA's (no CA:TRUE)",
-        Error::NameConstraintViolation => "a CA above it may not sign for this name (name constraints)",
+        Error::NameConstraintViolation => {
+            "the name constraints of a CA above it do not allow this name, or are of a kind that cannot be checked \
+             (directory names, mail addresses, URIs)"
+        }
         Error::PathLenConstraintViolated => "more CAs above it than one of them allows (path length)",
         Error::MaximumPathDepthExceeded => "more than six CAs above it",
         Error::UnsupportedCriticalExtension => "a critical extension that this package does not know",
@@ -181,6 +184,11 @@ fn date(time: UnixTime) -> String {
     format!("{} UTC", date.get(5..25).unwrap_or(&date))
 }
 
+/// The kind of a key, by the contents of its SubjectPublicKeyInfo.
+pub fn key_kind(key: &[u8]) -> String {
+    algorithm(certificate::key_algorithm(key))
+}
+
 const PSS: &str = "RSA-PSS";
 
 /// The name of an AlgorithmIdentifier (RFC 5280 section 4.1.1.2), or its numbers.
@@ -206,6 +214,7 @@ fn algorithm(identifier: &[u8]) -> String {
         (_, "1.3.132.0.33") => "P-224",
         (_, "1.3.132.0.34") => "P-384",
         (_, "1.3.132.0.35") => "P-521",
+        (_, "1.3.101.112") => "Ed25519",
         (_, "1.3.101.113") => "Ed448",
         (_, "1.2.643.7.1.1.3.2" | "1.2.643.7.1.1.3.3") => "GOST R 34.10-2012",
         (_, last) if last.starts_with("1.3.36.3.3.2.8.1.1.") => "a Brainpool curve",
@@ -259,7 +268,7 @@ mod tests {
             CertificateError::Revoked,
         ] {
             let words = refusal(&reason);
-            assert!(!words.contains(['{', '[', ':', '(']) || words.contains("(name constraints)"), "{words}");
+            assert!(!words.contains(['{', '[', ':', '(']) || words.contains("name constraints"), "{words}");
         }
     }
 }

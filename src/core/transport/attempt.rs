@@ -1,5 +1,6 @@
 //! One call on its way: to whom, by which route, until when.
 
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use super::call::Call;
@@ -12,6 +13,8 @@ pub struct Attempt<'a, T> {
     pub route: &'a Route,
     pub call: &'a Call<T>,
     pub end: Instant,
+    /// Why the answer may have no end, once its head is read.
+    pub endless: OnceLock<String>,
 }
 
 impl<T> Attempt<'_, T> {

@@ -38,11 +38,15 @@ const REFUSED_LOGINS: [&str; 3] = [
     "SOCKS error: server does not support user/pass authentication",
 ];
 
+/// hyper's text for a write that failed.
+const CUT_WHILE_SENT: &str = "error writing a body to connection";
+
 /// Texts of error types that hyper, hyper-util and tokio-rustls do not export.
-const TEXTS: [(&str, &str); 20] = [
+const TEXTS: [(&str, &str); 21] = [
     ("connection closed before message completed", "the other side closed the connection without answering"),
     ("tls handshake eof", "the other side closed the connection during the TLS handshake"),
     ("error reading a body from connection", "the answer broke off"),
+    (CUT_WHILE_SENT, "the request was sent in part"),
     (NO_HTTP, "the other side speaks no HTTP"),
     ("invalid HTTP header parsed", "the answer has a header that is not as HTTP wants it"),
     ("invalid HTTP status-code parsed", "the answer has a status that is not as HTTP wants it"),
@@ -118,7 +122,12 @@ pub fn failure(error: &reqwest::Error) -> Failure {
     if reasons.is_empty() {
         reasons.push(if is_in_body { "broken body" } else { "broken exchange" }.to_owned());
     }
-    Failure::Transport { cause: cause(error), text: reasons.join(": ") }
+    let mut text = reasons.join(": ");
+    // A server that refuses a request by its head closes the connection, and its answer may be lost.
+    if is_cut(error) && chain(error).any(|link| link.to_string() == CUT_WHILE_SENT) {
+        text.push_str("; perhaps the other side refuses a body of this length, or this login");
+    }
+    Failure::Transport { cause: cause(error), text }
 }
 
 /// Whether no HTTP came. A port of TLS answers plain http with an alert, or not at all.
@@ -164,7 +173,7 @@ fn words(link: &(dyn StdError + 'static), is_in_body: bool) -> Option<String> {
     }
     let message = link.to_string();
     if message.starts_with(NO_CLOSE_NOTIFY) {
-        let end = if is_in_body { "" } else { " without answering" };
+        let end = if is_in_body { " without the closing message of TLS" } else { " without answering" };
         return Some(format!("the other side closed the connection{end}"));
     }
     if STAGES.iter().any(|stage| message.starts_with(stage)) {

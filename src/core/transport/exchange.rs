@@ -2,7 +2,7 @@
 
 use std::future::poll_fn;
 use std::pin::pin;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -15,8 +15,9 @@ use super::call::{About, Call};
 use super::client::{KeptClient, Settings, Shared};
 use super::error;
 use super::gate::{Pass, Ticket};
+use super::pieces;
 use super::progress::{self, Connection};
-use super::proxy::{Route, Variables};
+use super::proxy::{self, Route, Variables};
 use super::rate::Rate;
 use super::response;
 use super::server::Server;
@@ -99,7 +100,7 @@ impl Transport {
                     return Completed { outcome: asked.outcome.map_err(|failure| failure.of_limit(limit)), ..asked };
                 }
                 Ok(Err(failure)) => failure,
-                Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false },
+                Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false, endless: None },
             };
             Completed::unsent(call.about, failure)
         })
@@ -128,17 +129,18 @@ impl Transport {
     async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
         let route = self.settings.proxies.route(server.origin.url());
         if let Route::Unusable(variable) = route {
-            let text = format!("the environment variable {variable} names no http, https or socks proxy");
+            let schemes = proxy::SCHEMES.join(", ");
+            let text = format!("the environment variable {variable} names no proxy that can be used ({schemes})");
             return Err(Failure::Transport { cause: Cause::Connect, text });
         }
-        let attempt = Attempt { server, route, call, end: Instant::now() + limit };
+        let attempt = Attempt { server, route, call, end: Instant::now() + limit, endless: OnceLock::new() };
         let (outcome, connection) = progress::watch(server.place(), self.send_in_time(&attempt)).await;
         let outcome = outcome.unwrap_or_else(|| {
             let on_kept = connection == Connection::Kept;
             if on_kept {
                 server.distrust_connections();
             }
-            Err(Failure::Timeout { limit, on_kept })
+            Err(Failure::Timeout { limit, on_kept, endless: attempt.endless.get().cloned() })
         });
         if outcome.is_err() || !call.is_repeatable {
             yields::let_connections_settle().await;
@@ -256,7 +258,9 @@ fn is_refusal(failure: &Failure) -> bool {
 fn name_proxy(failure: Failure, route: &Route) -> Failure {
     match (failure, route) {
         (Failure::Transport { cause, text }, Route::Through(hop)) => {
-            Failure::Transport { cause, text: format!("through the proxy {}: {text}", hop.authority) }
+            let is_unresolved = cause == Cause::Resolve && hop.resolves_here();
+            let advice = if is_unresolved { "; with socks5h:// the proxy resolves it" } else { "" };
+            Failure::Transport { cause, text: format!("through the proxy {}: {text}{advice}", hop.authority) }
         }
         (Failure::Http(mut failure), Route::Through(hop)) if failure.http_status == 407 => {
             let asked = failure.advice.map_or_else(String::new, |advice| format!(": {advice}"));
@@ -281,7 +285,7 @@ fn request<T>(server: &Server, call: &Call<T>) -> Request {
     }
     if !call.body.is_empty() {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static(JSON));
-        *request.body_mut() = Some(call.body.clone().into());
+        *request.body_mut() = Some(pieces::body(call.body.clone()));
     }
     request
 }
@@ -306,7 +310,13 @@ mod tests {
         let server = Server::new(Origin::parse("h").unwrap(), credentials, Duration::from_secs(1), Arc::default());
         let call = || status::call(&PathSegment::parse("id", "x").unwrap());
         let (inner, outer) = (call(), size_of_val(&transport.ask(&server, call())));
-        let attempt = Attempt { server: &server, route: &Route::Direct, call: &inner, end: Instant::now() };
+        let attempt = Attempt {
+            server: &server,
+            route: &Route::Direct,
+            call: &inner,
+            end: Instant::now(),
+            endless: OnceLock::new(),
+        };
         let inner = size_of_val(&transport.send_in_time(&attempt));
         assert!(outer < 2 * inner, "{inner} bytes became {outer}");
     }

@@ -237,7 +237,10 @@ mod tests {
         assert_eq!(verdict(&http(504, None)), Verdict::Silent);
         assert_eq!(verdict(&http(404, Some("ResourceNotFound"))), Verdict::Unknown);
         assert_eq!(verdict(&http(405, Some("X"))), Verdict::Unknown);
-        assert_eq!(verdict::<()>(&Err(Failure::Timeout { limit: Duration::ZERO, on_kept: false })), Verdict::Silent);
+        assert_eq!(
+            verdict::<()>(&Err(Failure::Timeout { limit: Duration::ZERO, on_kept: false, endless: None })),
+            Verdict::Silent
+        );
         assert_eq!(verdict::<()>(&Err(Failure::BadAnswer { text: String::new() })), Verdict::Unknown);
     }
 

@@ -8,6 +8,7 @@ mod error;
 pub mod exchange;
 pub mod gate;
 pub mod lanes;
+mod pieces;
 pub mod pool;
 mod progress;
 mod proxy;

@@ -41,9 +41,11 @@ pub struct Environment {
 }
 
 impl Environment {
-    pub fn read(origin: &Origin, verify: &Verify) -> Self {
+    pub fn read(origin: &Origin, verify: &Verify) -> Result<Self, InvalidInput> {
+        let proxies = Variables::read(origin);
+        proxies.check(origin)?;
         let store = if *verify == Verify::System { SystemStore::from_env() } else { SystemStore::default() };
-        Self { store, proxies: Variables::read(origin) }
+        Ok(Self { store, proxies })
     }
 }
 

@@ -9,6 +9,7 @@ use percent_encoding::percent_decode_str;
 use reqwest::{ClientBuilder, Proxy, Url};
 
 use crate::core::credentials::{self, Credentials};
+use crate::core::failure::InvalidInput;
 use crate::core::mask::Masks;
 use crate::core::origin::{self, Origin};
 
@@ -21,7 +22,11 @@ const EXEMPT: [&str; 2] = ["no_proxy", "NO_PROXY"];
 const CGI: &str = "REQUEST_METHOD";
 const SPOOFED: &[&str] = if cfg!(windows) { &["HTTP_PROXY", "http_proxy"] } else { &["HTTP_PROXY"] };
 
-const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+/// The kinds of proxies. An error names them.
+pub const SCHEMES: [&str; 6] = ["http", "https", "socks4", "socks4a", "socks5", "socks5h"];
+
+/// What desktops write for SOCKS 5 with names that the proxy resolves.
+const DESKTOP_SOCKS: (&str, &str) = ("socks", "socks5h");
 
 /// What the variables say of one origin at one moment. Equal readings may share connections. A value may hold a password, so
 /// there is no `Debug`.
@@ -36,6 +41,26 @@ impl Variables {
     /// Each look-up costs each call, so it stops at the first variable that counts.
     pub fn read(origin: &Origin) -> Self {
         Self::of(origin, |name| std::env::var_os(name))
+    }
+
+    /// Refuses what the HTTP library cannot send. Behind a proxy it takes the brackets of an IPv6 address for a part of the name
+    /// when it begins TLS, and when it resolves the name for a SOCKS proxy.
+    pub fn check(&self, origin: &Origin) -> Result<(), InvalidInput> {
+        let Some((variable, _)) =
+            self.proxy.as_ref().filter(|_| origin.url().host_str().is_some_and(|h| h.starts_with('[')))
+        else {
+            return Ok(());
+        };
+        match Proxies::new(self).route(origin.url()) {
+            Route::Through(hop) if origin.is_tls() || !hop.takes_ipv6() => {
+                let reason = format!(
+                    "must not be an IPv6 address behind this proxy ({variable}); give the name of the server, or put the address \
+                     into no_proxy"
+                );
+                Err(InvalidInput::new("host", reason))
+            }
+            _ => Ok(()),
+        }
     }
 
     /// None count for loopback, as in Go: a proxy elsewhere has another loopback, and would read the login of plain http.
@@ -92,6 +117,15 @@ impl Hop {
     /// Whether the proxy itself is asked by TLS.
     pub fn is_tls(&self) -> bool {
         self.url.scheme() == "https"
+    }
+
+    /// Whether this system resolves the name of the server, and not the proxy.
+    pub fn resolves_here(&self) -> bool {
+        matches!(self.url.scheme(), "socks4" | "socks5")
+    }
+
+    fn takes_ipv6(&self) -> bool {
+        matches!(self.url.scheme(), "http" | "https" | "socks5h")
     }
 
     /// What proves the login to the proxy, whose page may echo it.
@@ -155,7 +189,10 @@ impl Proxies {
 /// `/`, `?` or `#` of a password elsewhere, and takes a piece of the password for a host (RFC 3986 section 3.2).
 fn hop(variable: &'static str, value: &str) -> Option<Hop> {
     let (scheme, rest) = value.split_once("://").unwrap_or(("http", value));
-    let scheme = scheme.to_ascii_lowercase();
+    let mut scheme = scheme.to_ascii_lowercase();
+    if scheme == DESKTOP_SOCKS.0 {
+        scheme = DESKTOP_SOCKS.1.to_owned();
+    }
     let authority = rest.split(['/', '?', '#']).next()?;
     let (user, place) = authority.split_once('@').map_or((None, authority), |(user, place)| (Some(user), place));
     let is_misread = place.contains('@') || rest.get(authority.len()..)?.contains('@');

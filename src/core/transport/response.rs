@@ -5,7 +5,7 @@ use std::time::{Duration, SystemTime};
 use futures_util::FutureExt;
 use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
 use reqwest::{Response, StatusCode, Url};
 use tokio::time::timeout;
@@ -37,6 +37,9 @@ pub async fn read<T>(response: Response, attempt: &Attempt<'_, T>) -> Result<T, 
         let encoding = response.headers().get(CONTENT_ENCODING).map(|value| attempt.masks().mask(value));
         let reason = format!("Content-Encoding {}, which was not asked for", encoding.unwrap_or_default());
         return Err(undocumented(&response, attempt, &reason, &Body::default()));
+    }
+    if let Some(why) = endless(&response, attempt) {
+        let _ = attempt.endless.set(why);
     }
     match &attempt.call.read {
         Reader::Whole(read) => read_whole(response, attempt, *read).await,
@@ -85,6 +88,21 @@ async fn read_stream<T>(
         beginning.bytes.clear();
     }
     reader.finish().map_err(|reason| undocumented(&response, attempt, &reason, &beginning))
+}
+
+/// Why only the end of the connection ends an answer: it has no length, or a coding that is not chunked and goes before a length
+/// (RFC 9112 section 6.3). A server that keeps the connection then keeps its client waiting.
+fn endless<T>(response: &Response, attempt: &Attempt<'_, T>) -> Option<String> {
+    if response.content_length().is_some() {
+        return None;
+    }
+    let ends = "so it ends with the connection, which is still open";
+    let Some(coding) = response.headers().get_all(TRANSFER_ENCODING).iter().next_back() else {
+        return Some(format!("the answer has no length, {ends}"));
+    };
+    let coding = attempt.masks().mask(coding.as_bytes());
+    let is_chunked = coding.rsplit(',').next().is_some_and(|last| last.trim().eq_ignore_ascii_case("chunked"));
+    (!is_chunked).then(|| format!("the answer has Transfer-Encoding \"{}\", {ends}", text::escape(&coding)))
 }
 
 fn undocumented<T>(response: &Response, attempt: &Attempt<'_, T>, reason: &str, body: &Body) -> Failure {
