@@ -112,5 +112,8 @@ class AsyncBulkIterator:
         if self._is_used:
             raise RuntimeError("this iterator is in use: by another task or thread, or since its own on_poll uses it")
 
+    def __repr__(self) -> str:
+        return repr(self._waits)
+
     def __reduce_ex__(self, protocol: object) -> NoReturn:
         raise TypeError("cannot copy or pickle an AsyncBulkIterator: the waits are of this process and of one iterator")

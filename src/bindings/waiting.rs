@@ -74,6 +74,15 @@ pub struct BulkIterator {
     state: Mutex<State>,
 }
 
+/// What an iterator shows of itself. Who looks at one that was not used yet learns how to use it.
+fn shown(name: &str, begun: Option<usize>, how: &str) -> String {
+    match begun {
+        Some(1) => format!("<saymon_bulk.{name} of 1 operation: nothing was sent yet, {how}>"),
+        Some(count) => format!("<saymon_bulk.{name} of {count} operations: nothing was sent yet, {how}>"),
+        None => format!("<saymon_bulk.{name}>"),
+    }
+}
+
 enum State {
     Ready(Vec<PathSegment>, Plan),
     Running(Box<Running>),
@@ -217,6 +226,14 @@ impl BulkIterator {
         Ok(())
     }
 
+    fn __repr__(&self) -> String {
+        let ready = match self.state.try_lock().as_deref() {
+            Ok(State::Ready(operations, _)) => Some(operations.len()),
+            Ok(State::Running(_) | State::Over) | Err(_) => None,
+        };
+        shown("BulkIterator", ready, "loop over it")
+    }
+
     fn __reduce__(&self) -> PyResult<()> {
         Err(PyTypeError::new_err(
             "cannot copy or pickle a BulkIterator: the waits are of this process and of one iterator",
@@ -342,6 +359,14 @@ impl AsyncWaits {
                 Some(Ok(None)) | None => Err(PyStopAsyncIteration::new_err(())),
             }
         })
+    }
+
+    fn __repr__(&self) -> String {
+        let ready = match self.state.try_lock().as_deref() {
+            Ok(AsyncState::Ready(operations, _)) => Some(operations.len()),
+            Ok(AsyncState::Running(..) | AsyncState::Over) | Err(_) => None,
+        };
+        shown("AsyncBulkIterator", ready, "use async for")
     }
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.

@@ -185,7 +185,7 @@ def test_a_client_closed_by_one_thread_ends_the_calls_of_all(answers: Desk) -> N
         ended.append(str(caught.value))
 
     at_once(use)
-    assert ended == ["the client is closed"] * (THREADS - 1)
+    assert ended == [f"{answers.host}: the client is closed"] * (THREADS - 1)
 
 
 def test_an_iterator_closed_while_others_use_it(answers: Desk) -> None:

@@ -518,7 +518,9 @@ def test_a_password_that_others_would_split_is_shown_in_no_part(
 KINDS = "(http, https, socks4, socks4a, socks5, socks5h)"
 
 
-@pytest.mark.parametrize("value", ["ftp://proxy.invalid", "socks6://u:Winter@proxy.invalid:1", "socks7://h:1", "http://u:a@b@c"])
+@pytest.mark.parametrize(
+    "value", ["ftp://proxy.invalid", "socks6://u:Winter@proxy.invalid:1", "socks7://h:1", "http://u:a@b@c"]
+)
 def test_a_proxy_of_no_known_kind(monkeypatch: pytest.MonkeyPatch, value: str) -> None:
     monkeypatch.setenv("all_proxy", value)
     for host in ("http://monitor.invalid", "https://[2001:db8::1]"):

@@ -72,7 +72,7 @@ def test_a_second_thread_is_refused_during_a_poll(desk: Desk) -> None:
     assert all(IN_USE in text for text in refusals(statuses))
     client.close()
     waiting.join(60)
-    assert [str(error) for error in errors] == ["the client is closed"]
+    assert [str(error) for error in errors] == [f"{desk.host}: the client is closed"]
 
 
 def test_many_threads_get_each_item_once_or_are_refused(desk: Desk) -> None:
@@ -317,3 +317,37 @@ print("free")
 def test_an_interrupt_leaves_no_iterator_in_use() -> None:
     done = run_script(INTERRUPTED_OFTEN)
     assert (done.stdout, done.stderr) == ("free\n", "")
+
+
+# What they show
+
+
+@pytest.mark.parametrize(("ids", "count"), [(["a"], "1 operation"), ([f"op-{n}" for n in range(200)], "200 operations")])
+def test_an_iterator_says_that_nothing_was_sent_yet(desk: Desk, ids: list[str], count: str) -> None:
+    waiting = at(desk).wait_for_bulks(ids, **QUICK)
+    assert repr(waiting) == f"<saymon_bulk.BulkIterator of {count}: nothing was sent yet, loop over it>"
+    assert desk.connections == 0
+    next(waiting)
+    assert repr(waiting) == "<saymon_bulk.BulkIterator>"
+    list(waiting)
+    assert repr(waiting) == "<saymon_bulk.BulkIterator>"
+
+
+def test_an_awaited_iterator_says_that_nothing_was_sent_yet(desk: Desk) -> None:
+    async def main() -> None:
+        waiting = at(desk).wait_for_bulks_async(["a", "b"], **QUICK)
+        assert repr(waiting) == "<saymon_bulk.AsyncBulkIterator of 2 operations: nothing was sent yet, use async for>"
+        assert desk.connections == 0
+        await waiting.__anext__()
+        assert repr(waiting) == "<saymon_bulk.AsyncBulkIterator>"
+        await waiting.aclose()
+        assert repr(waiting) == "<saymon_bulk.AsyncBulkIterator>"
+
+    asyncio.run(main())
+
+
+def test_an_iterator_can_be_shown_while_it_is_used(desk: Desk) -> None:
+    shown = []
+    waiting: Any = at(desk).wait_for_bulks(["a"], on_poll=lambda *_: shown.append(repr(waiting)))
+    list(waiting)
+    assert shown == ["<saymon_bulk.BulkIterator>"]
