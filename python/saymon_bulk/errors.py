@@ -290,7 +290,9 @@ class StartUncertainError(SaymonError):
 
     The server may have started the operation or may not. Look at the server
     before you start the operation again: two equal starts change all
-    objects twice. The access log of the server, or of a proxy before it,
+    objects twice. `Client.plan_bulk` with the same arguments shows what is
+    left to change, and `Client.verify_plan` whether the objects of a plan
+    are as asked. The access log of the server, or of a proxy before it,
     tells whether a request with this X-Request-Id arrived.
 
     `__cause__` is the plain error, or what has interrupted the start:

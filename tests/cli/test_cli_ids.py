@@ -17,7 +17,7 @@ import pytest
 from commands import COMMAND, Terminal, environment, run, started, words_of
 from peer import LOGIN, PASSWORD
 from processes import needs_shell, needs_signals
-from saymon_bulk.cli.wait import quoted
+from saymon_bulk.cli.output import quoted
 from saymon_bulk.testing import PracticeServer
 
 pytestmark = pytest.mark.usefixtures("user")

@@ -215,7 +215,9 @@ def test_uncertain(peer: Peer, command: list[str], answer: Answer, status: int |
     words = [*command, "--request-timeout", "1", "--wait"]
     result = run(peer, *words)
     assert (result.returncode, result.stdout) == (9, "")
-    assert result.stderr.count("\n") == 1
+    hint = "saymon-bulk: to see what is left to change: saymon-bulk plan --search search.json --bulk bulk.json\n"
+    assert result.stderr.count("\n") == 1 + result.stderr.endswith(hint)
+    assert result.stderr.endswith(hint) is ("start" in command)
     assert f"(X-Request-Id {request_id(peer)})" in result.stderr
     assert result.stderr.startswith("saymon-bulk: Perhaps started. Look at the server before you start again. http://")
     assert len(peer.requests) == 1

@@ -277,3 +277,20 @@ def _word(argument: str, options: Options | None) -> str:
         return word
     name = f"SAYMON_{argument.upper()}"
     return name if os.environ.get(name) else f"the {argument} of netrc"
+
+
+def quoted(words: list[str]) -> str:
+    """The words for the shell that is there."""
+    if os.name == "nt":
+        from subprocess import list2cmdline
+
+        return list2cmdline(words)
+    import shlex
+
+    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
+
+
+def _escaped(word: str) -> str:
+    """A word for bash, zsh and ksh that shows no line end and names the bytes of another encoding."""
+    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}" for byte in os.fsencode(word))
+    return f"$'{''.join(letters)}'"

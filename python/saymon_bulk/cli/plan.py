@@ -19,15 +19,17 @@ from .output import (
     FINISHED,
     NOT_AS_ASKED,
     REFUSED,
+    UNCERTAIN,
     emit,
     emit_json,
     fatal,
     interrupted,
     is_terminal,
     note,
+    quoted,
     worst,
 )
-from .wait import Progress, quoted
+from .wait import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -126,6 +128,8 @@ def apply(options: Options) -> int:
         result = worst([_report(known, options), fatal(error, options)])
         if not options.quiet:
             note(f"the journal is {journal}; the same command goes on")
+            if result == UNCERTAIN:
+                note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
         return result
     except KeyboardInterrupt as interrupt:
         waiting.end(leave=True)

@@ -8,7 +8,7 @@ from .. import _start_body
 from ..errors import ResponseError, SaymonError
 from .credentials import client_of
 from .inputs import checked, encoded, is_word
-from .output import ERROR, FINISHED, UNCERTAIN, code, emit, in_words, is_terminal, note, print_json, report, show
+from .output import ERROR, FINISHED, UNCERTAIN, code, emit, in_words, is_terminal, note, print_json, quoted, report, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -57,7 +57,11 @@ def _unread(outcome: BulkStart | SaymonError, error: BaseException) -> int:
 def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -> int:
     """Print what came of a start, then wait if that is wanted."""
     if isinstance(outcome, SaymonError):
-        return report(None, outcome, options)
+        result = report(None, outcome, options)
+        if result == UNCERTAIN and options.bulk and not (options.quiet or options.json):
+            criteria = ["--every-object"] if options.search is None else ["--search", options.search]
+            note(f"to see what is left to change: {quoted(['saymon-bulk', 'plan', *criteria, '--bulk', options.bulk])}")
+        return result
     id = outcome["bulkId"]
     if not is_word(id):
         # A script hands it on as a word, and --ids=FILE would send the lines of a file to the server.

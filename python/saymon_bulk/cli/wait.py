@@ -10,7 +10,7 @@ from .._client import INTERVAL, MAX_INTERVAL
 from ..errors import WaitTimeoutError
 from .grouped import Errors, listed
 from .options import OF_A_WAIT, Options
-from .output import interrupted, is_running, is_terminal, note, note_all, report, show, worst
+from .output import interrupted, is_running, is_terminal, note, note_all, quoted, report, show, worst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -256,20 +256,3 @@ def _program() -> list[str]:
         return [sys.executable, "-m", "saymon_bulk"]
     name = os.path.basename(path)
     return [name if which(name) == path else path]
-
-
-def quoted(words: list[str]) -> str:
-    """The words for the shell that is there."""
-    if os.name == "nt":
-        from subprocess import list2cmdline
-
-        return list2cmdline(words)
-    import shlex
-
-    return " ".join(shlex.quote(word) if word.isprintable() else _escaped(word) for word in words)
-
-
-def _escaped(word: str) -> str:
-    """A word for bash, zsh and ksh that shows no line end and names the bytes of another encoding."""
-    letters = (chr(byte) if 32 <= byte < 127 and byte not in b"'\\" else f"\\{byte:03o}" for byte in os.fsencode(word))
-    return f"$'{''.join(letters)}'"
