@@ -19,6 +19,8 @@ _MAX_EARLY_LINES = 3
 
 _MAX_IDS = 3  # in one line
 
+_MIN_ID = 8  # letters of an id that is looked for in a message; 404 may be a status
+
 
 class _Group:
     def __init__(self) -> None:
@@ -39,7 +41,7 @@ class Errors:
     def add(self, id: str, text: str) -> None:
         before, _, after = text.partition(f"bulk operation {id}: ")
         message = before + after
-        if id in message:  # a server may name it too
+        if len(id) >= _MIN_ID and id in message:  # a server may name it too
             message = re.sub(rf"(?<![\w-]){re.escape(id)}(?![\w-])", "ID", message)
         group = self._groups.setdefault(message, _Group())
         group.ids.append(id)
