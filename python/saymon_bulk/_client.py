@@ -29,7 +29,7 @@ PART_SIZE = 10_000  # objects of one operation of a plan
 SETTLE = 15.0
 
 # How the objects of a plan are read where no argument says so.
-_READING = {"retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
+_READING = {"timeout": TIMEOUT, "retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
 
 
 class Client(_core.Client):

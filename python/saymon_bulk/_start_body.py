@@ -68,7 +68,9 @@ class Interruptible:
 def checked(search: object, bulk: object, every_object: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
     """The arguments of a start as plain dicts and lists, checked as `body` checks them."""
     body(search, bulk, every_object)
-    return criteria(search), _copy("bulk", bulk)
+    found = criteria(search), _copy("bulk", bulk)
+    body(*found, every_object)  # a mapping may give something else when it is read again
+    return found
 
 
 def body(search: object, bulk: object, every_object: object) -> bytes:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from math import isfinite
+from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,8 +20,11 @@ from .changes import FieldChange, ObjectChange, change_of, field_change, name_of
 from .journal import Journal, LockedError, Part
 from .model import BulkPlan, BulkReport
 from .steps import Pause, Search, Start, Steps, Wait
+from .text import cut, plain
 
 if TYPE_CHECKING:
+    from typing import Callable
+
     from .._types import Reason, Refusal
 
 # Seconds between the reads of objects that are not as asked, since reads may come from a cache; the last one repeats.
@@ -63,10 +67,13 @@ def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str,
 
 def verify(plan: BulkPlan, host: str, settle: float, part_size: int, polling: Mapping[str, Any]) -> Steps[BulkReport]:
     """Reads the objects of a plan again, and compares."""
-    _check_plan(plan, host)
     _check_seconds("settle", settle)
-    check = _Check(plan, _Reader(plan, polling))
-    yield from check.verify([change.id for change in plan.changes], part_size, settle)
+    check = _Check(plan, polling)
+    _check_host(plan, host)
+    try:
+        yield from check.verify(check.ids, part_size, settle)
+    except _CriterionIgnoredError as error:
+        raise ResponseError(f"{host}: {error}", host=host) from None
     return check.report()
 
 
@@ -93,11 +100,9 @@ class Options:
         _check_seconds("settle", self.settle)
 
 
-def _check_plan(plan: Any, host: str) -> None:
-    if not isinstance(plan, BulkPlan):
-        raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
+def _check_host(plan: BulkPlan, host: str) -> None:
     if plan.host != host:
-        raise _refused(host, "other-server", f"the plan is for {plan.host}")
+        raise _refused(host, "other-server", f"the plan is for {plain(plan.host)}")
 
 
 def _refused(host: str, reason: Refusal, text: str, objects: Sequence[str] = ()) -> PlanRefusedError:
@@ -114,23 +119,25 @@ def _check_count(argument: str, value: Any, least: int) -> None:
 def _check_seconds(argument: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{argument} must be a number of seconds, not {type(value).__name__}")
-    if not isfinite(value) or value < 0:
+    if not 0 <= value < inf:
         raise ValueError(f"{argument} must be a finite number of seconds, not negative")
 
 
 def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
     options.check()
-    _check_plan(plan, host)
-    if options.at_most is not None and len(plan.changes) > options.at_most:
-        raise _refused(host, "too-many", f"the plan changes {_objects(len(plan.changes))}, more than {options.at_most:,}")
+    check = _Check(plan, options.polling)
+    journal = Journal(plan.id)
     try:
-        journal = Journal.open(options.journal, plan.id)
-    except LockedError:
-        raise _refused(host, "running", "another apply holds the journal") from None
-    check = _Check(plan, _Reader(plan, options.polling))
-    try:
-        yield from _Apply(plan, host, options, journal, check).run()
+        _check_host(plan, host)
+        if options.at_most is not None and len(check.ids) > options.at_most:
+            raise _refused(host, "too-many", f"the plan changes {_objects(len(check.ids))}, more than {options.at_most:,}")
+        try:
+            journal = Journal.open(options.journal, plan.id)
+        except LockedError:
+            check.set_unknown(check.ids)
+            raise _refused(host, "running", "another apply holds the journal") from None
+        yield from _Apply(host, options, journal, check).run()
         return check.report(journal.parts)
     except BaseException as error:
         with contextlib.suppress(Exception):  # of a class that takes no attributes
@@ -140,104 +147,127 @@ def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
         journal.close()
 
 
-class _Stop(Exception):
-    """A part is not clean, so no other is started."""
-
-
-@dataclass
 class _Apply:
-    plan: BulkPlan
-    host: str
-    options: Options
-    journal: Journal
-    check: _Check
+    def __init__(self, host: str, options: Options, journal: Journal, check: _Check) -> None:
+        self.host, self.options, self.journal, self.check = host, options, journal, check
+        self.earlier = journal.parts
+        for part in self.earlier:
+            check.set_unknown(part.ids)
 
     def run(self) -> Steps[None]:
-        if self.journal.is_done:
+        if self.journal.is_done_with(self.check.ids):
+            self.check.set_unknown(self.check.ids)
             text = "the plan was applied already, as the journal says; verify it to see what came of it"
             raise _refused(self.host, "already-applied", text)
-        parts: deque[list[str]] = deque()
         try:
-            for part in list(self.journal.parts):
-                yield from self.settle(part)
-            named = self.journal.named
-            ids = yield from self.still_to_send([change.id for change in self.plan.changes if change.id not in named])
-            size = self.options.part_size
-            parts.extend(ids[start : start + size] for start in range(0, len(ids), size))
-            while parts:
-                yield from self.part(parts.popleft(), parts)
-        except _Stop:
-            if self.check.has_unsent():
-                return
-        self.journal.done()
-
-    def still_to_send(self, ids: list[str]) -> Steps[list[str]]:
-        """What is as planned, of all that is left. Refuses the rest before anything is started."""
-        try:
-            send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
+            is_over = yield from self.all_parts()
         except _CriterionIgnoredError as error:
+            if len(self.journal.parts) > len(self.earlier):
+                raise ResponseError(f"{self.host}: {error}", host=self.host) from None
             raise _refused(self.host, "criterion-ignored", str(error)) from None
+        if is_over:
+            self.note(self.journal.parts[-1:], lambda: self.journal.done(self.check.ids))
+
+    def all_parts(self) -> Steps[bool]:
+        """Whether nothing is left to start."""
+        is_clean = yield from self.settle(self.earlier)
+        named = self.journal.named
+        ids = [id for id in self.check.ids if id not in named]
+        if not is_clean:
+            return not ids
+        send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
         if stale and not self.options.skip_stale:
             text = f"{_objects(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
-        return send
+        size = self.options.part_size
+        parts = deque(send[start : start + size] for start in range(0, len(send), size))
+        while parts:
+            # Once more: the parts before may have taken hours.
+            send, stale = yield from self.check.compare_with_plan(parts.popleft(), size)
+            if stale and not self.options.skip_stale:
+                return False
+            # An empty list of ids is never sent.
+            if send and not (yield from self.part(send, parts)):
+                return not parts
+        return True
 
-    def part(self, ids: list[str], parts: deque[list[str]]) -> Steps[None]:
-        """One part: read again, start, wait, verify."""
-        try:
-            ids, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
-        except _CriterionIgnoredError as error:
-            raise ResponseError(f"{self.host}: {error}", host=self.host) from None
-        if stale and not self.options.skip_stale:
-            raise _Stop
-        if not ids:
-            return  # an empty list of ids is never sent
-        body = _start_body.body({"id": {"$in": ids}}, self.plan.bulk, False)
+    def part(self, ids: list[str], parts: deque[list[str]]) -> Steps[bool]:
+        """One part: start, wait, verify. Whether it is clean."""
+        body = _start_body.body({"id": {"$in": ids}}, self.check.bulk, False)
         part = self.journal.starting(ids, _start_body.request_id())
         self.check.set_unknown(ids)
         try:
             answer = yield Start(body, part.request_id)
-        except StartUncertainError:
+        except StartUncertainError as error:
+            if (id := error.id) is not None:  # the answer had come
+                with contextlib.suppress(OSError):
+                    self.journal.started(part, id)
             raise
         except SaymonError as error:
             self.check.set_unsent(ids)
-            self.journal.not_started(part)
+            self.note_not_started(part, error)
             if not _is_too_long(error) or len(ids) == 1:
                 raise
             half = (len(ids) + 1) // 2
             parts.extendleft([ids[half:], ids[:half]])
-            return
-        bulk_id = answer["bulkId"]
-        try:
-            self.journal.started(part, bulk_id)
-        except OSError as error:
-            text = f"{self.host}: bulk operation {bulk_id} was started, and the journal cannot be written: {error}"
-            raise SaymonError(text, host=self.host, id=bulk_id) from error
-        yield from self.settle(part, is_finished=answer["finished"])
+            return True
+        self.note([part], lambda: self.journal.started(part, answer["bulkId"]))
+        if answer["finished"]:
+            self.note([part], lambda: self.journal.finished(part))
+        return (yield from self.settle([part]))
 
-    def settle(self, part: Part, *, is_finished: bool = False) -> Steps[None]:
-        """Waits for the operation of a part, if need be, and tells what became of its objects."""
-        self.check.set_unknown(part.ids)
-        is_forgotten = False
-        if part.bulk_id is not None and not part.is_finished and not part.is_settled:
-            try:
-                if not is_finished:
-                    yield Wait(part.bulk_id, self.options.polling)
-            except NotFoundError:
-                is_forgotten = True
-            self.journal.finished(part, forgotten=is_forgotten)
-        is_clean = yield from self.check.verify(part.ids, self.options.part_size, self.options.settle)
-        if part.bulk_id is None and not is_clean:
+    def settle(self, parts: Sequence[Part]) -> Steps[bool]:
+        """Waits for the operations of parts, if need be, and tells what became of their objects. Whether all are clean."""
+        for part in parts:
             self.check.set_unknown(part.ids)
-            text = (
-                f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
-                " apply; not all objects are as asked yet; nothing was started now. Look at the server, or make a new plan"
-            )
-            raise StartUncertainError(text, host=self.host, request_id=part.request_id)
-        if not part.is_settled:
-            self.journal.settled(part, self.check.count_as_asked(part.ids))
-        if not is_clean:
-            raise _Stop
+        for part in parts:
+            if part.bulk_id is not None and not part.is_finished and not part.is_settled:
+                yield from self.wait(part, part.bulk_id)
+        # An object whose line was deleted from the plan decides nothing, unless its operation may still run.
+        ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
+        every = [id for part in parts for id in ids[part.request_id]]
+        yield from self.check.verify(every, self.options.part_size, self.options.settle)
+        is_clean = True
+        for part in parts:
+            outcomes = self.check.outcomes(ids[part.request_id])
+            is_as_asked = all(outcome is True for outcome in outcomes)
+            if part.bulk_id is None and not is_as_asked:
+                text = (
+                    f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
+                    " apply; its objects are not all as asked yet; nothing was started now. Look at the server, or make a"
+                    " new plan"
+                )
+                raise StartUncertainError(text, host=self.host, request_id=part.request_id)
+            if not part.is_settled:
+                self.note([part], functools.partial(self.journal.settled, part, outcomes.count(True)))
+            is_clean &= is_as_asked or (part.is_finished and False not in outcomes)
+        return is_clean
+
+    def wait(self, part: Part, bulk_id: str) -> Steps[None]:
+        is_forgotten = False
+        try:
+            yield Wait(bulk_id, self.options.polling)
+        except NotFoundError:
+            is_forgotten = True
+        self.note([part], lambda: self.journal.finished(part, forgotten=is_forgotten))
+
+    def note(self, parts: Sequence[Part], write: Callable[[], None]) -> None:
+        """Writes a line of the journal about a start that was made."""
+        try:
+            write()
+        except OSError as error:
+            if not parts:
+                raise
+            id = parts[-1].bulk_id
+            text = f"{self.host}: bulk operation {plain(str(id))} was started, and the journal cannot be written: {error}"
+            raise SaymonError(text, host=self.host, id=id) from error
+
+    def note_not_started(self, part: Part, start: SaymonError) -> None:
+        try:
+            self.journal.not_started(part)
+        except OSError as error:
+            text = f"{start}; and the journal cannot be written, so that the next apply will not be sure: {error}"
+            raise SaymonError(text, host=self.host) from start
 
 
 class _CriterionIgnoredError(Exception):
@@ -247,11 +277,12 @@ class _CriterionIgnoredError(Exception):
 class _Reader:
     """Reads objects by their ids, in spite of some failures."""
 
-    def __init__(self, plan: BulkPlan, polling: Mapping[str, Any]) -> None:
-        self._fields = compare.fields_to_read(plan._wanted)
+    def __init__(self, fields: set[str], polling: Mapping[str, Any]) -> None:
+        self._fields = fields
         self._retries: int = polling["retries"]
-        self._interval: float = polling["interval"]
-        self._max_interval: float = max(polling["max_interval"], polling["interval"])
+        self._interval = float(polling["interval"])
+        self._max_interval = max(float(polling["max_interval"]), self._interval)
+        self._timeout = inf if polling["timeout"] is None else float(polling["timeout"])
         self._has_answered = False
 
     def read(self, ids: Sequence[str], size: int) -> Steps[dict[str, Any]]:
@@ -261,7 +292,7 @@ class _Reader:
         return found
 
     def _part(self, ids: list[str]) -> Steps[dict[str, Any]]:
-        failures, pause = 0, self._interval
+        failures, pause, spent = 0, self._interval, 0.0
         while True:
             try:
                 objects = yield Search({"id": {"$in": ids}}, self._fields)
@@ -269,11 +300,12 @@ class _Reader:
             except SaymonError as error:
                 if _is_too_long(error) and len(ids) > 1:
                     return (yield from self.read(ids, (len(ids) + 1) // 2))
-                if failures >= self._retries or not self._tolerates(error):
+                longer = max(pause, getattr(error, "retry_after", None) or 0)
+                if failures >= self._retries or spent + longer > self._timeout or not self._tolerates(error):
                     raise
                 failures += 1
-                yield Pause(max(pause, getattr(error, "retry_after", None) or 0))
-                pause = min(1.5 * pause, self._max_interval)
+                yield Pause(longer)
+                spent, pause = spent + longer, min(1.5 * pause, self._max_interval)
         self._has_answered = True
         found = {one["id"]: one for one in objects}
         others = found.keys() - set(ids)
@@ -290,11 +322,30 @@ class _Reader:
 class _Check:
     """What is known of each object of a plan."""
 
-    def __init__(self, plan: BulkPlan, reader: _Reader) -> None:
-        self._wishes, self._reader = plan._wanted, reader
+    def __init__(self, plan: Any, polling: Mapping[str, Any]) -> None:
+        if not isinstance(plan, BulkPlan):
+            raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
+        # A copy: what is compared is what is sent, whatever becomes of the dicts of the plan.
+        _, self.bulk = _start_body.checked(plan.search, plan.bulk, not plan.search)
+        self._wishes = compare.wanted(self.bulk)
         self._changes = {change.id: change for change in plan.changes}
+        if len(self._changes) != len(plan.changes):
+            raise ValueError("plan has an object twice")
+        wishes = {wish.field: wish for wish in self._wishes}
+        for change in plan.changes:
+            for one in change.fields:
+                if one.field not in wishes or not wishes[one.field].is_met_by(one.after):
+                    raise ValueError(f"plan changes {one.field!r} of {_named([change.id])} otherwise than its bulk does")
+        self._reader = _Reader(compare.fields_to_read(self._wishes), polling)
         self._outcomes: dict[str, _Outcome] = {}
         self.set_unsent(self._changes)
+
+    @property
+    def ids(self) -> list[str]:
+        return list(self._changes)
+
+    def __contains__(self, id: str) -> bool:
+        return id in self._changes
 
     def report(self, parts: Iterable[Part] = ()) -> BulkReport:
         outcomes = [self._outcomes[id] for id in self._changes]
@@ -314,14 +365,11 @@ class _Check:
         for id in ids:
             self._outcomes[id] = _Outcome(None, ObjectChange(id, self._planned(id).name))
 
-    def has_unsent(self) -> bool:
-        return any(self._outcomes[id].change.reason == "not-sent" for id in self._changes)
+    def outcomes(self, ids: Iterable[str]) -> list[bool | None]:
+        return [self._outcomes[id].is_met for id in ids]
 
-    def count_as_asked(self, ids: Iterable[str]) -> int:
-        return sum(self._outcomes[id].is_met is True for id in ids)
-
-    def verify(self, ids: Sequence[str], size: int, settle: float) -> Steps[bool]:
-        """Reads objects until they are as asked, or the time to settle is over. Whether none is known to be otherwise."""
+    def verify(self, ids: Sequence[str], size: int, settle: float) -> Steps[None]:
+        """Reads objects until they are as asked, or the time to settle is over."""
         pauses = iter(_SETTLE_PAUSES)
         pause, spent, left = next(pauses), 0, list(ids)
         while left:
@@ -333,7 +381,6 @@ class _Check:
                 break
             yield Pause(pause)
             spent, pause = spent + pause, next(pauses, pause)
-        return not left
 
     def compare_with_plan(self, ids: Sequence[str], size: int) -> Steps[tuple[list[str], list[str]]]:
         """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""
@@ -409,4 +456,4 @@ def _objects(count: int) -> str:
 
 def _named(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - 1:,} more" if len(ids) > 1 else ""
-    return f"{ids[0]!r}{more}"
+    return f"{cut(repr(ids[0]), 80)}{more}"

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from . import compare
+from .text import plain
 
 if TYPE_CHECKING:
     from .._types import Reason
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class FieldChange:
     """One field of an object: what it is, and what a bulk asks for.
 
@@ -42,15 +44,15 @@ class FieldChange:
 
         `created` is in it where it is True.
         """
-        found = {"field": self.field, "before": self.before, "after": self.after}
+        found = {"field": self.field, "before": copy.deepcopy(self.before), "after": copy.deepcopy(self.after)}
         return {**found, "created": True} if self.created else found
 
     def __repr__(self) -> str:
         # Without values, which may be confidential.
-        return f"<saymon_bulk.FieldChange {self.field}>"
+        return f"<saymon_bulk.FieldChange {plain(self.field)}>"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ObjectChange:
     """An object that a bulk changes, or one of a report.
 
@@ -89,7 +91,7 @@ class ObjectChange:
 
     def __repr__(self) -> str:
         reason = f", {self.reason}" if self.reason else ""
-        return f"<saymon_bulk.ObjectChange {self.id}: {len(self.fields)} fields{reason}>"
+        return f"<saymon_bulk.ObjectChange {plain(self.id)}: {len(self.fields)} fields{reason}>"
 
 
 def change_of(one: Mapping[str, Any], wishes: Sequence[compare.Wanted]) -> ObjectChange | None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import os
 import stat
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
@@ -22,6 +23,9 @@ except ImportError:  # Windows
 
 _FORMAT = "saymon-bulk-journal"
 _VERSION = 1
+
+# How each line begins.
+_BEGINNING = json.dumps({"format": _FORMAT, "version": _VERSION})[:-1].encode()
 
 
 class LockedError(Exception):
@@ -52,8 +56,13 @@ class Journal:
 
     plan: str
     file: IO[bytes] | None = None
-    parts: list[Part] = field(default_factory=list)
+    path: str = ""
+    by_request: dict[str, Part] = field(default_factory=dict)
+    left_out: set[str] = field(default_factory=set)
+    """The objects that needed no start when the plan was done."""
+
     is_done: bool = False
+    process: int = 0
 
     @classmethod
     def open(cls, path: str | PathLike[str] | None, plan: str) -> Journal:
@@ -63,7 +72,7 @@ class Journal:
         path = os.fspath(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
         file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600), "r+b", buffering=0)
-        journal = cls(plan, file)
+        journal = cls(plan, file, path, process=os.getpid())
         try:
             if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
                 raise ValueError(f"{path!r} is no regular file")
@@ -77,23 +86,36 @@ class Journal:
 
     def close(self) -> None:
         """Closes the file, and so lets go of its lock."""
-        if self.file is not None:
-            self.file.close()
+        if self.file is None:
+            return
+        if fcntl is not None and self.process == os.getpid():
+            # Closing alone would leave the lock with a child that was forked meanwhile.
+            with contextlib.suppress(OSError, ValueError):
+                fcntl.flock(self.file, fcntl.LOCK_UN)
+        self.file.close()
+
+    @property
+    def parts(self) -> list[Part]:
+        return list(self.by_request.values())
 
     @property
     def named(self) -> set[str]:
         """The objects that are never sent again."""
         return {id for part in self.parts for id in part.ids}
 
+    def is_done_with(self, ids: Iterable[str]) -> bool:
+        """Whether nothing is left to do for these objects. A line that was deleted from a plan may have come back."""
+        return self.is_done and (self.named | self.left_out).issuperset(ids)
+
     def starting(self, ids: list[str], request_id: str) -> Part:
         part = Part(ids, request_id)
         self._write("starting", request_id, objects=ids)
-        self.parts.append(part)
+        self.by_request[request_id] = part
         return part
 
     def not_started(self, part: Part) -> None:
+        del self.by_request[part.request_id]
         self._write("not-started", part.request_id)
-        self.parts.remove(part)
 
     def started(self, part: Part, bulk_id: str) -> None:
         part.bulk_id = bulk_id
@@ -108,9 +130,11 @@ class Journal:
         part.is_settled = True
         self._write("verified", part.request_id, as_asked=as_asked)
 
-    def done(self) -> None:
+    def done(self, ids: Iterable[str]) -> None:
+        """Nothing is left to do for these objects."""
+        named = self.named
+        self._write("done", None, left_out=[id for id in ids if id not in named])
         self.is_done = True
-        self._write("done", None)
 
     def _write(self, event: str, request_id: str | None, **more: Any) -> None:
         if self.file is None:
@@ -124,18 +148,19 @@ class Journal:
             while data:
                 data = data[self.file.write(data) :]
             os.fsync(self.file.fileno())
-        except OSError:
-            # Half a line would make the next one unreadable.
-            with contextlib.suppress(OSError):
-                self.file.truncate(end)
+        except BaseException as error:
+            if isinstance(error, OSError):
+                error.filename = self.path
+            # Half a line would make the next one unreadable, and a start that is not made now is not to be named.
+            if data or event == "starting":
+                with contextlib.suppress(OSError):
+                    self.file.truncate(end)
             raise
 
     def _read(self, path: str) -> None:
         assert self.file is not None
         content = self.file.read()
         whole, end, cut = content.rpartition(b"\n")
-        if cut:  # the process ended in the middle of this line
-            self.file.truncate(len(whole) + len(end))
         for number, line in enumerate(whole.split(b"\n") if whole else [], 1):
             try:
                 entry = json.loads(line)
@@ -143,25 +168,48 @@ class Journal:
                     raise ValueError
                 if entry["plan"] == self.plan:
                     self._take(entry)
-            except (ValueError, TypeError, KeyError, StopIteration):
+            except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise ValueError(f"{path!r}, line {number}: no line of a journal") from None
+        if cut:  # the process ended in the middle of this line
+            # Only then: another file must not lose its end. A system that went down may have left zeros.
+            written = cut.rstrip(b"\0")
+            if written[: len(_BEGINNING)] != _BEGINNING[: len(written)]:
+                raise ValueError(f"{path!r}, last line: no line of a journal")
+            self.file.truncate(len(whole) + len(end))
 
     def _take(self, entry: dict[str, Any]) -> None:
         event = entry["event"]
         if event == "done":
             self.is_done = True
-        elif event == "starting":
-            self.parts.append(Part([str(id) for id in entry["objects"]], str(entry["request_id"])))
-        else:
-            part = next(part for part in self.parts if part.request_id == entry["request_id"])
-            if event == "not-started":
-                self.parts.remove(part)
-            elif event == "started":
-                part.bulk_id = str(entry["bulkId"])
-            elif event in ("finished", "forgotten"):
-                part.is_finished = event == "finished"
-            elif event == "verified":
-                part.is_settled = True
+            self.left_out.update(_ids(entry["left_out"]))
+            return
+        request_id = _text(entry["request_id"])
+        if event == "starting":
+            if request_id in self.by_request:
+                raise ValueError  # the ids of one of the two would be forgotten
+            self.by_request[request_id] = Part(_ids(entry["objects"]), request_id)
+            return
+        part = self.by_request[request_id]
+        if event == "not-started":
+            del self.by_request[request_id]
+        elif event == "started":
+            part.bulk_id = _text(entry["bulkId"])
+        elif event in ("finished", "forgotten"):
+            part.is_finished = event == "finished"
+        elif event == "verified":
+            part.is_settled = True
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value:
+        raise ValueError
+    return value
+
+
+def _ids(values: Any) -> list[str]:
+    if not isinstance(values, list):
+        raise TypeError
+    return [_text(value) for value in values]
 
 
 def _lock(file: IO[bytes]) -> None:

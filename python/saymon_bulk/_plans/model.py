@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import compare, file, table
+from . import file, table
+from .text import plain
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -52,14 +53,10 @@ class BulkPlan:
     changes: tuple[ObjectChange, ...]
     already: tuple[str, ...]
     notes: tuple[str, ...] = ()
-    _wanted: list[compare.Wanted] = field(init=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_wanted", compare.wanted(self.bulk))
 
     def __repr__(self) -> str:
         counts = f"{len(self.changes)} to change, {len(self.already)} already as asked"
-        return f"<saymon_bulk.BulkPlan {self.id} for {self.host}: {counts}>"
+        return f"<saymon_bulk.BulkPlan {plain(self.id)} for {plain(self.host)}: {counts}>"
 
     def __str__(self) -> str:
         return "\n".join(table.plan(self))

@@ -6,6 +6,7 @@ The steps are a generator that yields requests and gets their answers; what a re
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
@@ -112,6 +113,9 @@ def run(client: Client, steps: Steps[Result], watch: Callable[[Request], object]
     except StopIteration as end:
         result: Result = end.value
         return result
+    except BaseException as error:
+        _end(steps, error)
+        raise
 
 
 async def run_async(client: Client, steps: Steps[Result]) -> Result:
@@ -128,3 +132,13 @@ async def run_async(client: Client, steps: Steps[Result]) -> Result:
     except StopIteration as end:
         result: Result = end.value
         return result
+    except BaseException as error:
+        _end(steps, error)
+        raise
+
+
+def _end(steps: Steps[Any], error: BaseException) -> None:
+    # A signal's handler can raise between two steps. Steps that have ended already just raise the error again.
+    with contextlib.suppress(BaseException):
+        steps.throw(error)
+    steps.close()
