@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import sys
 import uuid
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
@@ -182,8 +183,12 @@ class _Apply:
         size = self.options.part_size
         parts = deque(send[start : start + size] for start in range(0, len(send), size))
         while parts:
+            ids, most = parts.popleft(), self.check.reader.most
+            if len(ids) > most:
+                parts.extendleft([ids[most:], ids[:most]])
+                continue
             # Once more: the parts before may have taken hours.
-            send, stale = yield from self.check.compare_with_plan(parts.popleft(), size)
+            send, stale = yield from self.check.compare_with_plan(ids, size)
             if stale and not self.options.skip_stale:
                 return False
             # An empty list of ids is never sent.
@@ -208,8 +213,8 @@ class _Apply:
             self.note_not_started(part, error)
             if not _is_too_long(error) or len(ids) == 1:
                 raise
-            half = (len(ids) + 1) // 2
-            parts.extendleft([ids[half:], ids[:half]])
+            self.check.reader.most = (len(ids) + 1) // 2
+            parts.appendleft(ids)
             return True
         self.note([part], lambda: self.journal.started(part, answer["bulkId"]))
         if answer["finished"]:
@@ -284,11 +289,22 @@ class _Reader:
         self._max_interval = max(float(polling["max_interval"]), self._interval)
         self._timeout = inf if polling["timeout"] is None else float(polling["timeout"])
         self._has_answered = False
+        self.most = sys.maxsize
+        """The most ids of one body, since a longer one was too long."""
 
     def read(self, ids: Sequence[str], size: int) -> Steps[dict[str, Any]]:
         found: dict[str, Any] = {}
-        for start in range(0, len(ids), size):
-            found.update((yield from self._part(list(ids[start : start + size]))))
+        start = 0
+        while start < len(ids):
+            part = list(ids[start : start + min(size, self.most)])
+            try:
+                found.update((yield from self._part(part)))
+            except HTTPStatusError as error:
+                if not _is_too_long(error) or len(part) == 1:
+                    raise
+                self.most = (len(part) + 1) // 2
+            else:
+                start += len(part)
         return found
 
     def _part(self, ids: list[str]) -> Steps[dict[str, Any]]:
@@ -298,8 +314,6 @@ class _Reader:
                 objects = yield Search({"id": {"$in": ids}}, self._fields)
                 break
             except SaymonError as error:
-                if _is_too_long(error) and len(ids) > 1:
-                    return (yield from self.read(ids, (len(ids) + 1) // 2))
                 longer = max(pause, getattr(error, "retry_after", None) or 0)
                 if failures >= self._retries or spent + longer > self._timeout or not self._tolerates(error):
                     raise
@@ -336,7 +350,7 @@ class _Check:
             for one in change.fields:
                 if one.field not in wishes or not wishes[one.field].is_met_by(one.after):
                     raise ValueError(f"plan changes {one.field!r} of {_named([change.id])} otherwise than its bulk does")
-        self._reader = _Reader(compare.fields_to_read(self._wishes), polling)
+        self.reader = _Reader(compare.fields_to_read(self._wishes), polling)
         self._outcomes: dict[str, _Outcome] = {}
         self.set_unsent(self._changes)
 
@@ -373,7 +387,7 @@ class _Check:
         pauses = iter(_SETTLE_PAUSES)
         pause, spent, left = next(pauses), 0, list(ids)
         while left:
-            found = yield from self._reader.read(left, size)
+            found = yield from self.reader.read(left, size)
             for id in left:
                 self._outcomes[id] = self._outcome(self._planned(id), found.get(id))
             left = [id for id in left if self._outcomes[id].is_met is False]
@@ -384,7 +398,7 @@ class _Check:
 
     def compare_with_plan(self, ids: Sequence[str], size: int) -> Steps[tuple[list[str], list[str]]]:
         """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""
-        found = yield from self._reader.read(ids, size)
+        found = yield from self.reader.read(ids, size)
         send, stale = [], []
         for id in ids:
             planned, now = self._planned(id), found.get(id)

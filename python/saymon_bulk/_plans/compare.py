@@ -19,6 +19,9 @@ _MODIFY, _PROPERTY = "modify", "properties.createOrModify"
 # The type of a property whose change can run an operation.
 _READ_WRITE = 3
 
+# JavaScript writes numbers from here on with an exponent.
+_EXPONENT = 1e21
+
 # Lists whose order means nothing.
 _SETS = ("tags", "parent_id")
 
@@ -68,10 +71,15 @@ class Wanted(NamedTuple):
 
     def as_before(self, found: Any, before: Any, created: bool) -> bool:
         """Whether the value is still what a plan has seen. Here, null and absent are the same."""
+        if self.part is not None and found is Absent.UNKNOWN:
+            return False  # the property may be there, and more than once
         nothing = isinstance(found, Absent) or found is None
         if created or before is None or nothing:
             return nothing and (created or before is None)
         return self.equal(found, before)
+
+
+_UNFORESEEN = "cannot be foreseen, so it cannot be planned; start_bulk takes it"
 
 
 def wanted(bulk: Sequence[Mapping[str, Any]]) -> list[Wanted]:
@@ -81,7 +89,7 @@ def wanted(bulk: Sequence[Mapping[str, Any]]) -> list[Wanted]:
         for key, order in change.items():
             at = f"bulk[{place}][{key!r}]"
             if key not in (_MODIFY, _PROPERTY):
-                raise ValueError(f"{at}: what it does cannot be foreseen, so it cannot be planned; start_bulk takes it")
+                raise ValueError(f"{at}: what it does {_UNFORESEEN}")
             if not isinstance(order, Mapping) or not order:
                 raise ValueError(f"{at} must be an object that is not empty")
             for one in _fields(at, order) if key == _MODIFY else _property(at, order):
@@ -90,20 +98,22 @@ def wanted(bulk: Sequence[Mapping[str, Any]]) -> list[Wanted]:
                     raise ValueError(f"{at}: two things of the bulk are called {one.field!r}")
                 if not one.equal(known.value, one.value):
                     raise ValueError(f"{at} sets {one.field!r} to another value than the bulk does before")
+    if "properties" in found and any(one.part for one in found.values()):
+        raise ValueError(f"bulk changes a property and replaces all properties; which comes last {_UNFORESEEN}")
     return list(found.values())
 
 
 def _fields(at: str, order: Mapping[str, Any]) -> list[Wanted]:
     for name in order:
         if "." in name or name.startswith("$") or name == "id":
-            raise ValueError(f"{at}: what it does to {name!r} cannot be foreseen; start_bulk takes it")
+            raise ValueError(f"{at}: what it does to {name!r} {_UNFORESEEN}")
     return [Wanted(name, name, None, value) for name, value in order.items()]
 
 
 def _property(at: str, order: Mapping[str, Any]) -> list[Wanted]:
     unknown = order.keys() - {"name", "value", "type_id"}
     if unknown:
-        raise ValueError(f"{at}: what {', '.join(sorted(map(repr, unknown)))} does cannot be foreseen; start_bulk takes it")
+        raise ValueError(f"{at}: what {', '.join(sorted(map(repr, unknown)))} does {_UNFORESEEN}")
     name = order.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError(f"{at} must have a `name`, a str that is not empty")
@@ -153,12 +163,14 @@ def same_set(one: Any, other: Any) -> bool:
     return _keys(one) == _keys(other)
 
 
-def _keys(values: Any) -> set[str]:
+def _keys(values: Any) -> set[tuple[bool, str]]:
     items = values if isinstance(values, (list, tuple)) else [values]
     ids = [item["id"] if isinstance(item, Mapping) and "id" in item else item for item in items]
-    return {_text(item) if isinstance(item, str) or type(item) is int else repr(item) for item in ids}
+    return {(isinstance(item, str) or type(item) in (int, float), _text(item)) for item in ids}
 
 
 def _text(value: Any) -> str:
-    """A value of a property, which is a string on the server."""
+    """A value of a property, which is a string on the server. JavaScript writes 7.0 as 7."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < _EXPONENT:
+        value = int(value)
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)
