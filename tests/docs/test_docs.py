@@ -102,10 +102,11 @@ def test_the_installed_version() -> None:
     assert importlib.metadata.version("saymon-bulk") == saymon_bulk.__version__
 
 
-def test_every_test_that_security_names_exists() -> None:
-    text = (Path(__file__).parents[2] / "SECURITY.md").read_text(encoding="utf-8")
+@pytest.mark.parametrize(("page", "least"), [("SECURITY.md", 41), ("ARCHITECTURE.md", 16)])
+def test_every_test_that_a_page_names_exists(page: str, least: int) -> None:
+    text = (Path(__file__).parents[2] / page).read_text(encoding="utf-8")
     named = re.findall(r"`(\w+\.py)::(\w+)`", text)
-    assert len(named) > 40
+    assert len(named) >= least
     files = {path.name: path.read_text(encoding="utf-8") for path in Path(__file__).parents[1].rglob("test_*.py")}
     for file, test in named:
         assert f"def {test}(" in files[file], f"{file}::{test}"
