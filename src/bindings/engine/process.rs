@@ -3,7 +3,6 @@
 //! A pid does not tell a process from its child: a child in a new PID namespace has its parent's pid, and a pid is used again.
 //! So libc counts forks in each child. A child made by the raw system call, past libc, is taken for its parent.
 
-use std::mem::MaybeUninit;
 use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
 use std::{io, ptr};
@@ -69,6 +68,8 @@ where
 #[cfg(unix)]
 #[allow(unsafe_code)]
 pub fn without_signals<T>(act: impl FnOnce() -> T) -> T {
+    use std::mem::MaybeUninit;
+
     /// Those that a fault of the thread itself sends; Python's faulthandler reports them.
     const FAULTS: [libc::c_int; 6] =
         [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
