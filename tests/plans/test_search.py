@@ -91,6 +91,16 @@ def test_an_empty_search_finds_every_object(peer: Peer, search: Search) -> None:
     assert peer.requests[0].endswith(b'{"search":{}}')
 
 
+@pytest.mark.parametrize("name", ["Number", "RawValue"])
+def test_no_name_is_special(peer: Peer, name: str) -> None:
+    """The reader of JSON has names of its own for numbers and for text as it came."""
+    objects = [{"id": "a", "x": {f"$serde_json::private::{name}": "1"}, f"$serde_json::private::{name}": {"y": 2}}]
+    for body in (json.dumps(objects), json.dumps(objects).replace("$", "\\u0024")):
+        peer.answer(response(body))
+        assert at(peer).search_objects(CRITERIA) == objects
+        assert at(peer).search_objects(CRITERIA, fields=["x"]) == [{"id": "a", "x": objects[0]["x"]}]
+
+
 def test_names_of_fields_are_shared(peer: Peer) -> None:
     peer.answer(response(json.dumps(park(50))))
     first, *others = at(peer).search_objects(CRITERIA)
