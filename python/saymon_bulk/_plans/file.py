@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import re
 import stat
 import tempfile
 from collections.abc import Mapping
+from math import isinf
 from os import PathLike
 from typing import Any, NoReturn, Protocol
 
 from . import compare
 from .changes import FieldChange, ObjectChange
+from .text import cut
 
 
 class Plan(Protocol):
@@ -48,14 +51,15 @@ def to_dict(plan: Plan) -> dict[str, Any]:
 
 
 def _head(plan: Plan) -> dict[str, Any]:
+    # Copies, so that no caller changes the plan.
     return {
         "format": _FORMAT,
         "version": _VERSION,
         "id": plan.id,
         "host": plan.host,
         "created": plan.created,
-        "search": plan.search,
-        "bulk": plan.bulk,
+        "search": copy.deepcopy(plan.search),
+        "bulk": copy.deepcopy(plan.bulk),
         "matched": plan.matched,
         "notes": list(plan.notes),
     }
@@ -67,8 +71,8 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError(f"{path!r} is no regular file, so a plan cannot take its place")
-    folder, name = os.path.split(path)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{name}.", dir=folder or ".")
+    # A name of its own: the one of the plan may be as long as a name can be.
+    descriptor, temporary = tempfile.mkstemp(prefix=".saymon-bulk-", dir=os.path.dirname(path) or ".")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
             file.writelines(_text(plan))
@@ -82,7 +86,7 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
 
 
 def _text(plan: Plan) -> Any:
-    encode = json.JSONEncoder(ensure_ascii=False).encode
+    encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     yield "{\n"
     for name, value in _head(plan).items():
         yield f'  "{name}": {encode(value)},\n'
@@ -100,20 +104,33 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
     path = os.fspath(path)
     # A FIFO would block, and a device never end.
     descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
             raise ValueError(f"{path!r} is no regular file")
-        content = file.read()
+        if status.st_size > _MAX_BYTES:
+            raise ValueError(f"{path!r} is larger than a plan can be")
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read()
+    finally:
+        os.close(descriptor)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ValueError(f"{path!r}, line {line}: not UTF-8") from None
-    return _Reader(path, text).plan()
+    else:
+        return _Reader(path, text).plan()
+    raise ValueError(f"{path!r}, line {line}: not UTF-8")
 
+
+# As large as the largest answer to a search.
+_MAX_BYTES = 2**30
 
 # A string, or a comma before a closing bracket, which stays when the last change's line is deleted.
-_TRAILING_COMMA = re.compile(r'"(?:[^"\\]|\\.)*"|,(?=\s*[\]}])', re.DOTALL)
+_TRAILING_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|,(?=\s*[\]}])', re.DOTALL)
+
+# Half of a character outside of the first 65,536, alone perhaps.
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 class _Reader:
@@ -123,24 +140,23 @@ class _Reader:
         self.path, self.text = path, text
 
     def fail(self, what: str, line: int | None = None) -> NoReturn:
-        raise ValueError(f"{self.path!r}{f', line {line}' if line else ''}: {what}") from None
+        raise ValueError(f"{self.path!r}{f', line {line}' if line else ''}: {what}")
 
     def plan(self) -> dict[str, Any]:
-        try:
-            try:
-                document = _parsed(self.text)
-            except json.JSONDecodeError:
-                # A blank in the place of the comma: the lines stay where they are.
-                document = _parsed(_TRAILING_COMMA.sub(lambda found: " " if found[0] == "," else found[0], self.text))
-        except json.JSONDecodeError as error:
+        document, error = _parsed(self.text)
+        if isinstance(error, json.JSONDecodeError):
+            # A blank in the place of the comma: the lines stay where they are.
+            text = _TRAILING_COMMA.sub(lambda found: " " if found[0] == "," else found[0], self.text)
+            document, error = _parsed(text)
+        if isinstance(error, json.JSONDecodeError):
             self.fail(f"not JSON: {error.msg}", error.lineno)
-        except (ValueError, RecursionError) as error:
-            self.fail(f"not JSON: {error}")
+        if error is not None:
+            self.fail(f"not JSON: {error}", self._line_with_the_error())
         if not isinstance(document, dict) or document.get("format") != _FORMAT:
             self.fail(f'no plan: it must be a JSON object with "format": "{_FORMAT}"')
         version = document.get("version")
         if version != _VERSION or isinstance(version, bool):
-            self.fail(f"a plan of version {version!r}, and this package reads version {_VERSION}")
+            self.fail(f"a plan of version {cut(repr(version))}, and this package reads version {_VERSION}")
         kinds = {"id": str, "host": str, "created": str, "search": dict, "bulk": list, "matched": int, "changes": list}
         for name, kind in {**kinds, "already": list}.items():
             if not isinstance(document.get(name), kind) or isinstance(document[name], bool):
@@ -148,13 +164,16 @@ class _Reader:
         return self._plan(document)
 
     def _plan(self, document: dict[str, Any]) -> dict[str, Any]:
-        bulk = document["bulk"]
+        bulk, what = document["bulk"], ""
         if not bulk or not all(isinstance(change, dict) and change for change in bulk):
-            self.fail("'bulk' must be an array of objects that are not empty")
-        try:
-            wishes = {wish.field: wish for wish in compare.wanted(bulk)}
-        except ValueError as error:
-            self.fail(str(error))
+            what = "'bulk' must be an array of objects that are not empty"
+        else:
+            try:
+                wishes = {wish.field: wish for wish in compare.wanted(bulk)}
+            except ValueError as error:
+                what = str(error)
+        if what:
+            self.fail(what, self._line_of_name("bulk"))
         seen: set[str] = set()
         already = []
         for place, id in enumerate(document["already"]):
@@ -166,8 +185,13 @@ class _Reader:
         for place, change in enumerate(document["changes"]):
             try:
                 changes.append(_change(change, wishes, seen))
+                continue
             except ValueError as error:
-                self.fail(f"'changes': item {place} {error}", self._line_of(place))
+                what = str(error)
+            self.fail(f"'changes': item {place} {what}", self._line_of(place, len(document["changes"])))
+        if len(seen) > document["matched"]:
+            what = f"'matched' is {document['matched']}, and the plan names {len(seen)} objects"
+            self.fail(what, self._line_of_name("matched"))
         names = ("id", "host", "search", "bulk", "created", "matched")
         head = {name: document[name] for name in names}
         notes = document.get("notes", [])
@@ -175,20 +199,44 @@ class _Reader:
             self.fail("'notes' must be an array of strings")
         return {**head, "changes": tuple(changes), "already": tuple(already), "notes": tuple(notes)}
 
-    def _line_of(self, place: int) -> int | None:
-        """The line of a change, if each has one, as in the files that are written here."""
-        lines = self.text.splitlines()
-        start = next((number for number, line in enumerate(lines) if line.lstrip().startswith('"changes"')), None)
-        number = None if start is None else start + 1 + place
-        is_own = number is not None and number < len(lines) and lines[number].lstrip().startswith("{")
-        return number + 1 if is_own and number is not None else None
+    # The lines, where they are laid out as in the files that are written here. Line ends inside of strings are none.
+
+    def _line_of_name(self, name: str) -> int | None:
+        lines = self.text.split("\n")
+        return next((number for number, line in enumerate(lines, 1) if line.lstrip().startswith(f'"{name}"')), None)
+
+    def _line_of(self, place: int, count: int) -> int | None:
+        start = self._line_of_name("changes")
+        found = []
+        for number, line in enumerate(self.text.split("\n")[start or 0 :], (start or 0) + 1):
+            if line.lstrip().startswith("]"):
+                break
+            if line.strip():
+                found.append(number)
+        return found[place] if start is not None and len(found) == count else None
+
+    def _line_with_the_error(self) -> int | None:
+        for number, line in enumerate(self.text.split("\n"), 1):
+            for text in (line.rstrip().rstrip(","), "{" + line.rstrip().rstrip(",") + "}"):
+                error = _parsed(text)[1]
+                if error is not None and not isinstance(error, json.JSONDecodeError):
+                    return number
+        return None
+
+
+def _parsed(text: str) -> tuple[Any, Exception | None]:
+    try:
+        value = json.loads(text, object_pairs_hook=_once, parse_constant=_refuse, parse_float=_finite)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return None, ValueError("a string has half of a character")
+    except (ValueError, RecursionError) as error:
+        return None, error
+    return value, None
 
 
 _KINDS = {str: "a string", dict: "an object", list: "an array", int: "an integer"}
-
-
-def _parsed(text: str) -> Any:
-    return json.loads(text, object_pairs_hook=_once, parse_constant=_refuse)
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -202,11 +250,17 @@ def _refuse(constant: str) -> None:
     raise ValueError(f"{constant} is not a value of JSON")
 
 
+def _finite(number: str) -> float:
+    if isinf(value := float(number)):
+        raise ValueError(f"{cut(number)} is too large a number")
+    return value
+
+
 def _change(change: Any, wishes: Mapping[str, compare.Wanted], seen: set[str]) -> ObjectChange:
     if not isinstance(change, dict) or not isinstance(change.get("id"), str) or not change["id"]:
         raise ValueError("must be an object with an `id`")
     if change["id"] in seen:
-        raise ValueError(f"names the object {change['id']!r} a second time")
+        raise ValueError(f"names the object {cut(repr(change['id']))} a second time")
     seen.add(change["id"])
     name, fields = change.get("name"), change.get("fields")
     if not (name is None or isinstance(name, str)) or not isinstance(fields, list):
@@ -223,7 +277,7 @@ def _field(one: Any, wishes: Mapping[str, compare.Wanted]) -> FieldChange:
         raise ValueError("has a field without `field`, `before` and `after`")
     wish = wishes.get(one["field"]) if isinstance(one["field"], str) else None
     if wish is None:
-        raise ValueError(f"changes {one['field']!r}, which `bulk` does not")
+        raise ValueError(f"changes {cut(repr(one['field']))}, which `bulk` does not")
     if not wish.is_met_by(one["after"]):
         raise ValueError(f"gives {wish.field!r} another value than `bulk` does")
     if (created and one["before"] is not None) or (not created and wish.is_met_by(one["before"])):
