@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import html
 import json
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any, Protocol
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Protocol
 
 from .changes import FieldChange, ObjectChange
+from .text import cut as cut
+from .text import plain as plain
+
+if TYPE_CHECKING:
+    from typing import Callable
 
 
 class Plan(Protocol):
@@ -45,16 +51,15 @@ _SHOWN = 10
 # Transitions of a field that are told one by one.
 _TRANSITIONS = 3
 
-# Characters of a value or a name.
-_WIDTH_OF_A_VALUE = 40
-
-# Values of fields with such a word in their names are hidden. The Russian ones have endings.
+# Values of fields with such a word in their names are hidden. Russian words have endings.
 _SECRETS = re.compile(
-    r"(?:(?:password|passwd|passphrase|pwd|secret|token|community|communities|key)s?|(?:парол|секрет|токен|комьюнити|ключ)\w*)"
+    r"\w*(?:password|passwd|passphrase|communit(?:y|ies)|secret(?!ar|ion))\w*|\w*tokens?|(?:api|auth|private|ssh)?keys?|pwd"
+    r"|(?:парол|секрет(?!ар)|токен|комм?ьюнити|сообществ|ключ)\w*"  # noqa: RUF001
 )
-_WORD_ENDS = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|\W+|_+")
 
 HIDDEN = "(hidden)"
+
+_PROPERTY = "properties."
 
 
 class Style:
@@ -69,10 +74,9 @@ class Style:
 def plan(plan: Plan, style: Style | None = None) -> list[str]:
     """The lines of a plan. The last one has the counts."""
     style = style or Style()
-    lines = []
-    if len(plan.changes) > _SHOWN:
-        lines += _transitions(plan.changes, style)
-    lines += _objects(plan.changes, lambda one: _change_line(one, style), style)
+    labels = _labels(plan.changes)
+    lines = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
+    lines += _objects(plan.changes, lambda one: _change_text(one, labels, style), style)
     lines += [f"note: {plain(note)}" for note in plan.notes]
     lines.append(counts(plan))
     return [fit(line, style.width) for line in lines]
@@ -87,9 +91,10 @@ def counts(plan: Plan) -> str:
 def report(report: Report, style: Style | None = None) -> list[str]:
     """The lines of a report. The last one has the counts."""
     style = style or Style()
-    lines = [_start_line(start) for start in report.starts]
-    lines += _objects(report.not_as_asked, lambda one: _report_line(one, style), style)
-    lines += _objects(report.unknown, lambda one: _report_line(one, style), style)
+    lines = _starts(report.starts, style)
+    for objects in (report.not_as_asked, report.unknown):
+        labels = _labels(objects)
+        lines += _objects(objects, functools.partial(_report_text, labels=labels, style=style), style)
     lines.append(report_counts(report))
     return [fit(line, style.width) for line in lines]
 
@@ -108,6 +113,13 @@ def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
     return [fit(line, style.width) for line in _objects(objects, lambda one: _report_line(one, style), style)]
 
 
+def _starts(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
+    if style.all_objects or len(starts) <= _SHOWN:
+        return [_start_line(start) for start in starts]
+    shown = sorted(starts, key=lambda start: bool(start["finished"]))[:_SHOWN]  # what is open comes first
+    return [*map(_start_line, shown), f"… and {len(starts) - _SHOWN:,} more operations"]
+
+
 def _start_line(start: dict[str, Any]) -> str:
     if start["bulkId"] is None:
         return f"perhaps started: X-Request-Id {plain(start['request_id'])}, {_count(start['objects'])}"
@@ -119,32 +131,41 @@ def _count(number: int) -> str:
     return "1 object" if number == 1 else f"{number:,} objects"
 
 
-def _objects(objects: Sequence[ObjectChange], line: Any, style: Style) -> list[str]:
+def _objects(objects: Sequence[ObjectChange], text: Callable[[ObjectChange], str], style: Style) -> list[str]:
     shown = objects if style.all_objects else objects[:_SHOWN]
-    lines = [line(one) for one in shown]
+    lines = [f"{_title(one)}  {text(one)}" for one in shown]
     if len(objects) > len(shown):
         rest = f" ({style.rest})" if style.rest else ""
         lines.append(f"… and {len(objects) - len(shown):,} more{rest}")
     return lines
 
 
-def _change_line(one: ObjectChange, style: Style) -> str:
-    fields = "; ".join(f"{_field_name(field)}: {_before(field, style)} → {_after(field, style)}" for field in one.fields)
-    return f"{_title(one)}  {fields or 'cannot be told'}"
+def _change_text(one: ObjectChange, labels: Mapping[str, str], style: Style) -> str:
+    fields = "; ".join(f"{labels[field.field]}: {_before(field, style)} → {_after(field, style)}" for field in one.fields)
+    return fields or "cannot be told"
 
 
-def _report_line(one: ObjectChange, style: Style) -> str:
+def _report_text(one: ObjectChange, labels: Mapping[str, str], style: Style) -> str:
     if one.reason == "not-sent":
-        return f"{_title(one)}  not sent"
+        return "not sent"
     if one.reason == "gone":
-        return f"{_title(one)}  gone, or not visible to this login"
+        return "gone, or not visible to this login"
     if not one.fields:
-        return f"{_title(one)}  cannot be told" + (": a field is not in the answer" if one.reason else "")
+        return "cannot be told" + (": a field is not in the answer" if one.reason else "")
     fields = "; ".join(
-        f"{_field_name(field)} is {_before(field, style)}, not {_after(field, style)}" for field in one.fields
+        f"{labels[field.field]} is {_before(field, style)}, not {_after(field, style)}" for field in one.fields
     )
     reason = {"unchanged": " (unchanged)", "other-value": " (another value)"}.get(one.reason or "", "")
-    return f"{_title(one)}  {fields}{reason}"
+    return f"{fields}{reason}"
+
+
+def _labels(objects: Iterable[ObjectChange]) -> dict[str, str]:
+    """How fields are shown: a property by its name, unless a field of the object is called so too."""
+    short = {field.field: field.field for one in objects for field in one.fields}
+    for name in short:
+        if name.startswith(_PROPERTY) and name[len(_PROPERTY) :] not in short:
+            short[name] = name[len(_PROPERTY) :]
+    return {name: cut(plain(label)) for name, label in short.items()}
 
 
 def _title(one: ObjectChange) -> str:
@@ -152,7 +173,7 @@ def _title(one: ObjectChange) -> str:
     return f"{name}({plain(one.id)})"
 
 
-def _transitions(changes: Iterable[ObjectChange], style: Style) -> list[str]:
+def _transitions(changes: Sequence[ObjectChange], labels: Mapping[str, str], style: Style) -> list[str]:
     """Each field with the values that it has now, the most frequent first."""
     befores: dict[str, Counter[str]] = {}
     afters: dict[str, str] = {}
@@ -160,9 +181,9 @@ def _transitions(changes: Iterable[ObjectChange], style: Style) -> list[str]:
     for change in changes:
         untold += not change.fields
         for field in change.fields:
-            name = _field_name(field)
-            afters.setdefault(name, _after(field, style))
-            befores.setdefault(name, Counter())[_before(field, style)] += 1
+            if field.field not in afters:
+                afters[field.field] = _after(field, style)
+            befores.setdefault(field.field, Counter())[_before(field, style)] += 1
     lines = []
     for name, found in befores.items():
         shown = found.most_common(_TRANSITIONS)
@@ -170,12 +191,8 @@ def _transitions(changes: Iterable[ObjectChange], style: Style) -> list[str]:
         others = sum(found.values()) - sum(number for _, number in shown)
         if others:
             texts.append(f"other values → {afters[name]} in {others:,}")
-        lines.append(f"{name}: {', '.join(texts)}")
+        lines.append(f"{labels[name]}: {', '.join(texts)}")
     return [*lines, f"cannot be told: {_count(untold)}"] if untold else lines
-
-
-def _field_name(field: FieldChange) -> str:
-    return cut(plain(field.field[len("properties.") :] if field.field.startswith("properties.") else field.field))
 
 
 def _before(field: FieldChange, style: Style) -> str:
@@ -194,21 +211,23 @@ def _value(name: str, value: Any, style: Style) -> str:
 
 def is_hidden(name: str, value: Any) -> bool:
     """Whether a value is not shown, unless it is asked for: by the name of its field, or by a name in it."""
-    return is_secret(name) or (isinstance(value, (dict, list)) and is_secret(json.dumps(value, ensure_ascii=False)))
+    is_document = isinstance(value, (dict, list)) or (isinstance(value, str) and value.lstrip()[:1] in ("{", "["))
+    return is_secret(name) or (is_document and is_secret(json.dumps(value, ensure_ascii=False)))
 
 
 def is_secret(name: str) -> bool:
     """Whether a word of a name says that the value is one."""
-    return any(_SECRETS.fullmatch(word.lower()) for word in _WORD_ENDS.split(name))
+    return any(_SECRETS.fullmatch(word) for word in _words(name))
 
 
-def plain(text: str) -> str:
-    """The text on one line, without what a terminal obeys: control characters and marks of direction are escaped."""
-    return "".join(one if one.isprintable() else one.encode("unicode_escape", "surrogatepass").decode() for one in text)
-
-
-def cut(text: str, width: int = _WIDTH_OF_A_VALUE) -> str:
-    return text if len(text) <= width else f"{text[: width - 1]}…"
+def _words(name: str) -> list[str]:
+    """The words of "snmp_community", "SNMPCommunity" and "пароль SNMP", in lower case."""
+    name = unicodedata.normalize("NFKC", name)
+    found = []
+    for place, one in enumerate(name):
+        is_first = one.isupper() and (name[place - 1 : place].islower() or name[place + 1 : place + 2].islower())
+        found.append(" " if not one.isalpha() else f" {one}" if is_first else one)
+    return "".join(found).lower().split()
 
 
 def fit(line: str, columns: int | None) -> str:
@@ -226,17 +245,19 @@ def fit(line: str, columns: int | None) -> str:
 
 
 def plan_html(plan: Plan) -> str:
-    rows = [(_title(one), _change_line(one, Style()).partition("  ")[2]) for one in plan.changes[:_SHOWN]]
+    labels = _labels(plan.changes)
+    rows = [(_title(one), _change_text(one, labels, Style())) for one in plan.changes[:_SHOWN]]
     more = [f"… and {len(plan.changes) - _SHOWN:,} more"] if len(plan.changes) > _SHOWN else []
-    above = _transitions(plan.changes, Style()) if more else []
+    above = _transitions(plan.changes, labels, Style()) if more else []
     return _html(("object", "change"), rows, above, [*more, *map(plain, plan.notes), counts(plan)])
 
 
 def report_html(report: Report) -> str:
     objects = [*report.not_as_asked, *report.unknown]
-    rows = [(_title(one), _report_line(one, Style()).partition("  ")[2]) for one in objects[:_SHOWN]]
+    labels = _labels(objects)
+    rows = [(_title(one), _report_text(one, labels, Style())) for one in objects[:_SHOWN]]
     more = [f"… and {len(objects) - _SHOWN:,} more"] if len(objects) > _SHOWN else []
-    return _html(("object", "state"), rows, map(_start_line, report.starts), [*more, report_counts(report)])
+    return _html(("object", "state"), rows, _starts(report.starts, Style()), [*more, report_counts(report)])
 
 
 def _html(head: Iterable[str], rows: Iterable[Iterable[str]], above: Iterable[str], below: Iterable[str]) -> str:
