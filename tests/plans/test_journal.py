@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import json
 import os
+import random
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -33,7 +35,7 @@ from planning import (
     sent,
     server,
 )
-from processes import POSIX
+from processes import POSIX, needs_signals
 from saymon_bulk import BulkPlan, Client, HTTPStatusError, PlanRefusedError, SaymonError, StartUncertainError
 from saymon_bulk.testing import PracticeServer
 
@@ -219,6 +221,65 @@ def test_killed_between_any_two_lines(server: PracticeServer, client: Client, tm
     assert set(ends.values()) == {"ok", "uncertain", "already-applied"}
 
 
+@needs_signals
+@pytest.mark.slow
+@pytest.mark.parametrize("base", [KeyboardInterrupt, Exception])
+def test_interrupted_at_any_moment(
+    server: PracticeServer, client: Client, tmp_path: Path, base: type[BaseException]
+) -> None:
+    """A signal's handler raises between any two steps of the interpreter, also while the journal is written."""
+
+    class Alarm(base):  # type: ignore[valid-type,misc]
+        pass
+
+    armed: list[bool] = []
+
+    def ring(*_: object) -> None:
+        if armed:
+            raise Alarm
+
+    everything = park(3)
+    handler = signal.signal(signal.SIGALRM, ring)
+    ends: Counter[str] = Counter()
+    choice = random.Random(7)
+    try:
+        for number in range(150):
+            server.objects.clear()
+            server.objects.update({id: an_object(n) for n, id in enumerate(everything)})
+            plan, path, before = a_plan(client), tmp_path / f"{number}.log", len(server.starts)
+            for _ in range(20):
+                try:
+                    try:
+                        armed.append(True)
+                        signal.setitimer(signal.ITIMER_REAL, choice.uniform(0.0005, 0.03))
+                        apply(client, plan, path, part_size=1)
+                        end = "ok"
+                    except PlanRefusedError as error:
+                        end = error.reason or ""
+                    except StartUncertainError as error:
+                        end = "uncertain"
+                        check_lists(error.report, plan)
+                    finally:
+                        armed.clear()
+                except Alarm as error:
+                    end = "alarm"
+                    report = getattr(error, "report", None)
+                    if report is not None:  # else it came before the first step or after the last one
+                        check_lists(report, plan)
+                ends[end] += 1
+                assert end != "running"
+                if end != "alarm":
+                    break
+            found = [id for start in server.starts[before:] for id in (start.body or {})["search"]["id"]["$in"]]
+            assert len(found) == len(set(found)), path.read_text()
+            if end in ("ok", "already-applied"):
+                assert {one["properties"][0]["value"] for one in server.objects.values()} == {"7"}
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+    assert ends["alarm"] > 20, ends
+
+
 @both_ways
 def test_an_apply_that_runs_refuses_a_second_one(server: PracticeServer, client: Client, path: Path, call: Call) -> None:
     server.objects.update(park(3))
@@ -401,8 +462,6 @@ def test_what_cannot_be_a_journal(server: PracticeServer, client: Client, tmp_pa
 def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Call it with the number of bytes that files may have from now on."""
     resource = pytest.importorskip("resource")
-    import signal
-
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     yield lambda size: resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))

@@ -1,6 +1,6 @@
 """A plan and a report as text and as HTML: few lines, the counts last, nothing that a terminal obeys, no secret value."""
 
-# ruff: noqa: RUF001, RUF003
+# ruff: noqa: RUF001
 
 from __future__ import annotations
 
@@ -191,10 +191,10 @@ def test_names_are_cut_and_ids_are_not() -> None:
 
 SECRET_NAMES = [
     "password", "Password", "PASSWORD", "passwords", "SNMP Community", "snmp_community", "snmpCommunity", "SNMPCommunity",
-    "community", "API key", "APIKey", "apiKey", "api-key", "api_key", "apikey", "Key", "keys", "private.key", "key1", "Key #2",
-    "token", "AccessToken", "access_token2", "secret", "client.secret", "clientSecret", "ClientSECRET", "password2",
-    "dbpassword", "snmpcommunitystring", "Пароль", "пароль администратора", "ПАРОЛЬ", "Пароли", "ПарольSNMP", "секрет",
-    "Секретный код", "токен", "Токены", "Ключ", "API-ключ", "ключи доступа", "Комьюнити", "Сообщество SNMP",
+    "community", "API key", "APIKey", "apiKey", "api-key", "api_key", "apikey", "Key", "keys", "private.key", "key1",
+    "Key #2", "token", "AccessToken", "access_token2", "secret", "client.secret", "clientSecret", "ClientSECRET",
+    "password2", "dbpassword", "snmpcommunitystring", "Пароль", "пароль администратора", "ПАРОЛЬ", "Пароли", "ПарольSNMP",
+    "секрет", "Секретный код", "токен", "Токены", "Ключ", "API-ключ", "ключи доступа", "Комьюнити", "Сообщество SNMP",
     "ｐａｓｓｗｏｒｄ", "pwd", "passwd", "Passphrase", "type\u202ekey",
 ]  # fmt: skip
 OPEN_NAMES = [
