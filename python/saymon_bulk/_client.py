@@ -315,7 +315,8 @@ class Client(_core.Client):
             timeout: As for `wait_for_bulk`, for each part.
             interval: As for `wait_for_bulk`.
             max_interval: As for `wait_for_bulk`.
-            retries: As for `wait_for_bulk`. It is also true of the reads.
+            retries: As for `wait_for_bulk`. It is also true of the reads:
+                the pauses of one read last `timeout` at most.
             on_poll: As for `wait_for_bulk`.
 
         Returns:
@@ -331,8 +332,9 @@ class Client(_core.Client):
                 about a start of an earlier call.
             WaitTimeoutError: `timeout` passed for a part.
             SaymonError: As for `search_objects`, `start_bulk` and
-                `wait_for_bulk`. The attribute `report` of each error holds
-                what is known so far.
+                `wait_for_bulk`. Also if the journal cannot be written after
+                a start: `id` is that of the operation. The attribute
+                `report` of each error holds what is known so far.
             ClosedError: The client is closed.
         """
         from . import _iterators

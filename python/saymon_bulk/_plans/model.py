@@ -89,6 +89,7 @@ class BulkPlan:
 
         Raises:
             OSError: The file cannot be written.
+            ValueError: The path is that of a device or a directory.
         """
         file.save(self, path)
 

@@ -138,7 +138,8 @@ async def run_async(client: Client, steps: Steps[Result]) -> Result:
 
 
 def _end(steps: Steps[Any], error: BaseException) -> None:
-    # A signal's handler can raise between two steps. Steps that have ended already just raise the error again.
-    with contextlib.suppress(BaseException):
-        steps.throw(error)
-    steps.close()
+    """A signal's handler can raise between two steps, too: the steps are told, and let go of the journal."""
+    if getattr(steps, "gi_frame", None) is not None:
+        with contextlib.suppress(BaseException):
+            steps.throw(error)
+        steps.close()
