@@ -92,9 +92,7 @@ def report(report: Report, style: Style | None = None) -> list[str]:
     """The lines of a report. The last one has the counts."""
     style = style or Style()
     lines = _starts(report.starts, style)
-    for objects in (report.not_as_asked, report.unknown):
-        labels = _labels(objects)
-        lines += _objects(objects, functools.partial(_report_text, labels=labels, style=style), style)
+    lines += states(report.not_as_asked, style) + states(report.unknown, style)
     lines.append(report_counts(report))
     return [fit(line, style.width) for line in lines]
 
@@ -109,8 +107,9 @@ def report_counts(report: Report) -> str:
 
 
 def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
-    """How objects are that are not as a plan has seen them."""
-    return [fit(line, style.width) for line in _objects(objects, lambda one: _report_line(one, style), style)]
+    """How objects are, the first of them."""
+    text = functools.partial(_report_text, labels=_labels(objects), style=style)
+    return [fit(line, style.width) for line in _objects(objects, text, style)]
 
 
 def _starts(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
