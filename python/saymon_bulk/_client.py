@@ -29,7 +29,7 @@ PART_SIZE = 10_000  # objects of one operation of a plan
 SETTLE = 15.0
 
 # How the objects of a plan are read where no argument says so.
-_READING = {"timeout": TIMEOUT, "retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
+READING = {"timeout": TIMEOUT, "retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
 
 
 class Client(_core.Client):
@@ -412,7 +412,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return steps.run(self, apply.verify(plan, self.host, settle, PART_SIZE, _READING))
+        return steps.run(self, apply.verify(plan, self.host, settle, PART_SIZE, READING))
 
     async def verify_plan_async(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked, as a coroutine.
@@ -425,7 +425,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return await steps.run_async(self, apply.verify(plan, self.host, settle, PART_SIZE, _READING))
+        return await steps.run_async(self, apply.verify(plan, self.host, settle, PART_SIZE, READING))
 
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False

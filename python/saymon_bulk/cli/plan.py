@@ -8,7 +8,7 @@ import sys
 from functools import partial
 
 from .. import _start_body
-from .._client import PART_SIZE
+from .._client import PART_SIZE, READING
 from .._plans import apply as steps_of
 from .._plans import model, steps, table
 from ..errors import PlanRefusedError, SaymonError
@@ -145,9 +145,8 @@ def apply(options: Options) -> int:
 def verify(options: Options) -> int:
     made = _loaded(options)
     client = client_of(options)
-    reading = {"retries": options.retries, "interval": options.interval, "max_interval": options.max_interval}
     try:
-        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, reading))
+        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, READING))
     except PlanRefusedError as error:
         return _refused(error, options)
     return _report(report, options)
