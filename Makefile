@@ -136,7 +136,7 @@ bench:
 # Minutes and not seconds: each target for FUZZ_SECONDS. Needs `cargo install cargo-fuzz`.
 FUZZ_SECONDS ?= 600
 fuzz:
-	cd fuzz && for target in host id answer start error_body retry_after certificate; do \
+	cd fuzz && for target in host id answer start search error_body retry_after certificate; do \
 		mkdir -p corpus/$$target && RUSTC_BOOTSTRAP=1 cargo fuzz run --fuzz-dir . --sanitizer none \
 			$$target corpus/$$target seeds/$$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; \
 	done

@@ -1,11 +1,13 @@
 //! What must hold for any input. Shared by the fuzz targets and by tests/fuzz_corpus.rs.
 
+use std::collections::HashSet;
 use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use percent_encoding::percent_decode_str;
 use reqwest::Url;
+use saymon_bulk::core::api::search::{self, Sink};
 use saymon_bulk::core::api::{start, status};
 use saymon_bulk::core::credentials::Credentials;
 use saymon_bulk::core::failure::Failure;
@@ -14,6 +16,7 @@ use saymon_bulk::core::origin::Origin;
 use saymon_bulk::core::segment::PathSegment;
 use saymon_bulk::core::tls::{certificate, pem};
 use saymon_bulk::core::transport::body;
+use saymon_bulk::core::transport::call::Reader;
 use serde_json::{Map, Value};
 
 const LOGIN: &str = "operator";
@@ -114,6 +117,47 @@ pub fn answer(data: &[u8]) {
             assert_one_line(&text, 9000);
             assert_clean(&text);
         }
+    }
+}
+
+#[derive(Default)]
+struct Kept(Vec<Value>);
+
+impl Sink for Kept {
+    fn take(&mut self, objects: &[u8]) -> Result<(), String> {
+        let found: Vec<Value> = serde_json::from_slice(objects).map_err(|error| error.to_string())?;
+        self.0.extend(found);
+        Ok(())
+    }
+}
+
+/// A search is read alike in one piece and in two. Each object of it is what any JSON reader sees, with an id of its own.
+pub fn search(data: &[u8]) {
+    let read = |pieces: [&[u8]; 2]| -> Result<Vec<Value>, String> {
+        let call = search::call(Vec::new(), None, Kept::default);
+        let Reader::Stream(reader) = call.read else { panic!("no stream") };
+        let mut reader = reader();
+        pieces.into_iter().try_for_each(|piece| reader.feed(piece))?;
+        let found = reader.finish()?;
+        assert_eq!(found.count, found.objects.0.len());
+        Ok(found.objects.0)
+    };
+    let at = data.iter().fold(0, |sum: usize, byte| sum.wrapping_mul(31).wrapping_add(usize::from(*byte)));
+    let at = at % (data.len() + 1);
+    let whole = read([data, &[]]);
+    let split = read([&data[..at], &data[at..]]);
+    assert_eq!(whole.as_ref().ok(), split.as_ref().ok(), "cut at {at}: {split:?}");
+    match whole {
+        Ok(objects) => {
+            let seen = match serde_json::from_slice(data) {
+                Ok(Value::Object(mut fields)) => fields.remove("objects").expect("the array"),
+                seen => seen.expect("JSON"),
+            };
+            assert_eq!(seen, Value::Array(objects.clone()), "another reader sees something else");
+            let ids: HashSet<_> = objects.iter().map(|one| one["id"].as_str().expect("an id")).collect();
+            assert!(ids.len() == objects.len() && !ids.contains(""));
+        }
+        Err(reason) => assert!(!reason.is_empty()),
     }
 }
 

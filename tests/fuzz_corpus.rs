@@ -91,6 +91,11 @@ fn start() {
 }
 
 #[test]
+fn search() {
+    run("search", properties::search);
+}
+
+#[test]
 fn error_body() {
     run("error_body", properties::error_body);
 }
