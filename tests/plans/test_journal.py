@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import errno
+import functools
 import json
 import os
 import random
 import signal
 import subprocess
 import sys
+import traceback
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, Callable
 
 import pytest
+import saymon_bulk
 from peer import LOGIN, PASSWORD, Peer, at, response
 from planning import (
     FAST,
@@ -221,6 +225,71 @@ def test_killed_between_any_two_lines(server: PracticeServer, client: Client, tm
     assert set(ends.values()) == {"ok", "uncertain", "already-applied"}
 
 
+FILES = {str(Path(saymon_bulk.__file__).parent / "_plans" / f"{name}.py") for name in ("apply", "journal", "steps")}
+
+
+def interrupted_at(moment: int, call: Callable[[], Any]) -> tuple[BaseException | None, bool]:
+    """Calls it, and raises KeyboardInterrupt at a line of the three files, as Ctrl-C does. Whether it came so far."""
+    left = [moment]
+
+    def trace(frame: FrameType, event: str, _: Any) -> Any:
+        if frame.f_code.co_filename not in FILES:
+            return None
+        if event == "line":
+            left[0] -= 1
+            if left[0] == 0:
+                sys.settrace(None)
+                raise KeyboardInterrupt
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        call()
+    except BaseException as error:
+        return error, left[0] <= 0
+    finally:
+        sys.settrace(before)
+    return None, left[0] <= 0
+
+
+@pytest.mark.parametrize("step", [11, pytest.param(2, marks=pytest.mark.slow)])
+def test_ctrl_c_at_each_line(server: PracticeServer, client: Client, tmp_path: Path, step: int) -> None:
+    """No object is sent twice, and the journal is free while the error and its traceback are still there."""
+    everything = park(2)
+    ends: Counter[str] = Counter()
+    for moment in range(1, 5000, step):
+        server.objects.clear()
+        server.objects.update(park(2))
+        plan, path, before = a_plan(client), tmp_path / f"{moment}.log", len(server.starts)
+        error, is_interrupted = interrupted_at(moment, functools.partial(apply, client, plan, path, part_size=1))
+        if not is_interrupted:
+            assert error is None
+            break
+        assert isinstance(error, KeyboardInterrupt), repr(error)
+        report = getattr(error, "report", None)
+        if report is not None:
+            check_lists(report, plan)
+            assert len(report.starts) >= len(server.starts) - before
+            assert not [one for one in report.not_as_asked if one.id in sent(server)[before:]]
+        try:
+            apply(client, plan, path, part_size=1)
+            ends["ok"] += 1
+        except PlanRefusedError as refusal:
+            ends[refusal.reason or ""] += 1
+            if refusal.reason == "running":  # Ctrl-C came while the journal was closed
+                where = traceback.extract_tb(error.__traceback__)[-2]
+                if where.name != "close" and where.line != "journal.close()":
+                    raise
+                continue
+        except StartUncertainError:
+            ends["uncertain"] += 1
+            continue
+        assert sorted(sent(server)[before:]) == sorted(everything)
+        del error
+    assert ends["ok"] > ends["uncertain"]
+
+
 @needs_signals
 @pytest.mark.slow
 @pytest.mark.parametrize("base", [KeyboardInterrupt, Exception])
@@ -243,7 +312,7 @@ def test_interrupted_at_any_moment(
     ends: Counter[str] = Counter()
     choice = random.Random(7)
     try:
-        for number in range(150):
+        for number in range(80):
             server.objects.clear()
             server.objects.update({id: an_object(n) for n, id in enumerate(everything)})
             plan, path, before = a_plan(client), tmp_path / f"{number}.log", len(server.starts)

@@ -134,7 +134,7 @@ def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
         if options.at_most is not None and len(check.ids) > options.at_most:
             raise _refused(host, "too-many", f"the plan changes {_objects(len(check.ids))}, more than {options.at_most:,}")
         try:
-            journal = Journal.open(options.journal, plan.id)
+            journal.open(options.journal)
         except LockedError:
             check.set_unknown(check.ids)
             raise _refused(host, "running", "another apply holds the journal") from None

@@ -64,29 +64,22 @@ class Journal:
     is_done: bool = False
     process: int = 0
 
-    @classmethod
-    def open(cls, path: str | PathLike[str] | None, plan: str) -> Journal:
-        """Locks the file, which is made if there is none, and reads what it says of the plan."""
+    def open(self, path: str | PathLike[str] | None) -> None:
+        """Locks the file, which is made if there is none, and reads what it says of the plan. `close` is due then."""
         if path is None:
-            return cls(plan)
-        path = os.fspath(path)
+            return
+        self.path, self.process = os.fspath(path), os.getpid()
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-        file = os.fdopen(os.open(path, flags | getattr(os, "O_BINARY", 0), 0o600), "r+b", buffering=0)
-        journal = cls(plan, file, path, process=os.getpid())
-        try:
-            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                raise ValueError(f"{path!r} is no regular file")
-            _lock(file)
-            journal._read(path)
-            _sync_folder(path)
-        except BaseException:
-            file.close()
-            raise
-        return journal
+        self.file = os.fdopen(os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o600), "r+b", buffering=0)
+        if not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
+            raise ValueError(f"{self.path!r} is no regular file")
+        _lock(self.file)
+        self._read(self.path)
+        _sync_folder(self.path)
 
     def close(self) -> None:
         """Closes the file, and so lets go of its lock."""
-        if self.file is None:
+        if self.file is None or self.file.closed:
             return
         if fcntl is not None and self.process == os.getpid():
             # Closing alone would leave the lock with a child that was forked meanwhile.

@@ -102,20 +102,23 @@ def run(client: Client, steps: Steps[Result], watch: Callable[[Request], object]
     try:
         request = next(steps)
         while True:
-            try:
-                if watch is not None:
-                    watch(request)
-                answer = request.block(client)
-            except BaseException as error:
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
+            request = _step(client, steps, request, watch)
     except StopIteration as end:
         result: Result = end.value
         return result
     except BaseException as error:
         _end(steps, error)
         raise
+
+
+def _step(client: Client, steps: Steps[Any], request: Request, watch: Callable[[Request], object] | None) -> Request:
+    try:
+        if watch is not None:
+            watch(request)
+        answer = request.block(client)
+    except BaseException as error:
+        return steps.throw(error)
+    return steps.send(answer)
 
 
 async def run_async(client: Client, steps: Steps[Result]) -> Result:
