@@ -10,6 +10,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterator
@@ -347,6 +348,48 @@ def test_interrupted_at_any_moment(
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
     assert ends["alarm"] > 20, ends
+
+
+@needs_signals
+def test_a_handler_that_raises_when_the_answer_to_a_start_has_come(
+    server: PracticeServer, client: Client, tmp_path: Path
+) -> None:
+    """The error has the id of the operation, and the journal too: the next apply waits for it."""
+
+    class Alarm(Exception):
+        pass
+
+    def ring(*_: object) -> None:
+        raise Alarm
+
+    perform, main = server._answer, threading.main_thread().ident or 0
+
+    def answer(request: Any, content: bytes) -> Any:
+        done = perform(request, content)
+        if request.path.endswith("/bulk/objects"):
+            signal.pthread_kill(main, signal.SIGALRM)
+        return done
+
+    server._answer = answer  # type: ignore[method-assign]
+    server.objects.update(park(2))
+    handler = signal.signal(signal.SIGALRM, ring)
+    try:
+        for number in range(20):
+            path = tmp_path / f"{number}.log"
+            server.objects.update(park(2))
+            plan = a_plan(client)
+            with pytest.raises((StartUncertainError, Alarm)) as caught:
+                apply(client, plan, path)
+            report = check_lists(getattr(caught.value, "report", None), plan)
+            assert len(report.unknown) == 2
+            id = getattr(caught.value, "id", None)
+            if id is not None:
+                assert report.starts[0]["bulkId"] == id == server.starts[-1].id
+                assert events(path) == ["starting", "started"]
+            assert apply(client, plan, path).ok
+            assert len(server.starts) == number + 1
+    finally:
+        signal.signal(signal.SIGALRM, handler)
 
 
 @both_ways

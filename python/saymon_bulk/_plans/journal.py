@@ -73,7 +73,7 @@ class Journal:
         self.file = os.fdopen(os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o600), "r+b", buffering=0)
         if not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
             raise ValueError(f"{self.path!r} is no regular file")
-        _lock(self.file)
+        _lock(self.file, self.path)
         self._read(self.path)
         _sync_folder(self.path)
 
@@ -205,7 +205,7 @@ def _ids(values: Any) -> list[str]:
     return [_text(value) for value in values]
 
 
-def _lock(file: IO[bytes]) -> None:
+def _lock(file: IO[bytes], path: str) -> None:
     try:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -216,7 +216,8 @@ def _lock(file: IO[bytes]) -> None:
             file.seek(0)
     except OSError as error:
         if fcntl is not None and not isinstance(error, BlockingIOError):
-            raise  # a file system without locks
+            error.filename = path  # of a file system without locks
+            raise
         raise LockedError from error
 
 
