@@ -210,6 +210,34 @@ def test_arguments_that_cannot_be_used(
     assert peer.connections == 0
 
 
+class Shifty(dict[str, Any]):
+    """Gives another change at each look."""
+
+    def __init__(self, *looks: dict[str, Any]) -> None:
+        super().__init__(looks[0])
+        self.looks = list(looks)
+
+    def items(self) -> Any:
+        return (self.looks.pop(0) if len(self.looks) > 1 else self.looks[0]).items()
+
+
+@both_ways
+@pytest.mark.parametrize(
+    "later", [{"stateTriggers": {"a": 1}}, {"modify": {"weight": float("nan")}}, {"modify": {"weight": 8}}]
+)
+def test_what_is_checked_is_what_is_planned(
+    server: PracticeServer, client: Client, call: Call, later: dict[str, Any]
+) -> None:
+    server.objects["a"] = having(weight=5)
+    try:
+        plan = call(client, "plan_bulk", {"name": "CPU"}, [Shifty({"modify": {"weight": 7}}, later)])
+    except ValueError:
+        return
+    assert [plan.changes[0].fields[0].after] == [plan.bulk[0]["modify"]["weight"]]
+    assert call(client, "apply_plan", plan, **FAST).ok
+    assert server.objects["a"]["weight"] == plan.bulk[0]["modify"]["weight"]
+
+
 @both_ways
 def test_client_data_is_asked_for_where_it_is_changed(server: PracticeServer, client: Client, call: Call) -> None:
     server.objects["a"] = {"id": "a", "name": "CPU", "client_data": "{}"}
