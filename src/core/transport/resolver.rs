@@ -146,7 +146,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let resolver = Resolver::new(|name, _| Err(io::Error::other(name)));
         let Err(error) = runtime.block_on(resolver.resolve("localhost".parse().unwrap())) else { panic!() };
-        assert!(error.to_string().ends_with("saymon-bulk-dns"), "{error}");
+        assert!(error.to_string().contains("saymon-bulk-dns"), "{error}");
     }
 
     #[test]
