@@ -8,7 +8,7 @@ BIN = $(VENV)/bin
 unexport PYTHONPATH PYTHONHOME VIRTUAL_ENV CONDA_PREFIX PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo develop check test lint format clippy clippy-core types rust wheel install stubs pytest clock \
-	debian-11 wheels-cross check-windows audit bench fuzz soak clean
+	docs debian-11 wheels-cross check-windows audit bench fuzz soak clean
 
 demo: $(VENV)/demo
 	@echo "== demo: starts a bulk operation at a practice server, and waits for its end"
@@ -108,6 +108,19 @@ install: $(VENV)/tools
 stubs: $(VENV)/tools
 	@echo "== stubs: stubtest"
 	$(BIN)/python -m mypy.stubtest saymon_bulk --allowlist tests/stubtest.txt --ignore-unused-allowlist
+
+# The site, strict: a broken link ends it. The package itself need not be built, since its docstrings are read and not run.
+DOCS = target/docs
+$(DOCS)/installed: docs/requirements.txt
+	@echo "== docs: MkDocs, in a virtual environment of its own"
+	$(PYTHON) -m venv --clear $(DOCS)
+	$(DOCS)/bin/python -m pip install --quiet --disable-pip-version-check -r docs/requirements.txt
+	touch $@
+
+docs: $(DOCS)/installed
+	@echo "== docs: the site"
+	NO_MKDOCS_2_WARNING=1 $(DOCS)/bin/mkdocs build --strict --clean
+	@echo "== docs: all well; open target/site/index.html, or with its search: $(PYTHON) -m http.server -d target/site"
 
 # The wheel with the Python and the glibc of Debian 11, without root.
 debian-11: wheel

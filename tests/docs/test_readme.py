@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import asyncio
 import contextlib
-import importlib.util
-import inspect
 import json
 import math
 import re
 import shutil
 import sqlite3
 import subprocess
-import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import CodeType
 from typing import Any
 
 import pytest
 import saymon_bulk
+from pages import can_run, run_python
 from readme import IDS, README, ROOT, UUID, blocks, fill, shell, with_host
 from saymon_bulk.testing import PracticeServer
 
@@ -50,12 +46,6 @@ def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         n_workers=1, dashboard_address=loopback, worker_dashboard_address=loopback, local_directory=str(tmp_path)
     ) as cluster:
         yield cluster.scheduler_address
-
-
-def can_run(source: str) -> bool:
-    """Celery is not among the tests' requirements; `asyncio.timeout` and `TaskGroup` are of Python 3.11."""
-    has_celery = importlib.util.find_spec("celery") is not None
-    return ("celery" not in source or has_celery) and ("asyncio.timeout" not in source or sys.version_info >= (3, 11))
 
 
 async def ask(app: Any, path: str, body: Any = None) -> tuple[int, bytes]:
@@ -211,12 +201,7 @@ def test_python_blocks(server: PracticeServer, scheduler: str, monkeypatch: pyte
     async def run() -> None:
         for text in filter(can_run, blocks("python")):
             source = with_host(text, server).replace("dask.example.com:8786", scheduler)
-            code = compile(source, "README.md", "exec", flags=ast.PyCF_ALLOW_TOP_LEVEL_AWAIT, dont_inherit=True)
-            assert isinstance(code, CodeType)
-            if code.co_flags & inspect.CO_COROUTINE:
-                await eval(code, names)
-            else:
-                exec(code, names)
+            await run_python(source, names, "README.md")
         assert await ask(names["app"], f"/bulks/{IDS[0]}") == (200, b'{"finished":true}')
         assert (await ask(names["app"], "/bulks/unknown"))[0] == 404
 
