@@ -1,4 +1,4 @@
-"""What is made from the parser of the command line: completion scripts and the man page.
+"""What is made from the parser of the command line: completion scripts, the man page and the page of the commands.
 
 `python tools/shell_files.py` writes the files into the work tree.
 """
@@ -19,12 +19,14 @@ ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "python" / "saymon_bulk" / "cli" / "completion"
 MAN = ROOT / "saymon_bulk.data" / "data" / "share" / "man" / "man1" / "saymon-bulk.1"
 
+PAGE = ROOT / "docs" / "reference" / "commands.md"
+
 SUMMARY = "start SAYMON bulk operations, and ask whether they have finished"
 
 
 def made() -> dict[Path, str]:
     """The content of each file."""
-    return {MAN: man_page(), **{SCRIPTS / f"saymon-bulk.{shell}": script(shell) for shell in SHELLS}}
+    return {MAN: man_page(), PAGE: page(), **{SCRIPTS / f"saymon-bulk.{shell}": script(shell) for shell in SHELLS}}
 
 
 def script(shell: str) -> str:
@@ -88,6 +90,37 @@ def paragraphs(text: str) -> Iterator[str]:
 def roff(text: str) -> str:
     escaped = text.replace("\\", "\\e").replace("-", "\\-")
     return re.sub(r"^([.'])", r"\\&\1", escaped)
+
+
+# The page of the site.
+
+
+def page() -> str:
+    top, inner = build(), commands_of(build())
+    lines = ["# Commands", "", "From the parser, as `saymon-bulk --help` and `man saymon-bulk` are.", ""]
+    lines += ["| Command | What it does |", "| --- | --- |"]
+    lines += [f"| [`{name}`](#{name}) | {COMMANDS[name].summary} |" for name in inner]
+    common = {action.dest for action in top._actions}
+    for name, one in inner.items():
+        lines += ["", f"## {name}", "", f"`{one.usage}`", "", COMMANDS[name].text, ""]
+        lines += rows(action for action in one._actions if action.dest not in common)
+        for comment, line in COMMANDS[name].examples:
+            lines += [f"{comment[0].upper()}{comment[1:]}:", "", "```sh", line, "```", ""]
+        del lines[-1]
+    lines += ["", "## Common options", "", "Every command has them. They may stand before the command, too.", ""]
+    lines += rows(action for action in top._actions if not isinstance(action, _SubParsersAction))
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def rows(actions: Iterable[Action]) -> Iterator[str]:
+    shown = [action for action in actions if action.help != SUPPRESS]
+    if shown:
+        yield from ("| Option | Meaning |", "| --- | --- |")
+        for action in shown:
+            value = f" {action.metavar}" if action.nargs != 0 else ""
+            names = [f"`{name}{value}`" for name in action.option_strings] or [f"`{value.strip()}`"]
+            yield f"| {', '.join(names)} | {(action.help or '').replace('|', chr(92) + '|')} |"
+        yield ""
 
 
 if __name__ == "__main__":

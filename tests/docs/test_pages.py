@@ -27,8 +27,12 @@ SLOW = {"guides/beyond-one-machine.md", "guides/notebooks.md", "guides/asyncio-a
 INSTALLS = re.compile(r"^.*(?:~/saymon|pip install|make wheel).*$", re.MULTILINE)
 
 
+# Made from the parser; test_cli_help.py runs each of its examples.
+COMMANDS = "reference/commands.md"
+
+
 def each(language: str) -> list[Any]:
-    names = [name for name in PAGES if of(name, language)]
+    names = [name for name in PAGES if of(name, language) and name != COMMANDS]
     return [pytest.param(name, marks=pytest.mark.slow if name in SLOW else ()) for name in names]
 
 
@@ -138,3 +142,20 @@ def test_links(page: str) -> None:
 def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
     assert sorted(re.findall(r"[\w/.-]+\.md", menu)) == sorted(PAGES)
+
+
+def words(text: str) -> str:
+    """Source text with its literals joined: over lines, with the marks of Python and the line ends of Rust taken away."""
+    text = re.sub(r'"\s*\n\s*[rbf]?"|\\\n\s*', "", text)
+    return re.sub(r"\s+", " ", re.sub(r"\{[^{}]*\}", "…", text))
+
+
+def test_every_message_of_troubleshooting_is_one_of_the_code() -> None:
+    paths = [*(ROOT / "src").rglob("*.rs"), *(ROOT / "python").rglob("*.py")]
+    sources = [words(path.read_text(encoding="utf-8").partition("#[cfg(test)]")[0]) for path in paths]
+    rows = re.findall(r"^\| `([^`]*)` \|", PAGES["troubleshooting.md"], re.MULTILINE)
+    assert len(rows) >= 25
+    assert len(set(rows)) == len(rows)
+    for row in rows:
+        for part in filter(None, map(str.strip, row.split("…"))):
+            assert any(part in source for source in sources), row

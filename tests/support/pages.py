@@ -39,7 +39,9 @@ def blocks(page: str) -> list[Block]:
     found = list(_BLOCK.finditer(PAGES[page]))
     made = []
     for one, after in zip(found, [*found[1:], None]):
-        is_output = after is not None and after[1] == "text" and not PAGES[page][one.end() : after.start()].strip()
+        is_output = (
+            after is not None and after[1] == "text" and not after[2] and not PAGES[page][one.end() : after.start()].strip()
+        )
         made.append(Block(one[1], one[2] or "", one[3], after[3] if after is not None and is_output else None))
     return made
 
