@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-pytest_plugins = ["peer", "processes", "commands", "servers", "busy"]
+pytest_plugins = ["peer", "processes", "commands", "servers", "busy", "pages"]
 
 _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CLEARED = {"SSL_CERT_FILE", "SSL_CERT_DIR"}

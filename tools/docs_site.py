@@ -57,12 +57,23 @@ def parted(text: str, section: str) -> tuple[str, str, str]:
     return (text[:start], text[start:], "") if end < 0 else (text[:start], text[start : end + 1], text[end + 1 :])
 
 
-class Examples(griffe.Extension):  # type: ignore[misc,unused-ignore]
-    """The examples of docstrings stand in no section of their own: as code, else Markdown takes `>>>` for quotations."""
+class Readable(griffe.Extension):  # type: ignore[misc,unused-ignore]
+    """What griffe reads, as the page shows it."""
 
     def on_instance(self, *, obj: Any, **_: Any) -> None:
+        """The examples of docstrings stand in no section of their own: as code, else Markdown takes `>>>` for quotations."""
         if obj.docstring is not None:
             obj.docstring.value = fenced(obj.docstring.value)
+
+    def on_package(self, *, pkg: Any, **_: Any) -> None:
+        """The values of defaults in place of the names of their constants."""
+        client = pkg["_client"]
+        constants = {name: str(one.value) for name, one in client.attributes.items()}
+        for owner in (client, client["Client"]):
+            for function in owner.functions.values():
+                for one in (function, *(function.overloads or ())):
+                    for parameter in one.parameters:
+                        parameter.default = constants.get(str(parameter.default), parameter.default)
 
 
 def fenced(text: str) -> str:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import saymon_bulk
+from pages import PAGES
 from saymon_bulk import _core, cli
 from saymon_bulk.cli.help import EXIT_STATUS
 from saymon_bulk.testing import PracticeServer
@@ -70,8 +71,9 @@ def test_help_shows_every_public_name() -> None:
     assert saymon_bulk.__version__ in text
 
 
-def test_the_readmes_table_of_errors() -> None:
-    rows = re.findall(r"^\| `(\w+)` \|(.*?)\|.*\|$", README, re.MULTILINE)
+@pytest.mark.parametrize("text", [README, PAGES["reference/errors.md"]], ids=["README", "page"])
+def test_the_table_of_errors(text: str) -> None:
+    rows = re.findall(r"^\| `([A-Z]\w+)` \|(.*?)\|.*\|$", text, re.MULTILINE)
     assert {name for name, _ in rows} == set(ERRORS) - {"SaymonError"}
     for name, kin in rows:
         told = re.findall(r"`(\w+)`", kin)
@@ -81,8 +83,9 @@ def test_the_readmes_table_of_errors() -> None:
         assert {one.__name__ for one in bases} <= set(told)
 
 
-def test_the_readmes_exit_codes_are_those_of_help() -> None:
-    table = README.partition("| Exit status |")[2].partition("\n\n")[0]
+@pytest.mark.parametrize("text", [README, PAGES["reference/exit-status.md"]], ids=["README", "page"])
+def test_exit_codes_are_those_of_help(text: str) -> None:
+    table = text.partition("| Exit status |")[2].partition("\n\n")[0]
     told = set(re.findall(r"^\| ([\d, ]+) \|", table, re.MULTILINE))
     codes = {code for cell in told for code in cell.split(", ")}
     assert codes == set(EXIT_STATUS)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import configparser
+import inspect
 import json
 import re
 from collections.abc import Iterator
@@ -12,16 +13,24 @@ from typing import Any
 
 import pages
 import pytest
+import saymon_bulk
 from pages import DOCS, PAGES, PRACTICE, ROOT, blocks, masked, of, scripts
 from readme import fill, shell, with_host
 from saymon_bulk._practice import park
+from saymon_bulk.cli.help import ENVIRONMENT, JSON_KEYS
+from saymon_bulk.cli.parser import build, commands_of
 from saymon_bulk.testing import PracticeServer
 from servers import free_port
 
 LANGUAGES = {"python", "sh", "text", "json", "ini", "crontab", "bat"}
 
-# Of what only some readers have. These pages take seconds.
-SLOW = {"guides/beyond-one-machine.md", "guides/notebooks.md", "guides/asyncio-and-services.md"}
+# Pages that take seconds: they import much, or do what another one does.
+SLOW = {
+    "guides/asyncio-and-services.md",
+    "guides/beyond-one-machine.md",
+    "guides/notebooks.md",
+    "quickstart.ru.md",
+}
 
 # Lines that build or install the package, which takes minutes: test_sdist.py and test_wheel.py do the same.
 INSTALLS = re.compile(r"^.*(?:~/saymon|pip install|make wheel).*$", re.MULTILINE)
@@ -54,6 +63,15 @@ def demo(server: PracticeServer) -> Iterator[PracticeServer]:
 
 
 @pytest.fixture
+def dask(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The address of a cluster, if the page has one."""
+    if "dask.example.com" not in PAGES[request.getfixturevalue("page")]:
+        return ""
+    address: str = request.getfixturevalue("scheduler")
+    return address
+
+
+@pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return fill(tmp_path)
 
@@ -66,7 +84,7 @@ def test_every_language_is_looked_at() -> None:
 
 @pytest.mark.parametrize("page", each("python"))
 def test_python_blocks(
-    page: str, server: PracticeServer, demo: PracticeServer, folder: Path, monkeypatch: pytest.MonkeyPatch
+    page: str, server: PracticeServer, demo: PracticeServer, dask: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(folder)
     for name, value in (("HOST", server.host), ("LOGIN", "login"), ("PASSWORD", "password")):
@@ -77,6 +95,7 @@ def test_python_blocks(
         for one in of(page, "python"):
             if pages.can_run(one.text):
                 source = with_host(one.text, server).replace(f"http://{PRACTICE}", demo.host)
+                source = source.replace("dask.example.com:8786", dask)
                 told = await pages.run_python(source, names, page)
                 if one.shown is not None:
                     assert masked(told) == masked(one.shown)
@@ -159,3 +178,68 @@ def test_every_message_of_troubleshooting_is_one_of_the_code() -> None:
     for row in rows:
         for part in filter(None, map(str.strip, row.split("…"))):
             assert any(part in source for source in sources), row
+
+
+# What the pages of the reference list
+
+
+def rows_of(page: str, head: str) -> list[str]:
+    """The first cells of a table."""
+    _, found, table = PAGES[page].partition(f"| {head} |")
+    assert found
+    return re.findall(r"^\| (.*?) \|", table.partition("\n\n")[0].partition("\n")[2], re.MULTILINE)[1:]
+
+
+def names_in(cells: list[str]) -> set[str]:
+    return set(re.findall(r"`([\w-]+)`", " ".join(cells)))
+
+
+def test_the_environment() -> None:
+    assert names_in(rows_of("reference/environment.md", "Variable")) == {*ENVIRONMENT, "http_proxy", "all_proxy", "COLUMNS"}
+
+
+def test_the_keys_of_json() -> None:
+    assert names_in(rows_of("reference/json.md", "Key")) == set(JSON_KEYS)
+
+
+def test_the_reasons_of_a_refusal() -> None:
+    told = re.findall(r'^ +"([a-z-]+)": ', inspect.getdoc(saymon_bulk.PlanRefusedError) or "", re.MULTILINE)
+    assert names_in(rows_of("reference/errors.md", "`reason`")) == set(told)
+
+
+def test_the_files_of_a_plan(server: PracticeServer, tmp_path: Path) -> None:
+    client = saymon_bulk.Client(server.host, "login", "password")
+    plan = client.plan_bulk({"name": "CPU"}, [{"properties.createOrModify": {"name": "Room", "value": "7"}}])
+    plan.save(tmp_path / "plan.json")
+    server.finishes_after = 0
+    client.apply_plan(plan, journal=tmp_path / "plan.json.log", settle=0)
+    shown, line = (json.loads(one.text) for one in of("reference/plan-file.md", "json"))
+    written = json.loads((tmp_path / "plan.json").read_text(encoding="utf-8"))
+    assert list(shown) == list(written)
+    assert {frozenset(one) for one in shown["changes"]} == {frozenset(one) for one in written["changes"]}
+    assert names_in(rows_of("reference/plan-file.md", "Key")) == set(written) - {"format", "version"}
+    lines = [json.loads(one) for one in (tmp_path / "plan.json.log").read_text(encoding="utf-8").splitlines()]
+    assert list(line) == list(lines[0])
+    events = names_in(rows_of("reference/plan-file.md", "`event`"))
+    assert {one["event"] for one in lines} < events
+    source = (Path(saymon_bulk.__file__).parent / "_plans" / "journal.py").read_text(encoding="utf-8")
+    assert events - {event for event in events if f'"{event}"' in source} == set()
+    # A page that shows a file shows one that can be read.
+    (tmp_path / "shown.json").write_text(of("reference/plan-file.md", "json")[0].text, encoding="utf-8")
+    assert len(saymon_bulk.BulkPlan.load(tmp_path / "shown.json").changes) == 2
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_options_exist(page: str) -> None:
+    top = build()
+    known = {name for one in [top, *commands_of(top).values()] for action in one._actions for name in action.option_strings}
+    for line in re.findall(r"saymon-bulk [^`\n]*(?:\\\n[^`\n]*)*", PAGES[page]):
+        for words in line.replace("\\\n", " ").split("|"):
+            if words.strip().startswith("saymon-bulk"):
+                assert set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", words)) <= known, words
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_plain_words(page: str) -> None:
+    found = re.findall(r"\btells? that\b|\bbut for\b|\bfor ever\b|\bgoes before\b|\bcounts\b", PAGES[page])
+    assert found == [] or page == COMMANDS

@@ -10,6 +10,7 @@ import re
 import shutil
 import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,19 +34,6 @@ def server() -> Iterator[PracticeServer]:
         for bulk_id in IDS:
             server.add_bulk(id=bulk_id)
         yield server
-
-
-@pytest.fixture
-def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
-    """The address of a Dask cluster whose worker is a process of its own, with the credentials in its environment."""
-    distributed: Any = pytest.importorskip("distributed", reason="tests/requirements.txt has it")
-    monkeypatch.setenv("SAYMON_LOGIN", "login")
-    monkeypatch.setenv("SAYMON_PASSWORD", "password")
-    loopback = "127.0.0.1:0"
-    with distributed.LocalCluster(
-        n_workers=1, dashboard_address=loopback, worker_dashboard_address=loopback, local_directory=str(tmp_path)
-    ) as cluster:
-        yield cluster.scheduler_address
 
 
 async def ask(app: Any, path: str, body: Any = None) -> tuple[int, bytes]:

@@ -56,7 +56,7 @@ def sdist(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_what_builds_it_and_nothing_else(sdist: Path) -> None:
     wanted = LABELS | {"pyproject.toml"}
-    for pattern in ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "python/**/py.typed", *MADE):
+    for pattern in ("src/**/*.rs", "python/**/*.py", "python/**/*.pyi", "python/**/py.typed", "docs/**/*.md", *MADE):
         wanted |= {path.relative_to(ROOT).as_posix() for path in ROOT.glob(pattern)}
     with tarfile.open(sdist) as archive:
         held = {name.partition("/")[2] for name in archive.getnames()}

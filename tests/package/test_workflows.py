@@ -30,8 +30,8 @@ def read(file: Path) -> dict[str, Any]:
     return found
 
 
-def test_both_are_there() -> None:
-    assert [file.name for file in FILES] == ["ci.yml", "release.yml"]
+def test_all_are_there() -> None:
+    assert [file.name for file in FILES] == ["ci.yml", "pages.yml", "release.yml"]
 
 
 def test_every_key_is_one_of_a_workflow() -> None:
@@ -73,11 +73,13 @@ def test_an_action_is_one_commit(file: Path) -> None:
         assert re.fullmatch(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", used)
 
 
-def test_only_the_publishing_of_a_tag_may_write() -> None:
+def test_only_the_publishing_of_a_tag_and_of_the_site_may_write() -> None:
     jobs = {name: job for file in FILES for name, job in read(file)["jobs"].items()}
     writing = {name for name, job in jobs.items() if "write" in str(job.get("permissions"))}
-    assert writing == {"publish"}
+    assert writing == {"publish", "deploy"}
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
+    assert jobs["deploy"]["permissions"] == {"pages": "write", "id-token": "write"}
+    assert jobs["deploy"]["if"] == "${{ github.event_name == 'push' && github.ref == 'refs/heads/main' }}"
     assert jobs["publish"]["if"] == "${{ github.event_name == 'push' && github.ref_type == 'tag' }}"
     for file in FILES:
         assert "write" not in str(read(file)["permissions"])

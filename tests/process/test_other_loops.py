@@ -1,4 +1,4 @@
-"""trio, gevent and eventlet: blocking functions in their thread pools, as README says; coroutines are for asyncio."""
+"""trio, gevent and eventlet: blocking functions in their thread pools, as the page says; coroutines are for asyncio."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from peer import ID, LOGIN, PASSWORD, Peer, response, when
 from processes import FINISHED, Start, asked
 from saymon_bulk import Client
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+PAGE = (Path(__file__).parents[2] / "docs" / "guides" / "asyncio-and-services.md").read_text(encoding="utf-8")
 
 # Each script asks for `id` in the background, goes on, lets the test answer, and prints the status and an error's class.
 COMMON = f"""
@@ -93,7 +93,7 @@ spawn, in_the_pool = eventlet.spawn, eventlet.tpool.execute
 def test_its_thread_pool(start: Start, peer: Peer, name: str, code: str, call: str) -> None:
     if importlib.util.find_spec(name) is None:
         pytest.skip(f"{name} from PyPI is not installed")
-    assert f"`{call}`" in README
+    assert f"`{call}`" in PAGE
     told = threading.Event()
     peer.answer(when(told, lambda wire: wire.send(response())), response("{}", 404))
     script = start(code, peer.host)

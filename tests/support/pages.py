@@ -12,9 +12,12 @@ import inspect
 import io
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType
 from typing import Any, NamedTuple
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -98,3 +101,16 @@ def masked(text: str) -> str:
     text = re.sub(UUID, "ID", text)
     text = re.sub(r"\d{4}-\d\d-\d\dT[\d:+Z]+", "TIME", text)
     return re.sub(r"http://127\.0\.0\.1:\d+|https?://monitor\.example\.com", "HOST", text)
+
+
+@pytest.fixture
+def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """The address of a Dask cluster whose worker is a process of its own, with the credentials in its environment."""
+    distributed: Any = pytest.importorskip("distributed", reason="tests/requirements.txt has it")
+    monkeypatch.setenv("SAYMON_LOGIN", "login")
+    monkeypatch.setenv("SAYMON_PASSWORD", "password")
+    loopback = "127.0.0.1:0"
+    with distributed.LocalCluster(
+        n_workers=1, dashboard_address=loopback, worker_dashboard_address=loopback, local_directory=str(tmp_path)
+    ) as cluster:
+        yield cluster.scheduler_address
