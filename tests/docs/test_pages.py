@@ -22,6 +22,8 @@ from saymon_bulk.cli.parser import build, commands_of
 from saymon_bulk.testing import PracticeServer
 from servers import free_port
 
+pytest_plugins = ["pytester"]
+
 LANGUAGES = {"python", "sh", "text", "json", "ini", "crontab", "bat"}
 
 # Pages that take seconds: they import much, or do what another one does.
@@ -99,6 +101,9 @@ def test_python_blocks(
                 told = await pages.run_python(source, names, page)
                 if one.shown is not None:
                     assert masked(told) == masked(one.shown)
+        if "app" in names:
+            assert await pages.get(names["app"], f"/bulks/{names['ids'][0]}") == (200, b'{"finished":true}')
+            assert (await pages.get(names["app"], "/bulks/unknown"))[0] == 404
 
     asyncio.run(run())
 
@@ -116,6 +121,20 @@ def test_shell_blocks(page: str, server: PracticeServer, folder: Path) -> None:
         assert status == 0, (one.text, told)
         if one.shown is not None:
             assert masked(told) == masked(one.shown), one.text
+
+
+@pytest.mark.slow
+def test_the_test_of_the_reader(pytester: pytest.Pytester) -> None:
+    (test,) = [one.text for one in of("guides/testing.md", "python") if "saymon_practice_server" in one.text]
+    pytester.makepyfile(test)
+    assert pytester.runpytest_subprocess("-p", "no:cacheprovider").parseoutcomes() == {"passed": 1}
+
+
+def test_the_crontab() -> None:
+    (crontab,) = of("guides/cron.md", "crontab")
+    *settings, job = crontab.text.splitlines()
+    assert {line.partition("=")[0] for line in settings} <= {*ENVIRONMENT, "PATH"}
+    assert job.split()[5] in {one.title for one in of("guides/cron.md", "sh")}
 
 
 @pytest.mark.parametrize("page", each("json"))

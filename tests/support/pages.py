@@ -71,6 +71,22 @@ async def run_python(source: str, names: dict[str, Any], where: str) -> str:
     return printed.getvalue()
 
 
+async def get(app: Any, path: str) -> tuple[int, bytes]:
+    """Status and body of an ASGI application's answer."""
+    sent: list[dict[str, Any]] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: dict[str, Any]) -> None:
+        sent.append(message)
+
+    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    async with app.router.lifespan_context(app):
+        await app(scope, receive, send)
+    return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
+
+
 def session(page: str) -> str:
     """The shell blocks of a page as one script, with a line that parts what they print."""
     lines = [f"exec 2>&1; {_MARK}0"]
