@@ -11,8 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from pages import of
-from readme import fill, shell
+from pages import fill, of, shell
 from saymon_bulk._practice import park
 from saymon_bulk.testing import PracticeServer
 

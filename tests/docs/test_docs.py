@@ -71,8 +71,8 @@ def test_help_shows_every_public_name() -> None:
     assert saymon_bulk.__version__ in text
 
 
-@pytest.mark.parametrize("text", [README, PAGES["reference/errors.md"]], ids=["README", "page"])
-def test_the_table_of_errors(text: str) -> None:
+def test_the_table_of_errors() -> None:
+    text = PAGES["reference/errors.md"]
     rows = re.findall(r"^\| `([A-Z]\w+)` \|(.*?)\|.*\|$", text, re.MULTILINE)
     assert {name for name, _ in rows} == set(ERRORS) - {"SaymonError"}
     for name, kin in rows:
@@ -91,11 +91,11 @@ def test_exit_codes_are_those_of_help(text: str) -> None:
     assert codes == set(EXIT_STATUS)
 
 
-def test_the_readme_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_page_of_the_command_line_names_options_that_exist(capsys: pytest.CaptureFixture[str]) -> None:
     for command in ("start", "clone", "status", "wait"):
         with pytest.raises(SystemExit):
             cli.main([command, "--help"])
-    section = README.partition("## The command line")[2].partition("\n## ")[0].replace("curl --fail-with-body", "")
+    section = PAGES["guides/command-line.md"].replace("curl --fail-with-body", "")
     named = set(re.findall(r"(?<![\w-])--[a-z][a-z-]*", section))
     assert named
     assert named <= set(re.findall(r"--[a-z-]+", capsys.readouterr().out))

@@ -7,6 +7,7 @@ import configparser
 import inspect
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,8 +15,7 @@ from typing import Any
 import pages
 import pytest
 import saymon_bulk
-from pages import DOCS, PAGES, PRACTICE, ROOT, blocks, masked, of, scripts
-from readme import fill, shell, with_host
+from pages import DOCS, PAGES, PRACTICE, ROOT, blocks, fill, masked, of, scripts, shell, with_host
 from saymon_bulk._practice import park
 from saymon_bulk.cli.help import ENVIRONMENT, JSON_KEYS
 from saymon_bulk.cli.parser import build, commands_of
@@ -102,8 +102,8 @@ def test_python_blocks(
                 if one.shown is not None:
                     assert masked(told) == masked(one.shown)
         if "app" in names:
-            assert await pages.get(names["app"], f"/bulks/{names['ids'][0]}") == (200, b'{"finished":true}')
-            assert (await pages.get(names["app"], "/bulks/unknown"))[0] == 404
+            assert await pages.asked(names["app"], f"/bulks/{names['ids'][0]}") == (200, b'{"finished":true}')
+            assert (await pages.asked(names["app"], "/bulks/unknown"))[0] == 404
 
     asyncio.run(run())
 
@@ -169,7 +169,11 @@ def test_links(page: str) -> None:
         path, _, anchor = link.partition("#")
         if link.startswith("https://"):
             continue
-        target = (DOCS / page).parent / path if path else DOCS / page
+        base = ROOT if page == "README.md" else (DOCS / page).parent
+        target = base / path if path else DOCS / page
+        if target.parent == ROOT:
+            assert target.is_file(), link
+            continue
         if target.suffix == ".png":
             assert (ROOT / "benches" / target.name).is_file()
             continue
@@ -179,7 +183,7 @@ def test_links(page: str) -> None:
 
 def test_every_page_is_in_the_menu() -> None:
     menu = (ROOT / "mkdocs.yml").read_text(encoding="utf-8").partition("\nnav:\n")[2]
-    assert sorted(re.findall(r"[\w/.-]+\.md", menu)) == sorted(PAGES)
+    assert sorted(re.findall(r"[\w/.-]+\.md", menu)) == sorted({*PAGES} - {"README.md"})
 
 
 def words(text: str) -> str:
@@ -262,3 +266,20 @@ def test_options_exist(page: str) -> None:
 def test_plain_words(page: str) -> None:
     found = re.findall(r"\btells? that\b|\bbut for\b|\bfor ever\b|\bgoes before\b|\bcounts\b", PAGES[page])
     assert found == [] or page == COMMANDS
+
+
+def test_the_recipe_with_curl_fails_where_curl_fails(server: PracticeServer, folder: Path) -> None:
+    if shutil.which("curl") is None or shutil.which("jq") is None:
+        pytest.skip("there is no curl, or no jq")
+    (block,) = [one.text for one in of("guides/command-line.md", "sh") if "curl" in one.text]
+    command = with_host(block, server)
+    (folder / ".netrc").write_text("machine 127.0.0.1 login login password wrong")
+    refused = shell(command, folder, server)
+    assert refused.returncode != 0
+    assert "401" in refused.stderr
+    assert "stdin, line 1: the id is null" in refused.stderr
+    server.stop()
+    gone = shell(command, folder, server)
+    assert gone.returncode != 0
+    assert "curl: (7)" in gone.stderr
+    assert [method for method, _ in server.requests] == ["POST"]

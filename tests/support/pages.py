@@ -1,4 +1,4 @@
-"""The pages of `docs/`: their code blocks, and a shell that runs those of a page one after the other.
+"""The README and the pages of `docs/`: their code blocks, and a shell that runs those of a page one after the other.
 
 A block with a title is a file: `title="search.json"`. A block `sh` is run, and a block `text` right after it is its output.
 """
@@ -10,7 +10,11 @@ import contextlib
 import importlib.util
 import inspect
 import io
+import json
+import os
 import re
+import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,10 +22,12 @@ from types import CodeType
 from typing import Any, NamedTuple
 
 import pytest
+from saymon_bulk.testing import PracticeServer
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
 PAGES = {path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8") for path in sorted(DOCS.rglob("*.md"))}
+PAGES["README.md"] = (ROOT / "README.md").read_text(encoding="utf-8")
 UUID = r"\b[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\b"
 
 PRACTICE = "127.0.0.1:8765"
@@ -71,17 +77,18 @@ async def run_python(source: str, names: dict[str, Any], where: str) -> str:
     return printed.getvalue()
 
 
-async def get(app: Any, path: str) -> tuple[int, bytes]:
-    """Status and body of an ASGI application's answer."""
+async def asked(app: Any, path: str, body: Any = None) -> tuple[int, bytes]:
+    """Status and body of an ASGI application's answer to a GET, or to a POST with a body."""
     sent: list[dict[str, Any]] = []
 
     async def receive() -> dict[str, Any]:
-        return {"type": "http.request"}
+        return {"type": "http.request", "body": b"" if body is None else json.dumps(body).encode()}
 
     async def send(message: dict[str, Any]) -> None:
         sent.append(message)
 
-    scope = {"type": "http", "method": "GET", "path": path, "query_string": b"", "headers": []}
+    method, headers = ("GET", []) if body is None else ("POST", [(b"content-type", b"application/json")])
+    scope = {"type": "http", "method": method, "path": path, "query_string": b"", "headers": headers}
     async with app.router.lifespan_context(app):
         await app(scope, receive, send)
     return sent[0]["status"], b"".join(message.get("body", b"") for message in sent)
@@ -130,3 +137,37 @@ def scheduler(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
         n_workers=1, dashboard_address=loopback, worker_dashboard_address=loopback, local_directory=str(tmp_path)
     ) as cluster:
         yield cluster.scheduler_address
+
+
+# The shell
+
+
+def with_host(text: str, server: PracticeServer) -> str:
+    return re.sub(r"(https://)?monitor\.example\.com", server.host, text)
+
+
+def shell(script: str, folder: Path, server: PracticeServer, password: str = "password") -> subprocess.CompletedProcess[str]:
+    if os.name != "posix" or shutil.which("bash") is None:
+        pytest.skip("there is no POSIX system with bash")
+    own = {"SAYMON_HOST": server.host, "SAYMON_LOGIN": "login", "SAYMON_PASSWORD": password, "HOME": str(folder)}
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    return subprocess.run(
+        ["bash", "-uo", "pipefail", "-c", script],
+        cwd=folder,
+        env={**os.environ, **own, "PATH": path},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def fill(folder: Path) -> Path:
+    """The files that the pages take as known, and the password for curl."""
+    for one in blocks("guides/command-line.md"):
+        if one.title:
+            (folder / one.title).write_text(one.text)
+    (folder / ".netrc").write_text("machine 127.0.0.1 login login password password")
+    (folder / ".netrc").chmod(0o600)
+    return folder
