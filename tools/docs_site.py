@@ -14,8 +14,11 @@ import griffe  # type: ignore[import-not-found,unused-ignore]
 
 ROOT = Path(__file__).parent.parent
 
-# A page may consist of a file of the root: all of it, one section, or all but one.
-INCLUDE = re.compile(r"^<!-- (?P<file>[A-Z]+\.md)(?:, (?P<how>only|without): (?P<section>.*?))? -->$", re.MULTILINE)
+# A page may be a file of the root: all of it, one section, or all except one. Readers of the Markdown see this sentence.
+INCLUDE = re.compile(
+    r"^This page is (?P<file>[A-Z]+\.md) of the repository(?:, (?P<how>only|without) the section (?P<section>\w+))?\.$",
+    re.MULTILINE,
+)
 
 # Where the site has the files of the root that texts link to.
 PAGES = {
@@ -40,6 +43,16 @@ def on_files(files: Any, config: Any) -> Any:
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     folder = os.path.dirname(page.file.src_uri)
     return INCLUDE.sub(lambda found: included(folder, **found.groupdict()), markdown)
+
+
+def on_post_page(output: str, page: Any, **_: Any) -> str:
+    """A browser loads nothing from elsewhere."""
+    loaded = re.findall(
+        r"<(?:script|img|iframe|source)\b[^>]*\bsrc=[\"']?https?:[^>]*|<link\b[^>]*\bhref=[\"']?https?:[^>]*", output
+    )
+    if loaded:
+        raise SystemExit(f"{page.file.src_uri} loads {loaded[0]}")
+    return output
 
 
 def included(folder: str, file: str, how: str | None, section: str | None) -> str:
