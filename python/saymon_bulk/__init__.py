@@ -16,8 +16,8 @@ One question about one operation needs no client:
 ... )
 {'finished': True}
 
-Finished does not mean succeeded: the server tells that an operation has
-ended, and nothing else.
+Finished does not mean succeeded: the server reports only that an operation
+has ended.
 
 A start is sent at most once. `StartUncertainError` says that the server
 may have started the operation: look at the server before you start it

@@ -121,8 +121,8 @@ class Client(_core.Client):
         Args:
             request_timeout: As for Client.
             verify: As for Client.
-            cert: As for Client. SAYMON_CERT and SAYMON_KEY then do not
-                count.
+            cert: As for Client. SAYMON_CERT and SAYMON_KEY are then not
+                used.
 
         Raises:
             ValueError: The host or the credentials are missing, or a file
@@ -648,8 +648,8 @@ class Client(_core.Client):
         Args:
             id: The id of the operation.
             timeout: Seconds for the whole wait; 3600 by default. None waits
-                for ever, 0 asks once. When the time is over, the wait makes
-                a last poll, which may take another second. `on_poll` does
+                without limit, 0 asks once. When the time is over, the wait
+                makes a last poll, which may take another second. `on_poll` does
                 not lengthen it.
             interval: Seconds of the shortest pause; 1 by default.
             max_interval: Seconds of the longest pause; 10 by default, and
@@ -660,7 +660,7 @@ class Client(_core.Client):
                 connections that are refused or cut off, and requests that
                 time out. After the first good answer it also tolerates a
                 name that does not resolve and a failed TLS handshake. A
-                kept connection that has died in silence does not count.
+                kept connection that has died in silence is no failure.
             on_poll: A function that the wait calls after every good answer,
                 in this thread: on_poll(id, status, elapsed), with the
                 seconds since the start of the wait. An exception of the
@@ -789,7 +789,7 @@ class Client(_core.Client):
 
         Args:
             ids: The ids of the operations: an iterable, but not a str. An
-                id that is repeated counts once.
+                id that is repeated is one operation.
             timeout: Seconds for all operations together, as for
                 `wait_for_bulk`; 3600 by default. Operations that have
                 finished by then still come, however long the loop body
@@ -953,7 +953,7 @@ def wait_for_bulk(
         login: As for `get_bulk_status`.
         password: As for `get_bulk_status`.
         timeout: Seconds for the whole wait; 3600 by default. None waits
-            for ever, 0 asks once.
+            without limit, 0 asks once.
         interval: Seconds of the shortest pause between polls; 1 by default.
         max_interval: Seconds of the longest pause; 10 by default.
         retries: How many failures in a row the wait tolerates; 10 by

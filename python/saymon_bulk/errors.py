@@ -206,7 +206,7 @@ class NotFoundError(HTTPStatusError, LookupError):
     ...     print(error.id)
     no-such-id
 
-    An unknown operation never counts as finished.
+    An unknown operation is never taken for finished.
     """
 
 

@@ -24,8 +24,8 @@ finds them by equality, `$in`, `$gt`, `$gte`, `$lt`, `$lte`, `$regex` with
 `modify` sets fields, `properties.createOrModify` sets a property.
 
 Guessed: an unknown operation id gets 404; the texts of 404, and of 400
-but for invalid JSON. The framework is restify: hence an unknown route gets
-404 and a wrong method 405, both before the check of the credentials.
+except for invalid JSON. The framework is restify: hence an unknown route
+gets 404 and a wrong method 405, both before the check of the credentials.
 
 Not rehearsed: permissions, and what conditions and triggers do. Any
 object can be cloned. The server accepts any change. No login lacks a

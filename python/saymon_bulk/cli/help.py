@@ -74,8 +74,8 @@ NOTES = {
     "times": "TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.",
     "password": (
         "The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that "
-        "SAYMON_PASSWORD_FILE names, else from netrc, else it is asked for on the terminal. The variables count if there is "
-        "a login: a password belongs to a login."
+        "SAYMON_PASSWORD_FILE names, else from netrc, else it is asked for on the terminal. The variables are used if there "
+        "is a login: a password belongs to a login."
     ),
     "json": (
         "With --json, stdout has one JSON object a line, for errors too. Its keys are promised; other fields of the server "

@@ -138,7 +138,7 @@ def add_schedule(parser: ArgumentParser) -> None:
 
 
 def add_ids(parser: ArgumentParser) -> None:
-    what = "an operation's id, the server's bulkId; - reads ids from stdin, one a line; a repeated one counts once"
+    what = "an operation's id, the server's bulkId; - reads ids from stdin, one a line; a repeated one is asked for once"
     parser.add_argument("ids", metavar="ID", nargs="*", help=what)
     what = "read ids from FILE, one a line; a line that begins with # is a comment; - is stdin; may be repeated"
     add_option(parser, "--ids", metavar="FILE", dest="ids_files", action="append", help=what)

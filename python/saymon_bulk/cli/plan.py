@@ -125,7 +125,11 @@ def apply(options: Options) -> int:
         waiting.end()
         if (known := getattr(error, "report", None)) is None:
             raise
-        result = worst([_report(known, options), fatal(error, options)])
+        _report(known, options)
+        result = fatal(error, options)
+        # What was not sent, or cannot be told yet, is so because of the error.
+        if any(one.reason != "not-sent" for one in known.not_as_asked):
+            result = worst([result, NOT_AS_ASKED])
         if not options.quiet:
             note(f"the journal is {journal}; the same command goes on")
             if result == UNCERTAIN:

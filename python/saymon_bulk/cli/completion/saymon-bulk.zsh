@@ -223,7 +223,7 @@ _shtab_saymon_bulk_status_options=(
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
   "-h[print the short help]"
   "--help[print the complete help]"
-  "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one counts once:"
+  "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one is asked for once:"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -272,7 +272,7 @@ _shtab_saymon_bulk_wait_options=(
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
   "-h[print the short help]"
   "--help[print the complete help]"
-  "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one counts once:"
+  "(*)::an operation\'s id, the server\'s bulkId\; - reads ids from stdin, one a line\; a repeated one is asked for once:"
 )
 
 # guard to ensure default positional specs are added only once per session
