@@ -1,9 +1,17 @@
-"""Start bulk operations of SAYMON, and wait for their end.
+"""See, start, wait for and check bulk operations of SAYMON.
 
 >>> import saymon_bulk
 >>> client = saymon_bulk.Client("monitor.example.com", "login", "password")
 >>> search = {"name": {"$regex": "^CPU$"}}
 >>> bulk = [{"properties.createOrModify": {"name": "Room", "value": "7"}}]
+>>> plan = client.plan_bulk(search, bulk)
+>>> report = client.apply_plan(plan)
+>>> report.ok
+True
+
+A plan shows which objects would change, and a report whether they have.
+Without a plan:
+
 >>> started = client.start_bulk(search, bulk)
 >>> client.wait_for_bulk(started["bulkId"])
 {'finished': True}

@@ -31,8 +31,8 @@ KOI8 = "мониторинг".encode("koi8-r")
 @pytest.fixture
 def server() -> Iterator[PracticeServer]:
     with PracticeServer(LOGIN, PASSWORD) as one:
-        one.start_bulk(0, id="done")
-        one.start_bulk(math.inf, id="never")
+        one.add_bulk(0, id="done")
+        one.add_bulk(math.inf, id="never")
         yield one
 
 

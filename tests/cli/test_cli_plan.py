@@ -148,7 +148,7 @@ def test_an_uncertain_start(server: PracticeServer) -> None:
     again = run(server, "apply", "--settle", "0", "plan.json")
     assert again.returncode == 9
     assert "perhaps started" in again.stdout
-    assert "the same command goes on" in again.stderr
+    assert "give the same command again" in again.stderr
     assert len(server.starts) == 1
     server.finishes_after = 0
     for one in server.objects.values():
@@ -184,7 +184,7 @@ def test_ctrl_c_says_how_to_go_on(server: PracticeServer) -> None:
         assert process.stderr is not None
         out, errors = process.stdout.read(), process.stderr.read()
     assert f"bulk operation {server.starts[0].id}: 12 objects, not known to have finished" in out
-    assert "the journal is plan.json.log; the same command goes on" in errors
+    assert "give the same command again; plan.json.log remembers what was started" in errors
     server.restart(forget=True)  # the operation is gone, so its objects decide
     assert run(server, "apply", "--settle", "0", "plan.json").returncode == 3
     assert len(server.starts) == 1
@@ -209,10 +209,12 @@ def test_on_a_terminal(server: PracticeServer, columns: int, name: str) -> None:
     with Terminal(server, "plan", "--search", CRITERIA, "--bulk", ROOM, columns=columns) as terminal:
         assert terminal.end() == 0
         screen = [line for line in terminal.screen() if line]
-    assert len(screen) == 1 + 10 + 1 + 1
-    assert all(len(line) <= columns for line in screen)
     assert all(line.isprintable() for line in screen)
-    assert re.match("12 objects found, 12 to change", screen[-1])
+    assert re.search("12 objects found, 12 to change, 0 already as asked", "\n".join(screen))
+    if columns == 80:
+        assert len(screen) == 1 + 10 + 1 + 1
+    else:
+        assert sum('→ "7"' in line for line in screen) >= 11
 
 
 def test_the_environment_is_enough_for_show(server: PracticeServer) -> None:
@@ -220,3 +222,51 @@ def test_the_environment_is_enough_for_show(server: PracticeServer) -> None:
     env = {name: value for name, value in os.environ.items() if not name.startswith("SAYMON_")}
     assert "SAYMON_HOST" not in env
     assert run(None, "show", "plan.json", SAYMON_LOGIN="", SAYMON_PASSWORD="").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["apply", "--skip_stale", "p"], "unrecognized arguments: --skip_stale; did you mean --skip-stale?"),
+        (["plan", "--at_most", "5"], "did you mean --at-most?"),
+        (["plan", "--search", ROOM, "--bulk", ROOM], "not a list; are --search and --bulk swapped?"),
+        (["plan", "--search", CRITERIA, "--bulk", CRITERIA], "not an object; are --search and --bulk swapped?"),
+        (["plan", "--search", '{"a": 1,}', "--bulk", ROOM], "not JSON: a comma before } or ]"),
+        (["plan", "--search", CRITERIA, "--bulk", '[{"modfy": {"a": 1}}]'], "the unknown key 'modfy'"),
+        (["plan", "--search", CRITERIA, "--bulk", ROOM, "--out", "no/such/plan.json"], "--out: there is no folder no/such"),
+        (["show", "search.json"], "PLAN search.json: No such file or directory"),
+        (["apply", "-"], "PLAN is a file"),
+    ],
+    ids=range(9),
+)
+def test_slips(server: PracticeServer, words: list[str], says: str) -> None:
+    result = run(server, *words)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert says in result.stderr
+    assert server.requests == []
+
+
+def test_nothing_found_is_told(server: PracticeServer) -> None:
+    nothing = '{"name": "Стойка"}'
+    for words in (["search"], ["plan", "--bulk", ROOM, "--out", "plan.json"]):
+        result = run(server, *words, "--search", nothing)
+        assert result.returncode == 0
+        assert "no object matches the search" in result.stderr
+        assert "saymon-bulk apply" not in result.stderr
+    assert run(server, "plan", "--bulk", ROOM, "--search", nothing, "--quiet").stderr == ""
+
+
+def test_an_error_before_anything_is_known_reports_nothing(server: PracticeServer) -> None:
+    planned(server)
+    result = run(server, "apply", "plan.json", SAYMON_PASSWORD="wrong")
+    assert (result.returncode, result.stdout) == (4, "")
+    assert "give the same command again" in result.stderr
+
+
+def test_a_timeout_is_8(server: PracticeServer) -> None:
+    planned(server)
+    server.finishes_after = 3600
+    result = run(server, "apply", "--timeout", "0.2", "--settle", "0", "plan.json")
+    assert result.returncode == 8
+    assert "not known to have finished" in result.stdout
+    assert len(server.starts) == 1

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peer import LOGIN, PASSWORD, Peer, at
+from peer import LOGIN, PASSWORD, Peer, at, response
 from planning import FAST, Call, both_ways, client, objects, server
 from saymon_bulk import Client
 from saymon_bulk._plans import compare
@@ -140,11 +141,12 @@ UNFORESEEN = "start_bulk takes it"
 @pytest.mark.parametrize(
     ("bulk", "words"),
     [
-        *(([{key: {"a": 1}}], UNFORESEEN) for key in ("stateConditions", "stateTriggers", "incidentConditions", "Modify")),
+        *(([{key: {"a": 1}}], UNFORESEEN) for key in ("stateConditions", "stateTriggers", "incidentConditions")),
         ([{"modify": {"weight": 7}, "stateTriggers": {"a": 1}}], UNFORESEEN),
         ([{"modify": {"weight": 7}}, {"stateConditions": {"a": 1}}], r"bulk\[1\].*start_bulk takes it"),
         *(([{"modify": {name: 1}}], UNFORESEEN) for name in ("id", "a.b", "properties.0.value", "$set", ".")),
-        ([{"properties.createOrModify": {"name": "a", "value": "b", "owner_id": 1}}], UNFORESEEN),
+        ([{"properties.createOrModify": {"name": "a", "value": "b", "owner_id": 1}}], "the unknown key 'owner_id'"),
+        ([{"Modify": {"a": 1}}], "the unknown key 'Modify'; plans know 'modify'"),
         ([{"modify": {"properties": []}}, *prop("7")], "which comes last cannot be foreseen"),
         ([{"modify": {}}], "must be an object that is not empty"),
         ([{"modify": [1]}], "must be an object"),
@@ -260,9 +262,20 @@ def test_client_data_is_asked_for_where_it_is_changed(server: PracticeServer, cl
 )
 def test_notes(peer: Peer, bulk: Any, properties: Any, notes: list[str]) -> None:
     peer.answer(objects(having(*properties)))
-    found = at(peer).plan_bulk({"name": "CPU"}, bulk).notes
+    found = [note for note in at(peer).plan_bulk({"name": "CPU"}, bulk).notes if "has the field" not in note]
     assert len(found) == len(notes)
     assert all(words in note for words, note in zip(notes, found))
+
+
+@pytest.mark.parametrize("count", [1, 16, 200])
+def test_a_field_that_no_object_has_is_told(peer: Peer, count: int) -> None:
+    park = [{"id": f"{n}", "name": "CPU", "weight": 1} for n in range(count)]
+    peer.answer(response(json.dumps(park)), response(json.dumps([*park, {"id": "x", "wieght": 1}])))
+    client, bulk = at(peer), [{"modify": {"wieght": 5, "weight": 2}}]
+    assert client.plan_bulk({"name": "CPU"}, bulk).notes == (
+        "no object that was found has the field 'wieght' in the answer",
+    )
+    assert client.plan_bulk({"name": "CPU"}, bulk).notes == ()
 
 
 # Hypothesis

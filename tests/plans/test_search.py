@@ -156,7 +156,8 @@ def test_an_answer_of_another_shape(peer: Peer, search: Search, body: str | byte
 @pytest.mark.parametrize("number", ["1", "17", "200"])
 def test_an_error_shows_no_value_of_an_object(peer: Peer, number: str) -> None:
     good = json.dumps([{"id": f"{n}", "name": SECRET_VALUE} for n in range(int(number))])
-    for broken in (good[:-1] + ',{"id":7}]', good[:-1], good + "]"):
+    first = json.dumps([{"name": SECRET_VALUE, "id": 7}])
+    for broken in (good[:-1] + ',{"id":7}]', good[:-1], good + "]", first):
         for body in (broken, '{"objects":' + broken + "}"):
             peer.answer(response(body))
             with pytest.raises(ResponseError) as caught:

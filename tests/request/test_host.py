@@ -270,11 +270,14 @@ def test_secure_names_reach_a_proxy_in_their_one_form(peer: Peer) -> None:
     peer.answer(b"HTTP/1.1 403 Forbidden\r\nContent-Length: 0\r\n\r\n")
     done = run_script(ASK_ALL, json.dumps(list(SECURE)), HTTPS_PROXY=peer.host)
     outcomes = json.loads(done.stdout)
-    assert [kind for kind, _ in outcomes] == ["TransportError"] * len(SECURE)
+    # No proxy is asked for an address of IPv6, which the HTTP library would write as a name.
+    targets = [target for target in SECURE.values() if not target.startswith("[")]
+    kinds = ["TransportError" if target in targets else "ValueError" for target in SECURE.values()]
+    assert [kind for kind, _ in outcomes] == kinds
     lines = [request.partition(b"\r\n")[0].decode() for request in peer.requests]
     # The second one asks for the reason. It is an http URL, which leaves out port 80.
-    times = {target: 1 if target.endswith(":80") else 2 for target in SECURE.values()}
-    assert lines == [f"CONNECT {target} HTTP/1.1" for target in SECURE.values() for _ in range(times[target])]
+    times = {target: 1 if target.endswith(":80") else 2 for target in targets}
+    assert lines == [f"CONNECT {target} HTTP/1.1" for target in targets for _ in range(times[target])]
 
 
 @pytest.mark.parametrize("host", REFUSED)

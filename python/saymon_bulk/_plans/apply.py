@@ -6,7 +6,7 @@ import contextlib
 import functools
 import sys
 import uuid
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -39,9 +39,11 @@ def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan
     found = yield Search(criteria, compare.fields_to_read(wishes))
     to_change: list[ObjectChange] = []
     already: list[str] = []
+    lacking: Counter[str] = Counter()
     read_write = {wish.name for wish in wishes if wish.part == "type_id" and compare.same(wish.value, 3)}
     for place, one in enumerate(found):
         change = change_of(one, wishes)
+        lacking.update(wish.field for wish in wishes if wish.found_in(one) is compare.Absent.UNKNOWN)
         if change is None:
             already.append(one["id"])
         else:
@@ -57,8 +59,14 @@ def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan
         matched=len(found),
         changes=tuple(to_change),
         already=tuple(already),
-        notes=_notes(wishes, read_write) if to_change else (),
+        notes=(*_notes(wishes, read_write), *_absent(wishes, lacking, len(found))) if to_change else (),
     )
+
+
+def _absent(wishes: Sequence[compare.Wanted], lacking: Counter[str], count: int) -> list[str]:
+    """A field that no object has may be misspelt."""
+    names = [wish.name for wish in wishes if wish.part is None and lacking[wish.field] == count]
+    return [f"no object that was found has the field {name!r} in the answer" for name in names]
 
 
 def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str, ...]:
@@ -158,7 +166,7 @@ class _Apply:
     def run(self) -> Steps[None]:
         if self.journal.is_done_with(self.check.ids):
             self.check.set_unknown(self.check.ids)
-            text = "the plan was applied already, as the journal says; verify it to see what came of it"
+            text = "the plan was applied already, as the journal says; for objects that are not as asked, make a new plan"
             raise _refused(self.host, "already-applied", text)
         try:
             is_over = yield from self.all_parts()
@@ -318,7 +326,7 @@ class _Reader:
                 if failures >= self._retries or spent + longer > self._timeout or not self._tolerates(error):
                     raise
                 failures += 1
-                yield Pause(longer)
+                yield Pause(longer, "the server has not answered a read, which is tried again")
                 spent, pause = spent + longer, min(1.5 * pause, self._max_interval)
         self._has_answered = True
         found = {one["id"]: one for one in objects}
@@ -393,7 +401,7 @@ class _Check:
             left = [id for id in left if self._outcomes[id].is_met is False]
             if not left or spent + pause > settle:
                 break
-            yield Pause(pause)
+            yield Pause(pause, f"objects that are not as asked are read again, for {settle:g} s at most")
             spent, pause = spent + pause, next(pauses, pause)
 
     def compare_with_plan(self, ids: Sequence[str], size: int) -> Steps[tuple[list[str], list[str]]]:

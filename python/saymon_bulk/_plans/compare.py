@@ -79,6 +79,9 @@ class Wanted(NamedTuple):
         return self.equal(found, before)
 
 
+# The other keys that the vendor documents.
+_CONDITIONS = ("stateConditions", "stateTriggers", "incidentConditions")
+
 _UNFORESEEN = "cannot be foreseen, so it cannot be planned; start_bulk takes it"
 
 
@@ -88,8 +91,10 @@ def wanted(bulk: Sequence[Mapping[str, Any]]) -> list[Wanted]:
     for place, change in enumerate(bulk):
         for key, order in change.items():
             at = f"bulk[{place}][{key!r}]"
-            if key not in (_MODIFY, _PROPERTY):
+            if key in _CONDITIONS:
                 raise ValueError(f"{at}: what it does {_UNFORESEEN}")
+            if key not in (_MODIFY, _PROPERTY):
+                raise ValueError(f"bulk[{place}] has the unknown key {key!r}; plans know {_MODIFY!r} and {_PROPERTY!r}")
             if not isinstance(order, Mapping) or not order:
                 raise ValueError(f"{at} must be an object that is not empty")
             for one in _fields(at, order) if key == _MODIFY else _property(at, order):
@@ -113,7 +118,8 @@ def _fields(at: str, order: Mapping[str, Any]) -> list[Wanted]:
 def _property(at: str, order: Mapping[str, Any]) -> list[Wanted]:
     unknown = order.keys() - {"name", "value", "type_id"}
     if unknown:
-        raise ValueError(f"{at}: what {', '.join(sorted(map(repr, unknown)))} does {_UNFORESEEN}")
+        names = ", ".join(sorted(map(repr, unknown)))
+        raise ValueError(f"{at} has the unknown key {names}; a property has 'name', 'value' and 'type_id'")
     name = order.get("name")
     if not isinstance(name, str) or not name:
         raise ValueError(f"{at} must have a `name`, a str that is not empty")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, repr=False)
 class BulkPlan:
-    """Which objects a bulk would change, and how: now and then.
+    """Which objects a bulk would change: the values now and after.
 
     >>> plan = client.plan_bulk(search, bulk)
     >>> print(plan)

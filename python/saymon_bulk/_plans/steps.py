@@ -86,7 +86,10 @@ class Wait(NamedTuple):
 
 
 class Pause(NamedTuple):
+    """Waits for so long, and says why."""
+
     seconds: float
+    why: str
 
     def block(self, client: Client) -> Any:
         time.sleep(self.seconds)

@@ -78,8 +78,7 @@ def plan(plan: Plan, style: Style | None = None) -> list[str]:
     lines = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
     lines += _objects(plan.changes, lambda one: _change_text(one, labels, style), style)
     lines += [f"note: {plain(note)}" for note in plan.notes]
-    lines.append(counts(plan))
-    return [fit(line, style.width) for line in lines]
+    return [*lines, counts(plan)]
 
 
 def counts(plan: Plan) -> str:
@@ -93,8 +92,7 @@ def report(report: Report, style: Style | None = None) -> list[str]:
     style = style or Style()
     lines = _starts(report.starts, style)
     lines += states(report.not_as_asked, style) + states(report.unknown, style)
-    lines.append(report_counts(report))
-    return [fit(line, style.width) for line in lines]
+    return [*lines, report_counts(report)]
 
 
 def report_counts(report: Report) -> str:
@@ -109,7 +107,7 @@ def report_counts(report: Report) -> str:
 def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
     """How objects are, the first of them."""
     text = functools.partial(_report_text, labels=_labels(objects), style=style)
-    return [fit(line, style.width) for line in _objects(objects, text, style)]
+    return _objects(objects, text, style)
 
 
 def _starts(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
@@ -132,11 +130,17 @@ def _count(number: int) -> str:
 
 def _objects(objects: Sequence[ObjectChange], text: Callable[[ObjectChange], str], style: Style) -> list[str]:
     shown = objects if style.all_objects else objects[:_SHOWN]
-    lines = [f"{_title(one)}  {text(one)}" for one in shown]
+    lines = [line for one in shown for line in _pair(_title(one), text(one), style.width)]
     if len(objects) > len(shown):
         rest = f" ({style.rest})" if style.rest else ""
         lines.append(f"… and {len(objects) - len(shown):,} more{rest}")
     return lines
+
+
+def _pair(title: str, text: str, columns: int | None) -> list[str]:
+    """One line, or two where a narrow terminal would lose the values."""
+    line = f"{title}  {text}"
+    return [line] if fit(line, columns) == line else [fit(title, columns), fit(f"    {text}", columns)]
 
 
 def _change_text(one: ObjectChange, labels: Mapping[str, str], style: Style) -> str:

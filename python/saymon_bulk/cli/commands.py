@@ -213,8 +213,8 @@ COMMANDS = {
     "plan": Command(
         "--search FILE --bulk FILE",
         "show which objects a bulk would change, and how",
-        "Show which objects a bulk would change, and how: now and then. The command changes nothing. With --out it writes a "
-        "plan for the command apply.",
+        "Show which objects a bulk would change, with the values now and after. The command changes nothing. With --out it "
+        "writes a plan for the command apply.",
         (
             ("see first", "saymon-bulk plan --search search.json --bulk bulk.json"),
             (
@@ -307,7 +307,7 @@ COMMANDS = {
     ),
     "status": Command(
         "(ID | --ids FILE)...",
-        "ask once",
+        "ask once whether operations have finished",
         "Ask once, and print for each ID whether it is finished or running. A line comes with its answer.",
         (
             ("ask for one operation", f"saymon-bulk status {_ID}"),
@@ -322,7 +322,7 @@ COMMANDS = {
     ),
     "wait": Command(
         "(ID | --ids FILE)...",
-        "poll until all have finished",
+        "wait until operations have finished",
         "Poll until all have finished, and print each ID when it has.",
         (
             ("wait for one operation, an hour at most", f"saymon-bulk wait {_ID}"),

@@ -29,7 +29,7 @@ JSON_KEYS = {
 }
 
 EXIT_STATUS = {
-    "0": "all finished; without --wait, started",
+    "0": "all finished, or all as asked; without --wait, started",
     "1": "an error, or unknown; without --wait, not started",
     "2": "wrong usage",
     "3": "some objects are not as asked; with plan --exit-code, something is to change",
@@ -79,7 +79,8 @@ NOTES = {
     ),
     "json": (
         "With --json, stdout has one JSON object a line, for errors too. Its keys are promised; other fields of the server "
-        f"follow them:\n{_table(JSON_KEYS)}\nA wrong option or a missing argument is told in words, on stderr."
+        f"follow them:\n{_table(JSON_KEYS)}\nsearch prints the objects of the server; plan, apply and verify print an "
+        "object a line, and the counts last. A wrong option or a missing argument is told in words, on stderr."
     ),
     "environment": _table(ENVIRONMENT),
     "files": _table(FILES),

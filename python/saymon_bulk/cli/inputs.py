@@ -98,19 +98,26 @@ def encoded(option: str, value: str, kind: type, encode: Callable[[Any], _Encode
             raise ValueError(_wrong_kind(found, kind))
         return encode(found)
     except json.JSONDecodeError as error:
-        raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}") from None
+        what = "a comma before } or ]" if text[: error.pos].rstrip().endswith(",") else error.msg
+        raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: not JSON: {what}") from None
     except RecursionError:
         raise ValueError(f"{name}: nested too deeply") from None
     except (ValueError, TypeError) as error:
         raise ValueError(f"{name}: {error}") from None
 
 
+_SWAPPED = "; are --search and --bulk swapped?"
+
+
 def _wrong_kind(found: object, kind: type) -> str:
     if kind is dict:
-        return "must hold a JSON object" + (", not a list" if isinstance(found, list) else "")
+        return "must hold a JSON object" + (f", not a list{_SWAPPED}" if isinstance(found, list) else "")
     if isinstance(found, dict) and "bulk" in found:
         return "must hold a JSON list: the value of 'bulk' alone"
-    return "must hold a JSON list" + (": put [ ] around the object" if isinstance(found, dict) else "")
+    if isinstance(found, dict):
+        is_change = any(key == "modify" or key.startswith("properties.") or "Conditions" in key for key in found)
+        return "must hold a JSON list" + (": put [ ] around the object" if is_change else f", not an object{_SWAPPED}")
+    return "must hold a JSON list"
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from typing import Any, NoReturn
 
 # The name of an option as options are written, and what parts a value from it. Any other word may be a value.
-_NAME = re.compile("(--[A-Za-z]?[a-z]*(?:-[a-z]+)*)(?:[=: ]|$)")
+_NAME = re.compile("(--[A-Za-z]?[a-z]*(?:[-_][a-z]+)*)(?:[=: ]|$)")
 
 # What argparse takes for a value or an id.
 _NEGATIVE = re.compile(r"-\d+|-\d*\.\d+")

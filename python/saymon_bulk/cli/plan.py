@@ -40,11 +40,16 @@ if TYPE_CHECKING:
     from .options import Options
 
 
+_NOTHING_FOUND = 'no object matches the search; "name" is the whole name, and a part of it is {"name": {"$regex": "^CPU"}}'
+
+
 def search(options: Options) -> int:
     assert options.search is not None
     criteria = encoded("--search", options.search, dict, _start_body.criteria)
     fields = [] if options.count else None if options.json else ["name"]
     found = client_of(options).search_objects(criteria, fields=fields)
+    if not found and not options.quiet:
+        note(_NOTHING_FOUND)
     if options.count:
         emit(str(len(found)))
         return FINISHED
@@ -65,16 +70,22 @@ def plan(options: Options) -> int:
     if options.search is not None:
         criteria = encoded("--search", options.search, dict, partial(_checked_criteria, options.every_object))
     bulk = encoded("--bulk", options.bulk, list, _checked_changes)
+    if options.out is not None and not os.path.isdir(os.path.dirname(options.out) or "."):
+        raise ValueError(f"--out: there is no folder {os.path.dirname(options.out)}")
     made = client_of(options).plan_bulk(criteria, bulk, every_object=options.every_object)
     is_refused = options.at_most is not None and len(made.changes) > options.at_most
     if options.out is not None and not is_refused:
         made.save(options.out)
     _show(made, options, options.out if not is_refused else None)
     if is_refused:
-        note(f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}; no file was written")
+        unsaved = "" if options.out is None else "; no file was written"
+        note(f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}{unsaved}")
         return REFUSED
-    if options.out is not None and not options.quiet:
-        note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', options.out])}")
+    if not options.quiet:
+        if not made.matched:
+            note(_NOTHING_FOUND)
+        elif options.out is not None and made.changes:
+            note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', options.out])}")
     return NOT_AS_ASKED if options.exit_code and made.changes else FINISHED
 
 
@@ -125,13 +136,15 @@ def apply(options: Options) -> int:
         waiting.end()
         if (known := getattr(error, "report", None)) is None:
             raise
-        _report(known, options)
+        # Where nothing was read and nothing was started, there is nothing to report.
+        if known.starts or any(one.reason != "not-sent" for one in known.not_as_asked):
+            _report(known, options)
         result = fatal(error, options)
         # What was not sent, or cannot be told yet, is so because of the error.
         if any(one.reason != "not-sent" for one in known.not_as_asked):
             result = worst([result, NOT_AS_ASKED])
         if not options.quiet:
-            note(f"the journal is {journal}; the same command goes on")
+            note(_again(journal))
             if result == UNCERTAIN:
                 note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
         return result
@@ -140,17 +153,25 @@ def apply(options: Options) -> int:
         if (known := getattr(interrupt, "report", None)) is not None:
             _report(known, options)
         result = interrupted(interrupt)
-        note(f"the journal is {journal}; the same command goes on")
+        note(_again(journal))
         return result
     waiting.end()
-    return _report(report, options)
+    result = _report(report, options)
+    if result == NOT_AS_ASKED and not options.quiet:
+        note("to try again what is not as asked, make a new plan with the same --search and --bulk")
+    return result
+
+
+def _again(journal: str) -> str:
+    return f"to continue, give the same command again; {journal} remembers what was started"
 
 
 def verify(options: Options) -> int:
     made = _loaded(options)
     client = client_of(options)
+    waiting = _Waiting(options)
     try:
-        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, READING))
+        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, READING), waiting.watch)
     except PlanRefusedError as error:
         return _refused(error, options)
     return _report(report, options)
@@ -169,9 +190,13 @@ class _Waiting:
     def __init__(self, options: Options) -> None:
         self._is_quiet, self._is_wanted = options.quiet, not (options.quiet or options.verbose)
         self._progress: Progress | None = None
+        self._told: set[str] = set()
 
     def watch(self, request: object) -> None:
         self.end()
+        if isinstance(request, steps.Pause) and request.why not in self._told and not self._is_quiet:
+            self._told.add(request.why)
+            note(request.why)
         if isinstance(request, steps.Wait):
             if not self._is_quiet:
                 note(f"waiting for bulk operation {request.id}")

@@ -326,7 +326,11 @@ impl<S: Sink> StreamReader<Found<S>> for Objects<S> {
     }
 
     fn has_begun(&self) -> bool {
-        self.next != Next::Beginning && (!self.is_wrapped || self.has_array || !self.ids.is_empty())
+        match self.next {
+            Next::Beginning => false,
+            Next::Field | Next::FieldOrEnd | Next::FieldCommaOrEnd => self.has_array,
+            Next::Object | Next::ObjectOrEnd | Next::CommaOrEnd | Next::Nothing => true,
+        }
     }
 
     fn finish(mut self: Box<Self>) -> Result<Found<S>, String> {

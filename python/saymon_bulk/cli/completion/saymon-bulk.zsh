@@ -17,9 +17,9 @@ _shtab_saymon_bulk_commands() {
     search:'list the objects that a search finds'
     show:'show a plan again, without the network'
     start:'start a bulk operation'
-    status:'ask once'
+    status:'ask once whether operations have finished'
     verify:'check whether the objects of a plan are as asked'
-    wait:'poll until all have finished'
+    wait:'wait until operations have finished'
   )
   _describe 'saymon-bulk commands' _commands
 }
