@@ -40,7 +40,6 @@ QUICK = not slow and not package
 check: $(VENV)/tools
 	$(MAKE) --no-print-directory -j format types develop
 	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)" RUST_TESTS=--lib
-	$(MAKE) --no-print-directory clock MARKED="$(QUICK)"
 	@echo "== check: all well; make test runs the rest"
 
 test: $(VENV)/tools

@@ -13,6 +13,10 @@ _PROXIES = ("http_proxy", "https_proxy", "all_proxy", "no_proxy")
 _CLEARED = {"SSL_CERT_FILE", "SSL_CERT_DIR"}
 _PACKAGE = Path(__file__).parent / "package"
 
+# Each test of the command line starts a process or more. Those that stay quick are for the loop of a contributor.
+_COMMAND_LINE = Path(__file__).parent / "cli"
+_QUICK_ONES = {"test_cli.py", "test_cli_help.py"}
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -32,4 +36,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if _PACKAGE in item.path.parents:
             item.add_marker("package")
+        if _COMMAND_LINE in item.path.parents and item.path.name not in _QUICK_ONES:
+            item.add_marker("slow")
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("slow", "package")))

@@ -94,6 +94,7 @@ def test_and_not_one_byte_more(peer: Peer, answer: bytes | Act) -> None:
     assert type(failure(peer.host)) is ResponseError
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -173,6 +174,7 @@ def test_a_huge_head(peer: Peer, answer: bytes) -> None:
 # --- time ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "answer",
     [
@@ -240,6 +242,7 @@ WHOLE = response()
 IN_CHUNKS = chunked(BODY[:5], BODY[5:])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hang_up", [closing, cut], ids=["end", "reset"])
 @pytest.mark.parametrize("whole", [WHOLE, IN_CHUNKS], ids=["length", "chunks"])
 def test_cut_off_anywhere(peer: Peer, whole: bytes, hang_up: Any) -> None:

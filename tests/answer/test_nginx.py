@@ -202,6 +202,7 @@ def test_a_connection_that_nginx_tires_of(
     assert 1 < len(set(connections(requests))) < len(pauses)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("certificate", [None, "good"])
 @pytest.mark.parametrize("again", ["reload", "restart"])
 def test_between_calls_nginx_is_started_anew(

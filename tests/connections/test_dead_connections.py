@@ -168,6 +168,7 @@ print(asyncio.run(client.get_bulk_status_async("x"))["finished"])
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("script", "prints"),
     [

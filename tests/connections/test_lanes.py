@@ -95,6 +95,7 @@ def in_turn(ask: Ask, is_async: bool, client: Client, counts: list[int], concurr
             assert len(ask(client, names(count), concurrency)) == count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_async", "ask"), WAYS.values(), ids=WAYS)
 def test_call_after_call_uses_the_same_connections(
     slow: SlowServer, certificates: Certificates, is_async: bool, ask: Ask
@@ -104,6 +105,7 @@ def test_call_after_call_uses_the_same_connections(
     assert slow.connections == slow.most == 16
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("is_async", "ask"), WAYS.values(), ids=WAYS)
 def test_a_burst_has_no_more_connections_than_requests_at_once(
     slow: SlowServer, certificates: Certificates, is_async: bool, ask: Ask

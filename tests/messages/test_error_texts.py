@@ -181,6 +181,7 @@ def test_a_server_whose_key_is_not_for_tls_1_3(openssl: str, start_openssl: Star
     says(failure(server.host, verify=tmp_path / "odd.pem"), "or its key fits neither")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "words"),
     [("Ed448", "signed with Ed448, which"), ("RSA-PSS", "signed with RSA-PSS and a key for RSA-PSS alone, which")],

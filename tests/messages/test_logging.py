@@ -197,6 +197,7 @@ def test_the_failure_that_ends_it_is_no_warning(peer: Peer, records: Records, us
     assert (len(records.debug), len(records.warnings)) == (5, 3)
 
 
+@pytest.mark.slow
 @each_wait
 def test_the_poll_that_the_deadline_cuts_is_a_line_too(peer: Peer, records: Records, use: Callable[..., Any]) -> None:
     peer.answer(RUN, Wire.hold)

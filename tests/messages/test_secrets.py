@@ -309,6 +309,7 @@ def test_a_message_is_masked_in_any_spelling(
     assert re.search(r"wrong: \*\*\*=*\"}$", error.body)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("password", [GERMAN, RUSSIAN])
 def test_the_documented_shape_keeps_no_password(peer: Peer, caplog: pytest.LogCaptureFixture, password: str) -> None:
     """The server packs its own error into the message: JSON in JSON, and perhaps HTML within."""

@@ -22,6 +22,7 @@ print({}, flush=True)
 """
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize(
     "call",
@@ -48,6 +49,7 @@ def test_an_answer_that_came_meanwhile(peer: Peer, call: str) -> None:
     assert len(peer.requests) == 1
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize(
     "call",

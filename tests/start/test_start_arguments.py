@@ -406,6 +406,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.c
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(names, inner), max_leaves=20)
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(search=values, bulk=values, every_object=st.booleans())
 def test_any_json_value_arrives_or_is_refused(peer: Peer, search: Any, bulk: Any, every_object: bool) -> None:
@@ -423,6 +424,7 @@ def test_any_json_value_arrives_or_is_refused(peer: Peer, search: Any, bulk: Any
         assert bool(search) is not every_object
 
 
+@pytest.mark.slow
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     search=st.dictionaries(st.text(min_size=1), values, min_size=1), change=st.dictionaries(st.text(), values, min_size=1)

@@ -110,6 +110,7 @@ def test_the_same_operation(server: PracticeServer, client: Client) -> None:
     assert str(uuid.UUID(start.request_id)) == start.request_id
 
 
+@pytest.mark.slow
 @by_three
 def test_a_search_for_a_hundred_thousand_ids(server: PracticeServer, client: Client) -> None:
     # curl waits for "100 Continue" before it sends so much.

@@ -59,6 +59,7 @@ def refused_for(reason: str, host: str, verify: Any) -> None:
 # verify=False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "version"), [pair for pair in VERSIONS if pair[1] == "-tls1_3" or pair[0] not in TLS_1_3_ONLY]
 )

@@ -95,6 +95,7 @@ KEYS: dict[str, Callable[[], Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["1.2", "1.3"])
 @pytest.mark.parametrize("form", [PKCS8, OLD], ids=["PKCS8", "older"])
 @pytest.mark.parametrize("kind", KEYS)

@@ -84,6 +84,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("kind", "call", "number"),
     [
@@ -112,6 +113,7 @@ def test_a_signal_ends_the_reading(
     assert script.finish() == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--cacert", "--cert", "--key"])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_the_command(fifo: Path, certificates: Certificates, option: str, number: signal.Signals) -> None:

@@ -311,6 +311,7 @@ def test_each_request_has_its_own_time(desk: HoldingDesk, ask: Ask) -> None:
     assert ask(desk, ids, concurrency=1, request_timeout=0.9) == dict.fromkeys(ids, FINISHED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["batch", "batch, awaited", "waits", "tasks"])
 def test_a_server_that_is_slow_to_accept_gets_no_more_connections(certificates: Certificates, how: str) -> None:
     """Each request that finds no idle connection would begin one, take another that is free first, and leave it behind."""

@@ -43,6 +43,7 @@ def waits_async(desk: Desk, ids: list[str], **more: Any) -> dict[str, Any]:
     return asyncio.run(collected(proved(desk), ids, **more))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [waits, waits_async])
 @pytest.mark.parametrize("status", [429, 503])
 def test_many_waits_behind_a_limit(wait: Any, status: int) -> None:
@@ -125,6 +126,7 @@ def test_looks_during_an_outage_delay_no_later_wait() -> None:
         desk.recovers_for(one, timeout=60)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [waits, waits_async])
 def test_a_wait_that_has_ended_delays_no_other_one(wait: Any) -> None:
     with Outage() as desk:
@@ -134,6 +136,7 @@ def test_a_wait_that_has_ended_delays_no_other_one(wait: Any) -> None:
         desk.recovers_for(other, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_closed_client_delays_no_other_one() -> None:
     with Outage() as desk:
         one, other = proved(desk), proved(desk)
@@ -152,6 +155,7 @@ def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
         desk.recovers_for(other, interval=0.1, max_interval=0.5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_large_wait_leaves_turns_to_a_small_one(is_async: bool) -> None:
     many = [f"many-{number}" for number in range(20)]

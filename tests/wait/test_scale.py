@@ -70,6 +70,7 @@ def assert_all_came(found: dict[str, Any], ids: list[str]) -> None:
             assert outcome == FINISHED, id
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize(
     ("count", "trouble"),
@@ -119,6 +120,7 @@ def assert_ends(wait: Wait, host: str, count: int, timeout: float, **more: Any) 
     return caught.value
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize(
     ("count", "trouble"),
@@ -129,6 +131,7 @@ def test_it_ends_at_its_timeout(wait: Wait, count: int, trouble: str) -> None:
         assert_ends(wait, crowd.host, count, 1.5, interval=0.3)
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("count", cases(*COUNTS))
 def test_it_ends_at_its_timeout_where_nobody_answers(wait: Wait, count: int) -> None:
@@ -252,6 +255,7 @@ print(most - before)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="the memory is read from /proc")
 def test_long_answers_take_little_memory(desk: Desk) -> None:
     """A tree of values of 64 KiB takes some 4 MiB; as bytes, 200 of them take 13 MB."""
@@ -277,6 +281,7 @@ def test_many_waits_in_many_threads() -> None:
     assert outcomes == {f"op-{n}": FINISHED for n in range(200)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", cases(200, 5000))
 @pytest.mark.parametrize("trouble", ["down", "one 503", "busy"])
 def test_the_command_line_ends_at_its_timeout(tmp_path: Path, count: int, trouble: str) -> None:

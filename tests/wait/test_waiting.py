@@ -311,6 +311,7 @@ def test_the_deadline_among_many_polls(clock: Clock, wait: Wait) -> None:
     assert (error.id, error.host) == (ID, clock.host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("polls", [0, 1])
 def test_a_hung_server_does_not_hold_it(clock: Clock, wait: Wait, polls: int) -> None:
     clock.answer(*[RUN] * polls, Wire.hold)
@@ -952,6 +953,7 @@ def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
         next(statuses)
 
 
+@pytest.mark.slow
 def test_exceptions_as_results(clock: Clock, waits: Wait) -> None:
     clock.of = {"late": [RUN], "fine": [RUN, RUN, END], "unknown": [NOT_FOUND], "broken": [BROKEN], "bad": [response("[]")]}
     found = dict(waits(clock.host, clock.of, timeout=2, retries=3, return_exceptions=True, **QUICK))
@@ -1072,6 +1074,7 @@ def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
     assert polls == [ID] * 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [response("{}", 404), response("{}", 500), END], ids=["404", "500", "finished"])
 def test_a_wait_for_thousands_ends(peer: Peer, answer: bytes) -> None:
     """A step that is done leaves no wake-up behind: the polls whose turn has not come would never begin."""

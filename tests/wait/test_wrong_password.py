@@ -108,6 +108,7 @@ def test_what_is_no_answer_proves_nothing(peer: Peer, ask: Ask, first: Answer) -
     assert all(type(error) in (AuthError, TransportError) for error in found.values())
 
 
+@pytest.mark.slow
 @every_way
 @pytest.mark.parametrize("status", [301, 302, 400, 403, 404, 408, 429, 500, 502, 503, 520, 522, 530])
 @pytest.mark.parametrize("body", ["", "<html><title>a gateway</title></html>", '{"message": "no"}', '{"code": 7}'])
@@ -201,6 +202,7 @@ CALLS: dict[str, Callable[[Any], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_tasks_and_threads_share_one_failed_login(peer: Peer, call: Callable[[Any], dict[str, Any]]) -> None:
     def late(wire: Wire) -> None:
@@ -315,6 +317,7 @@ def test_nothing_is_sent_once_the_client_is_closed(peer: Peer) -> None:
     assert errors <= {StartUncertainError, RuntimeError}
 
 
+@pytest.mark.slow
 @every_way
 @pytest.mark.parametrize("status", [401, 407])
 def test_a_refusal_whose_body_does_not_come(peer: Peer, ask: Ask, status: int) -> None:
