@@ -17,7 +17,7 @@ use crate::core::transport::server::Server;
 use super::cached::{self, Cached, Interned};
 use super::convert;
 
-/// A class of `saymon_bulk.errors`. A program may import the package anew, as two runs of pytest in one process do, and its
+/// A class of `saymon_bulk.errors`. A program may import the package again, as two runs of pytest in one process do, and its
 /// `except` has the classes of the later import. While the interpreter ends no module can be found, so the first is kept.
 pub fn class<'py>(py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
     static NAME: Interned = Interned::new("saymon_bulk.errors");

@@ -20,7 +20,7 @@ from .text import cut
 
 
 class Plan(Protocol):
-    """What the file holds of a `BulkPlan`."""
+    """What the file holds of a `BulkPlan`, and the table shows."""
 
     @property
     def id(self) -> str: ...

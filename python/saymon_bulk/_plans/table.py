@@ -12,24 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .changes import FieldChange, ObjectChange
+from .file import Plan
 from .text import cut as cut
 from .text import plain as plain
 
 if TYPE_CHECKING:
     from typing import Callable
-
-
-class Plan(Protocol):
-    """What is shown of a `BulkPlan`."""
-
-    @property
-    def matched(self) -> int: ...
-    @property
-    def changes(self) -> tuple[ObjectChange, ...]: ...
-    @property
-    def already(self) -> tuple[str, ...]: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
 
 
 class Report(Protocol):

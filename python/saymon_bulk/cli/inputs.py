@@ -13,11 +13,10 @@ from .output import is_terminal, note
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from typing import Any, Callable, TypeVar
+    from typing import Any, Callable
 
     from .options import Options
 
-    _Encoded = TypeVar("_Encoded")
 
 _COMMENT = "#"  # begins a line without an id
 
@@ -84,8 +83,31 @@ def _ids_in(path: str, option: str = "") -> Iterator[str]:
         raise ValueError(f"{name}: no ids in it")
 
 
-def encoded(option: str, value: str, kind: type, encode: Callable[[Any], _Encoded]) -> _Encoded:
-    """What `encode` makes of the dict or the list in a JSON file, or in the option itself."""
+def job_of(options: Options) -> tuple[dict[str, Any], list[Any]]:
+    """The criteria and the changes of a start or a plan, checked."""
+    from .. import _start_body  # which a wait does without
+
+    every_object = options.every_object
+    if options.search is None and not every_object:
+        raise ValueError("no criteria: give --search, or --every-object")
+    if options.yes and not every_object:
+        raise ValueError("--yes goes with --every-object")
+
+    def check_changes(bulk: list[Any]) -> None:
+        # In the words of JSON: those of the library speak of a mapping.
+        for place, change in enumerate(bulk):
+            if not isinstance(change, dict):
+                raise ValueError(f"bulk[{place}] must be a JSON object")
+        _start_body.changes(bulk)
+
+    criteria: dict[str, Any] = {}
+    if options.search is not None:
+        criteria = json_of("--search", options.search, dict, lambda found: _start_body.start_criteria(found, every_object))
+    return criteria, json_of("--bulk", options.bulk, list, check_changes)
+
+
+def json_of(option: str, value: str, kind: type, check: Callable[[Any], object]) -> Any:
+    """The dict or the list in a JSON file, or in the option itself. What `check` raises names the place too."""
     import json
 
     if value.lstrip().startswith(("{", "[")):
@@ -96,7 +118,8 @@ def encoded(option: str, value: str, kind: type, encode: Callable[[Any], _Encode
         found = json.loads(text, object_pairs_hook=_object)
         if not isinstance(found, kind):
             raise ValueError(_wrong_kind(found, kind))
-        return encode(found)
+        check(found)
+        return found
     except json.JSONDecodeError as error:
         what = "a comma before } or ]" if text[: error.pos].rstrip().endswith(",") else error.msg
         raise ValueError(f"{name}, line {error.lineno}, column {error.colno}: not JSON: {what}") from None

@@ -222,7 +222,7 @@ def code(outcome: BulkStatus | Exception) -> int:
 
 def worst(codes: list[int]) -> int:
     """The code of a command where several apply."""
-    order = (REFUSED, UNCERTAIN, NOT_AUTHORISED, NOT_AS_ASKED, ERROR, RUNNING)
+    order = (UNCERTAIN, NOT_AUTHORISED, NOT_AS_ASKED, ERROR, RUNNING)
     return next((code for code in order if code in codes), FINISHED)
 
 

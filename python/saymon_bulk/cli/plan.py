@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from functools import partial
 
 from .. import _start_body
 from .._client import PART_SIZE, READING
@@ -13,7 +12,7 @@ from .._plans import apply as steps_of
 from .._plans import model, steps, table
 from ..errors import PlanRefusedError, SaymonError
 from .credentials import client_of
-from .inputs import encoded
+from .inputs import job_of, json_of
 from .output import (
     ERROR,
     FINISHED,
@@ -45,7 +44,7 @@ _NOTHING_FOUND = 'no object matches the search; "name" is the whole name, and a 
 
 def search(options: Options) -> int:
     assert options.search is not None
-    criteria = encoded("--search", options.search, dict, _start_body.criteria)
+    criteria = json_of("--search", options.search, dict, _start_body.criteria)
     fields = [] if options.count else None if options.json else ["name"]
     found = client_of(options).search_objects(criteria, fields=fields)
     if not found and not options.quiet:
@@ -64,12 +63,7 @@ def search(options: Options) -> int:
 
 
 def plan(options: Options) -> int:
-    if options.search is None and not options.every_object:
-        raise ValueError("no criteria: give --search, or --every-object")
-    criteria: dict[str, Any] = {}
-    if options.search is not None:
-        criteria = encoded("--search", options.search, dict, partial(_checked_criteria, options.every_object))
-    bulk = encoded("--bulk", options.bulk, list, _checked_changes)
+    criteria, bulk = job_of(options)
     if options.out is not None and not os.path.isdir(os.path.dirname(options.out) or "."):
         raise ValueError(f"--out: there is no folder {os.path.dirname(options.out)}")
     made = client_of(options).plan_bulk(criteria, bulk, every_object=options.every_object)
@@ -259,16 +253,3 @@ def _style(options: Options, rest: str | None = None) -> table.Style:
 def _emit_all(lines: Iterable[str]) -> None:
     for line in lines:
         emit(line)
-
-
-def _checked_criteria(every_object: bool, search: dict[str, Any]) -> dict[str, Any]:
-    _start_body.start_criteria(search, every_object)
-    return search
-
-
-def _checked_changes(bulk: list[Any]) -> list[Any]:
-    for place, change in enumerate(bulk):
-        if not isinstance(change, dict):
-            raise ValueError(f"bulk[{place}] must be a JSON object")
-    _start_body.changes(bulk)
-    return bulk

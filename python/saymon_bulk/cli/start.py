@@ -7,7 +7,7 @@ import sys
 from .. import _start_body
 from ..errors import ResponseError, SaymonError
 from .credentials import client_of
-from .inputs import checked, encoded, is_word
+from .inputs import checked, is_word, job_of
 from .output import ERROR, FINISHED, UNCERTAIN, code, emit, in_words, is_terminal, note, print_json, quoted, report, show
 
 TYPE_CHECKING = False
@@ -92,25 +92,8 @@ def _started(start: BulkStart) -> str:
 
 def _body(options: Options) -> bytes:
     """The request body that the two files make, checked."""
-    every_object = options.every_object
-    if options.search is None and not every_object:
-        raise ValueError("no criteria: give --search, or --every-object")
-    if options.yes and not every_object:
-        raise ValueError("--yes goes with --every-object")
-
-    def changes(bulk: list[Any]) -> list[bytes]:
-        # In the words of JSON: those of the library speak of a mapping.
-        for place, change in enumerate(bulk):
-            if not isinstance(change, dict):
-                raise ValueError(f"bulk[{place}] must be a JSON object")
-        return _start_body.changes(bulk)
-
-    search = b"{}"
-    if options.search is not None:
-        search = encoded(
-            "--search", options.search, dict, lambda criteria: _start_body.start_criteria(criteria, every_object)
-        )
-    return _start_body.joined(search, encoded("--bulk", options.bulk, list, changes), every_object)
+    criteria, changes = job_of(options)
+    return _start_body.body(criteria, changes, options.every_object)
 
 
 def _terminal() -> TextIO:
