@@ -3,10 +3,11 @@
 //! A pid does not tell a process from its child: a child in a new PID namespace has its parent's pid, and a pid is used again.
 //! So libc counts forks in each child. A child made by the raw system call, past libc, is taken for its parent.
 
-use std::sync::atomic::{AtomicPtr, AtomicU64, Ordering};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{Builder, JoinHandle};
-use std::{io, ptr};
 
+use once_cell::race::OnceBox;
 use pyo3::exceptions::{PyImportError, PyRuntimeError};
 use pyo3::prelude::*;
 
@@ -43,9 +44,9 @@ pub fn count_forks() -> PyResult<()> {
         FORKS.fetch_add(1, Ordering::Relaxed);
     }
     // SAFETY: `count` does nothing but add to an atomic, which is allowed between fork and exec.
-    match unsafe { libc::pthread_atfork(None, None, Some(count)) } {
+    match unsafe { nix::libc::pthread_atfork(None, None, Some(count)) } {
         0 => Ok(()),
-        error => Err(std::io::Error::from_raw_os_error(error).into()),
+        error => Err(io::Error::from_raw_os_error(error).into()),
     }
 }
 
@@ -66,32 +67,22 @@ where
 
 /// Blocks signals while it runs, also for the threads that are started meanwhile: a thread inherits what is blocked.
 #[cfg(unix)]
-#[allow(unsafe_code)]
 pub fn without_signals<T>(act: impl FnOnce() -> T) -> T {
-    use std::mem::MaybeUninit;
+    use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 
     /// Those that a fault of the thread itself sends; Python's faulthandler reports them.
-    const FAULTS: [libc::c_int; 6] =
-        [libc::SIGSEGV, libc::SIGBUS, libc::SIGILL, libc::SIGFPE, libc::SIGTRAP, libc::SIGSYS];
+    const FAULTS: [Signal; 6] =
+        [Signal::SIGSEGV, Signal::SIGBUS, Signal::SIGILL, Signal::SIGFPE, Signal::SIGTRAP, Signal::SIGSYS];
 
-    struct Restored(libc::sigset_t);
+    struct Restored(Option<SigSet>);
     impl Drop for Restored {
         fn drop(&mut self) {
-            // SAFETY: the set is what pthread_sigmask wrote.
-            unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, ptr::null_mut()) };
+            let _ = self.0.map(|before| before.thread_set_mask());
         }
     }
-    let (mut all, mut before) = (MaybeUninit::uninit(), MaybeUninit::uninit());
-    // SAFETY: each function gets a set to write, or one that was written before: sigfillset and sigdelset do not fail for sets and
-    // signals that exist, and pthread_sigmask fails before it writes only for another first argument.
-    let _restored = unsafe {
-        libc::sigfillset(all.as_mut_ptr());
-        for signal in FAULTS {
-            libc::sigdelset(all.as_mut_ptr(), signal);
-        }
-        libc::pthread_sigmask(libc::SIG_SETMASK, all.as_ptr(), before.as_mut_ptr());
-        Restored(before.assume_init())
-    };
+    let mut others = SigSet::all();
+    FAULTS.into_iter().for_each(|fault| others.remove(fault));
+    let _restored = Restored(others.thread_swap_mask(SigmaskHow::SIG_SETMASK).ok());
     act()
 }
 
@@ -129,42 +120,30 @@ fn is_main_interpreter(py: Python<'_>) -> bool {
 }
 
 /// A value that each process makes for itself. A child leaks what it inherits: sockets, timers and locks in it are the
-/// parent's.
-pub struct PerProcess<T: 'static>(AtomicPtr<(Process, T)>);
+/// parent's. Nothing here waits, since a fork could find a lock held.
+pub struct PerProcess<T: 'static> {
+    value: OnceBox<T>,
+    /// Of the children that this process forks.
+    children: OnceBox<Self>,
+}
 
 impl<T> PerProcess<T> {
     pub const fn new() -> Self {
-        Self(AtomicPtr::new(ptr::null_mut()))
+        Self { value: OnceBox::new(), children: OnceBox::new() }
     }
 
     /// This process's value if it has one.
-    pub fn get(&self) -> Option<&'static T> {
-        Self::read(self.0.load(Ordering::Acquire))
+    pub fn get(&self) -> Option<&T> {
+        self.of(Process::current()).value.get()
     }
 
-    /// The value behind a pointer that was stored, if it is this process's.
-    #[allow(unsafe_code)]
-    fn read(stored: *mut (Process, T)) -> Option<&'static T> {
-        // SAFETY: the pointer is null or comes from Box::into_raw, and what it points to is never freed.
-        let (process, value) = unsafe { stored.as_ref() }?;
-        process.is_current().then_some(value)
+    /// This process's value, made at first use and again after a fork. Two threads may both make one; the first stays.
+    pub fn get_or_make(&self, make: fn(Process) -> T) -> &T {
+        let process = Process::current();
+        self.of(process).value.get_or_init(|| Box::new(make(process)))
     }
 
-    /// This process's value, made at first use and again after a fork.
-    #[allow(unsafe_code)]
-    pub fn get_or_make(&self, make: fn(Process) -> T) -> &'static T {
-        loop {
-            // Loaded once: another thread may store this process's value meanwhile, which must not be replaced.
-            let found = self.0.load(Ordering::Acquire);
-            if let Some(value) = Self::read(found) {
-                return value;
-            }
-            let process = Process::current();
-            let made = Box::into_raw(Box::new((process, make(process))));
-            if self.0.compare_exchange(found, made, Ordering::AcqRel, Ordering::Acquire).is_err() {
-                // SAFETY: `made` was not stored, so this function alone owns it.
-                drop(unsafe { Box::from_raw(made) });
-            }
-        }
+    fn of(&self, process: Process) -> &Self {
+        (0..process.0).fold(self, |parent, _| parent.children.get_or_init(|| Box::new(Self::new())))
     }
 }
