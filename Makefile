@@ -39,7 +39,7 @@ QUICK = not slow and not package
 # What of it needs no other step runs beside it: steps of cargo in one folder take turns by its lock.
 check: $(VENV)/tools
 	$(MAKE) --no-print-directory -j format types develop
-	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)" RUST_TESTS=--lib
+	$(MAKE) --no-print-directory -j clippy rust pytest MARKED="$(QUICK)" WORKERS=4 RUST_TESTS=--lib
 	@echo "== check: all well; make test runs the rest"
 
 test: $(VENV)/tools

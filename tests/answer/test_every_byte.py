@@ -87,6 +87,7 @@ def test_cut(whole: bytes, how: Act, kept: bool) -> None:
     everywhere(list(range(len(whole) + 1)), check)
 
 
+@pytest.mark.slow
 @kept_or_fresh
 def test_cut_refusal(kept: bool) -> None:
     def check(peer: Peer, at: int) -> None:
@@ -171,6 +172,7 @@ def test_a_bit_turned_and_the_connection_kept(name: str) -> None:
     everywhere(turned(whole), check)
 
 
+@pytest.mark.slow
 def test_the_request_cut() -> None:
     """The peer hangs up after so many bytes of the request, with the rest unread."""
     with Peer() as peer:

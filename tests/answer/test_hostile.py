@@ -143,6 +143,7 @@ def test_an_endless_head_is_an_error_in_time(peer: Peer, answer: Act) -> None:
     assert isinstance(error, (TransportError, ResponseError))
 
 
+@pytest.mark.slow
 def test_an_endless_chunk_size_is_an_error_in_time(peer: Peer) -> None:
     def act(wire: Wire) -> None:
         wire.send(ENDLESS_CHUNKS)
@@ -152,6 +153,7 @@ def test_an_endless_chunk_size_is_an_error_in_time(peer: Peer) -> None:
     assert isinstance(timed(peer, 1), (TransportError, ResponseError))
 
 
+@pytest.mark.slow
 def test_endless_interim_answers_are_an_error_in_time(peer: Peer) -> None:
     interim = b"HTTP/1.1 100 Continue\r\n\r\n" * 50
     peer.answer(lambda wire: wire.drip(itertools.repeat(interim), 0.002))
@@ -510,6 +512,7 @@ def test_gzip_as_a_transfer_coding(peer: Peer) -> None:
     assert isinstance(failure(peer.host), (ResponseError, TransportError))
 
 
+@pytest.mark.slow
 def test_a_bomb_is_not_unpacked(peer: Peer) -> None:
     bomb = gzip.compress(b" " * 20_000_000)
     assert len(bomb) < LIMIT

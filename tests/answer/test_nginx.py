@@ -219,6 +219,7 @@ def test_between_calls_nginx_is_started_anew(
     assert len({request.worker for request in requests}) == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("certificate", [None, "good"])
 def test_nginx_is_reloaded_while_it_is_asked(
     start_nginx: StartNginx, certificates: Certificates, certificate: str | None

@@ -110,6 +110,7 @@ def test_the_same_clone(front: Nginx, practice: PracticeServer, certificates: Ce
     assert first.body is second.body is None
 
 
+@pytest.mark.slow
 @both
 def test_the_same_refusal(
     start_nginx: StartNginx, practice: PracticeServer, certificates: Certificates, example: Any
@@ -128,6 +129,7 @@ def test_the_same_refusal(
     assert (ours.code, ours.message) == (theirs["code"], theirs["message"])
 
 
+@pytest.mark.slow
 @both
 def test_the_same_distrust(front: Nginx, certificates: Certificates, example: Any) -> None:
     name = hostname(front.url("unknown-ca"))
@@ -137,6 +139,7 @@ def test_the_same_distrust(front: Nginx, certificates: Certificates, example: An
     assert isinstance(failure(name, verify=certificates.ca), saymon_bulk.TransportError)
 
 
+@pytest.mark.slow
 def test_a_cyrillic_login(start_nginx: StartNginx, certificates: Certificates) -> None:
     with PracticeServer(*CYRILLIC) as practice:
         practice.add_bulk(0.0, id=ID)

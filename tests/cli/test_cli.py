@@ -105,6 +105,7 @@ def test_wrong_password(server: PracticeServer, command: str) -> None:
     assert "wrong-one" not in result.stderr
 
 
+@pytest.mark.slow
 def test_waits_in_order_of_completion(server: PracticeServer) -> None:
     for id, seconds in (("third", 4.0), ("first", 0.0), ("second", 2.0)):
         server.add_bulk(seconds, id=id)
@@ -164,6 +165,7 @@ def test_json_lines(server: PracticeServer, command: str) -> None:
         assert found[NEVER]["finished"] is False
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 16, 17, 200])
 def test_json_tells_running_from_unknown(desk: Desk, count: int) -> None:
     """As the words do: an operation whose last poll failed is not known to run."""
@@ -312,6 +314,7 @@ def test_netrc_cannot_be_read(server: PracticeServer, tmp_path: Path) -> None:
 # Interruption
 
 
+@pytest.mark.slow
 @needs_signals
 @SIGNALS
 def test_interrupted_wait_tells_how_to_go_on(server: PracticeServer, number: int, code: int, word: str) -> None:
@@ -479,6 +482,7 @@ def test_the_help_on_a_full_disk(words: str) -> None:
     assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_two_hyphens_behind_an_id_and_an_option(server: PracticeServer) -> None:
     server.add_bulk(0, id="-x")
     result = run(server, "status", DONE, "--json", "--", "-x", NEVER)
@@ -487,6 +491,7 @@ def test_two_hyphens_behind_an_id_and_an_option(server: PracticeServer) -> None:
     assert run(server, "status", DONE, "-q", "-x").returncode == 2
 
 
+@pytest.mark.slow
 @needs_signals
 def test_a_terminal_that_goes_away_ends_no_wait(server: PracticeServer) -> None:
     pty = pytest.importorskip("pty")
@@ -513,6 +518,7 @@ def test_quiet_gives_no_hint(server: PracticeServer) -> None:
     assert re.fullmatch(r"saymon-bulk: 1 of 1 still running after 0:0\d: never\n", result.stderr)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 16, 17, 200])
 def test_quiet_tells_of_giving_up_in_one_line(server: PracticeServer, count: int) -> None:
     """For cron, which mails stderr alone. What is unknown has its error there."""
@@ -583,6 +589,7 @@ def test_closed_and_full_streams(server: PracticeServer, redirection: str, code:
     assert done.stderr.count(b"\n") == (1 if redirection == "> /dev/full" else 0)
 
 
+@pytest.mark.slow
 def test_an_id_that_the_terminal_cannot_show(server: PracticeServer) -> None:
     server.add_bulk(0, id="операция")
     assert run(server, "status", "операция").stdout == "операция finished\n"
@@ -663,6 +670,7 @@ def test_status_imports_nothing_that_it_does_not_use(server: PracticeServer) -> 
     assert modules & {*UNUSED, "saymon_bulk.testing", "saymon_bulk._types"} == set()
 
 
+@pytest.mark.slow
 def test_options_import_what_they_use_and_no_more(server: PracticeServer, tmp_path: Path) -> None:
     netrc(tmp_path, PASSWORD)
     assert loaded(server, "wait", DONE) & UNUSED == set()
@@ -678,6 +686,7 @@ def test_options_import_what_they_use_and_no_more(server: PracticeServer, tmp_pa
 PROMPT = f"Password for {LOGIN} at {{}}:"
 
 
+@pytest.mark.slow
 def test_prompt(server: PracticeServer) -> None:
     with Terminal(server, "status", DONE, SAYMON_PASSWORD="") as terminal:
         terminal.shows(f"^{PROMPT.format(server.host)}$")
@@ -725,6 +734,7 @@ def test_no_prompt_without_a_terminal(server: PracticeServer) -> None:
     assert "no password" in result.stderr
 
 
+@pytest.mark.slow
 def test_progress(server: PracticeServer) -> None:
     with Terminal(server, "wait", "--interval=0.1", "--max-interval=0.2", DONE, UNKNOWN, NEVER) as terminal:
         terminal.shows(r"^2 of 3 done \[#+-+\] 0:0\d$")

@@ -67,6 +67,7 @@ def test_help_breaks_no_word(printed: Callable[..., str]) -> None:
         assert set(printed("wait", "--help", columns=columns).split()) <= words
 
 
+@pytest.mark.slow
 def test_no_arguments_print_the_help() -> None:
     assert run(None).stdout == run(None, "-h").stdout
 
@@ -100,6 +101,7 @@ def test_every_command_has_three_examples(command: str) -> None:
             assert parse(shlex.split(words)).command in COMMANDS
 
 
+@pytest.mark.slow
 def test_the_examples_run(server: PracticeServer, tmp_path: Path) -> None:
     if not POSIX or shutil.which("bash") is None:
         pytest.skip("no POSIX shell on this system")
@@ -179,6 +181,7 @@ def test_help_tells_all(printed: Callable[..., str], command: str) -> None:
 # Where options stand
 
 
+@pytest.mark.slow
 def test_common_options_stand_before_or_after_the_command(server: PracticeServer) -> None:
     common = ["--host", server.host, "--login", LOGIN, "--json", "-q", "-v", "--password-stdin", "--request-timeout", "5"]
     for words in ([*common, "status", "done"], ["status", *common, "done"], ["status", "done", *common]):
@@ -323,6 +326,7 @@ def test_what_makes_a_password_useless_comes_before_the_prompt(server: PracticeS
         assert terminal.screen()[0].startswith("saymon-bulk: --cacert names a CA file that cannot be read")
 
 
+@pytest.mark.slow
 def test_the_prompt_shows_no_password_of_the_host(server: PracticeServer) -> None:
     host = server.host.replace("//", f"//{LOGIN}:{PASSWORD}@")
     with Terminal(server, "wait", "--host", host, "x", SAYMON_PASSWORD="") as terminal:

@@ -50,6 +50,7 @@ def client(server: Firewalled) -> Client:
     return one
 
 
+@pytest.mark.slow
 def test_one_call_is_lost_and_no_more(server: Firewalled) -> None:
     one = client(server)
     one.get_bulk_statuses([f"op-{number}" for number in range(64)])
@@ -62,6 +63,7 @@ def test_one_call_is_lost_and_no_more(server: Firewalled) -> None:
     assert server.connections == server.forgotten + 1
 
 
+@pytest.mark.slow
 def test_the_lesson_is_for_other_threads_and_for_asyncio(server: Firewalled) -> None:
     one = client(server)
     asyncio.run(one.get_bulk_status_async("x"))
@@ -74,6 +76,7 @@ def test_the_lesson_is_for_other_threads_and_for_asyncio(server: Firewalled) -> 
     assert Client(server.host, "another", "login").get_bulk_status("x") == {"finished": False}
 
 
+@pytest.mark.slow
 def test_a_wait_counts_no_failure(server: Firewalled) -> None:
     one = client(server)
     one.get_bulk_statuses([f"op-{number}" for number in range(64)])
@@ -89,6 +92,7 @@ def test_a_wait_counts_no_failure(server: Firewalled) -> None:
         one.wait_for_bulk("x", interval=0.01, max_interval=0.02, retries=0, on_poll=on_poll)
 
 
+@pytest.mark.slow
 def test_a_time_out_on_a_new_connection_is_no_lesson(server: Firewalled) -> None:
     one = client(server)
     server.forgotten = 1000

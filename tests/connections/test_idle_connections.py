@@ -32,6 +32,7 @@ def late(answer: bytes) -> Act:
     return act
 
 
+@pytest.mark.slow
 def test_a_burst_of_a_batch_keeps_a_few(peer: Peer) -> None:
     peer.answer(late(RUN))
     proved(peer).get_bulk_statuses([f"op-{number}" for number in range(300)], concurrency=200)
@@ -40,6 +41,7 @@ def test_a_burst_of_a_batch_keeps_a_few(peer: Peer) -> None:
     peer.wait_for(lambda: peer.open <= 64)
 
 
+@pytest.mark.slow
 def test_a_burst_of_a_wait_keeps_a_few(peer: Peer) -> None:
     peer.answer(late(END))
     client = proved(peer)
@@ -75,6 +77,7 @@ def test_a_burst_opens_no_connection_for_each_request(peer: Peer, burst: Callabl
     assert peer.connections <= 2 * 64
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="counts descriptors as Linux lists them")
 def test_a_call_ends_what_the_server_has_closed(peer: Peer, other: Peer) -> None:
     def descriptors() -> int:

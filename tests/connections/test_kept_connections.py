@@ -152,6 +152,7 @@ def test_closed_with_the_next_request_unanswered(peer: Peer, how: Act, said: byt
     assert (peer.connections, len(peer.requests)) == (2, 3)
 
 
+@pytest.mark.slow
 def test_closed_at_any_moment(peer: Peer) -> None:
     chance = random.Random(7)
 
@@ -319,6 +320,7 @@ def test_the_rest_of_an_answer_too_long_is_nobody_s(peer: Peer) -> None:
     assert ask(peer.host) == FINISHED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [17, 200])
 @pytest.mark.parametrize("way", ["blocking", "asyncio"])
 def test_each_of_many_ca_files_keeps_its_connection(

@@ -51,6 +51,7 @@ def job(tmp_path: Path) -> Iterator[Job]:
         yield Job("start-rooms", server, fill(tmp_path))
 
 
+@pytest.mark.slow
 def test_a_week(job: Job) -> None:
     # Monday: it works.
     job.night(0)
@@ -122,6 +123,7 @@ def planned(tmp_path: Path) -> Iterator[Job]:
         yield job
 
 
+@pytest.mark.slow
 def test_a_week_with_plans(planned: Job) -> None:
     job, plan, journal = planned, planned.folder / "plan.json", planned.folder / "plan.json.log"
 
@@ -178,6 +180,7 @@ def test_a_week_with_plans(planned: Job) -> None:
     assert job.starts == 4
 
 
+@pytest.mark.slow
 def test_a_plan_whose_run_was_killed_at_its_end(planned: Job) -> None:
     job = planned
     shell("saymon-bulk plan -q --search search.json --bulk bulk.json --out plan.json", job.folder, job.server)

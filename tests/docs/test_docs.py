@@ -64,6 +64,7 @@ def test_the_stub_has_every_docstring_of_the_core() -> None:
         assert f'"""{first_line}' in STUB
 
 
+@pytest.mark.slow
 def test_help_shows_every_public_name() -> None:
     text = pydoc.plain(pydoc.render_doc(saymon_bulk))
     for name in [*PUBLIC, *(one.__name__ for one in methods(saymon_bulk.Client))]:

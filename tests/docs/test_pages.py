@@ -110,6 +110,7 @@ def test_python_blocks(
     asyncio.run(run())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", each("sh"))
 def test_shell_blocks(page: str, server: PracticeServer, folder: Path) -> None:
     for one in blocks(page):
@@ -270,6 +271,7 @@ def test_plain_words(page: str) -> None:
     assert found == [] or page == COMMANDS
 
 
+@pytest.mark.slow
 def test_the_recipe_with_curl_fails_where_curl_fails(server: PracticeServer, folder: Path) -> None:
     if shutil.which("curl") is None or shutil.which("jq") is None:
         pytest.skip("there is no curl, or no jq")

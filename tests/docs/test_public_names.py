@@ -10,6 +10,7 @@ from peer import Peer, at
 from processes import run_script
 
 
+@pytest.mark.slow
 def test_testing_is_reached_by_attribute() -> None:
     code = """
 import sys, saymon_bulk
@@ -21,6 +22,7 @@ with saymon_bulk.testing.PracticeServer("login", "password", finishes_after=0) a
     assert (done.stdout, done.stderr) == ("{'finished': True}\n", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["from saymon_bulk import testing", "import saymon_bulk.testing as testing"])
 def test_and_by_import(how: str) -> None:
     done = run_script(f"{how}\nimport saymon_bulk\nprint(testing is saymon_bulk.testing)")

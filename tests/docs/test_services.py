@@ -62,6 +62,7 @@ def post(service: dict[str, Any], **changes: Any) -> tuple[int, Any]:
     return status, json.loads(body)
 
 
+@pytest.mark.slow
 def test_a_change_that_is_sent_again_is_started_once(server: PracticeServer, service: dict[str, Any]) -> None:
     first = post(service)
     assert first == (202, {"bulkId": server.starts[0].id})
@@ -71,6 +72,7 @@ def test_a_change_that_is_sent_again_is_started_once(server: PracticeServer, ser
     assert len(server.starts) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("is_done", [True, False])
 def test_an_uncertain_start_is_not_repeated(server: PracticeServer, service: dict[str, Any], is_done: bool) -> None:
     server.lose_next() if is_done else server.fail_next(status=502)
@@ -135,6 +137,7 @@ def test_a_change_that_many_send_at_once_is_started_once(server: PracticeServer,
     assert len(server.starts) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kinds", ["finished", "running", "unknown", "finished running unknown"])
 def test_the_table_can_be_filtered(server: PracticeServer, kinds: str) -> None:
     """Also if all rows are of one kind, when pandas would choose another type for a column."""

@@ -379,6 +379,7 @@ asyncio.run(client.wait_for_bulk_async("op", interval=0.01))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("calls", [BLOCKING, AWAITED], ids=["blocking", "awaited"])
 @pytest.mark.parametrize("imports", ["", "logging,"])
 def test_silent_by_default(peer: Peer, imports: str, calls: str) -> None:
@@ -433,6 +434,7 @@ client.get_bulk_status("op")
 # No secret
 
 
+@pytest.mark.slow
 def test_no_secret_in_any_record(peer: Peer, records: Records) -> None:
     """Not even where the server sends back what it was sent."""
 

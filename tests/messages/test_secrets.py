@@ -364,6 +364,7 @@ def test_no_excerpt_ends_inside_a_secret(peer: Peer, status: int, secret: str, e
             assert value[:6] not in text, f"{where}, {before} bytes before"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", [200, 500])
 @pytest.mark.parametrize("limit", [4096, 64 * 1024])
 def test_no_limit_falls_inside_a_secret(peer: Peer, status: int, limit: int) -> None:

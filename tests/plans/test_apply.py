@@ -581,6 +581,7 @@ def test_an_exception_of_on_poll(server: PracticeServer, client: Client, call: C
     assert len(server.starts) == 1
 
 
+@pytest.mark.slow
 @both_ways
 def test_reads_that_lag(server: PracticeServer, client: Client, call: Call) -> None:
     server.objects.update(park(17))
@@ -591,6 +592,7 @@ def test_reads_that_lag(server: PracticeServer, client: Client, call: Call) -> N
     assert call(client, "verify_plan", plan, settle=3).ok
 
 
+@pytest.mark.slow
 @both_ways
 def test_settle_reads_what_is_not_as_asked_alone(peer: Peer, call: Call) -> None:
     peer.answer(*[objects(ONE, TWO)] * 3, STARTED, END, objects(ONE, DONE[2]), objects(DONE[1]))
@@ -601,6 +603,7 @@ def test_settle_reads_what_is_not_as_asked_alone(peer: Peer, call: Call) -> None
     assert len(peer.requests) == 7
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("step", [1, 2, 5])
 @pytest.mark.parametrize("failure", [response("{}", 503), CUT, Wire.hold], ids=["503", "cut", "silent"])

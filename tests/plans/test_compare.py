@@ -292,6 +292,7 @@ NAMES = TEXT.filter(
 FIELDS = st.sampled_from(["weight", "tags", "parent_id", "class_id"]) | NAMES
 
 
+@pytest.mark.slow
 @given(JSON, JSON, FIELDS, st.sampled_from([None, "value", "type_id"]))
 def test_comparing_is_reflexive_and_symmetric(one: Any, other: Any, name: str, part: str | None) -> None:
     wish = compare.Wanted(name, name, part, one)
@@ -347,6 +348,7 @@ def plan_twice(server: PracticeServer, found: list[dict[str, Any]], bulk: Any) -
     assert wishes
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 @given(OBJECTS, CHANGES)
 def test_a_plan_that_was_applied_leaves_nothing_to_do(

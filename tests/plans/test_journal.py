@@ -152,6 +152,7 @@ def test_cut_after_every_line_and_in_the_last_one(
     assert len(server.starts) > already
 
 
+@pytest.mark.slow
 def test_the_last_line_cut_at_every_byte(server: PracticeServer, client: Client, path: Path) -> None:
     server.objects.update(park(2))
     plan = a_plan(client)
@@ -350,6 +351,7 @@ def test_interrupted_at_any_moment(
     assert ends["alarm"] > 10, ends
 
 
+@pytest.mark.slow
 @needs_signals
 def test_a_handler_that_raises_when_the_answer_to_a_start_has_come(
     server: PracticeServer, client: Client, tmp_path: Path

@@ -185,6 +185,7 @@ JSON = st.recursive(
 IDS = st.text('abЖ\n",]}\\\u2028😀', min_size=1, max_size=6)
 
 
+@pytest.mark.slow
 @settings(deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(IDS, st.none() | IDS, JSON), max_size=5, unique_by=lambda one: one[0]), JSON)
 def test_any_plan_comes_back(tmp_path: Path, found: list[tuple[str, str | None, Any]], after: Any) -> None:

@@ -52,6 +52,7 @@ def park(count: int) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("count", [0, 1, 16, 17, 200, 5000])
 def test_the_objects_arrive_as_the_server_has_them(peer: Peer, search: Search, count: int) -> None:
@@ -171,6 +172,7 @@ def test_an_error_quotes_a_login_page(peer: Peer) -> None:
         at(peer).search_objects(CRITERIA)
 
 
+@pytest.mark.slow
 @both_ways
 def test_a_cut_answer_is_an_error_wherever_it_is_cut(peer: Peer, search: Search) -> None:
     whole = response(json.dumps(park(3)))
@@ -186,6 +188,7 @@ def test_a_cut_answer_is_an_error_wherever_it_is_cut(peer: Peer, search: Search)
             search(client, CRITERIA)
 
 
+@pytest.mark.slow
 def test_pieces_of_any_size(peer: Peer) -> None:
     body = json.dumps(park(40), ensure_ascii=False).encode()
     for size in (1, 2, 3, 7, 1000):

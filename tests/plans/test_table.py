@@ -70,6 +70,7 @@ def test_up_to_ten_objects_have_a_line_each(count: int) -> None:
     assert found[:-1] == [f'CPU {n} (id{n})  Room: "5" → "7"' for n in range(count)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [11, 12, 20_000])
 def test_more_objects_are_grouped(count: int) -> None:
     absent = count // 4

@@ -659,6 +659,7 @@ def test_a_forked_child_stops_nothing(server: PracticeServer) -> None:
     assert ask(server, "/")[0].status == 404
 
 
+@pytest.mark.slow
 def test_many_clients_at_once(server: PracticeServer) -> None:
     gate = threading.Barrier(64)
 
@@ -676,6 +677,7 @@ def test_many_clients_at_once(server: PracticeServer) -> None:
     assert len({start.id for start in server.starts}) == 320
 
 
+@pytest.mark.slow
 def test_restarts_under_load(server: PracticeServer) -> None:
     id = server.add_bulk(0)
     done = threading.Event()
@@ -718,6 +720,7 @@ def test_a_refusal_is_read_by_a_client_that_is_still_sending(server: PracticeSer
     assert answer.startswith(f"HTTP/1.1 {status} ".encode())
 
 
+@pytest.mark.slow
 def test_a_start_that_is_too_long_is_not_started(server: PracticeServer) -> None:
     client = saymon_bulk.Client(server.host, LOGIN, PASSWORD)
     search = {"id": {"$in": ["a" * (1 << 20)] * 30}}
@@ -853,6 +856,7 @@ def test_demo_ends_quietly(number: signal.Signals) -> None:
         assert process.returncode == 0
 
 
+@pytest.mark.slow
 @posix
 @pytest.mark.parametrize("password", [None, 'при\'вет "$HOME"'])
 @pytest.mark.parametrize("proxy", ["", "http://proxy.invalid:3128"])
@@ -877,6 +881,7 @@ def test_lines_to_paste(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, passwor
             assert list(json.loads(answer)) == ["bulkId", "finished"]
 
 
+@pytest.mark.slow
 def test_demo_on_a_chosen_port(server: PracticeServer) -> None:
     taken = str(urlsplit(server.host).port)
     with demo("--port", taken) as process:

@@ -358,6 +358,7 @@ def test_wait_for(peer: Peer, use: Use) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 @use_each
 def test_the_end_of_the_loop_drops_the_request(peer: Peer, use: Use) -> None:
     """asyncio.run cancels what is left."""
@@ -476,6 +477,7 @@ def test_aclose_drops_what_is_under_way(desk: Desk) -> None:
 # Loops
 
 
+@pytest.mark.slow
 def test_one_loop_after_the_other(peer: Peer) -> None:
     client = at(peer)
     for _ in range(20):
@@ -486,6 +488,7 @@ def test_one_loop_after_the_other(peer: Peer) -> None:
     assert peer.connections <= 2
 
 
+@pytest.mark.slow
 def test_several_loops_at_once(peer: Peer) -> None:
     client = at(peer)
     results: list[Any] = []
@@ -519,6 +522,7 @@ def test_a_coroutine_made_elsewhere(peer: Peer) -> None:
         loop.close()
 
 
+@pytest.mark.slow
 def test_a_loop_that_is_closed_in_the_middle_of_a_request(desk: Desk) -> None:
     code = """
 import asyncio, gc, sys, time, saymon_bulk
@@ -551,6 +555,7 @@ print(asyncio.run(client.get_bulk_status_async("op")))
     assert done.stderr == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "call",
     [
@@ -578,6 +583,7 @@ for _ in range(5):
     assert done.stdout.count("True") == 5
 
 
+@pytest.mark.slow
 def test_debug_mode_is_silent(desk: Desk) -> None:
     desk.of = {"bad": response("{}", 404), "hung": Wire.hold}
     desk.answer(RUN, RUN, BUSY, END)
@@ -628,6 +634,7 @@ def uvloop() -> asyncio.AbstractEventLoop:
     return loop
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", [uvloop, WithoutReaders], ids=["uvloop", "without readers"])
 def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) -> None:
     desk.of = {"hung": Wire.hold}
@@ -653,6 +660,7 @@ def test_other_loops(desk: Desk, make: Callable[[], asyncio.AbstractEventLoop]) 
             loop.close()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("make", ["uvloop.new_event_loop", "WithoutReaders"])
 def test_other_loops_at_the_end(desk: Desk, make: str) -> None:
     """Closed in the middle of a request whose answer comes too late, and then no word at the exit."""

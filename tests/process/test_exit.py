@@ -77,6 +77,7 @@ except saymon_bulk.NotFoundError as error:
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("code", "out"), [(code, out) for code, out, _ in SUCCESSES.values()], ids=SUCCESSES)
 def test_one_end_after_success(desk: Desk, code: str, out: str) -> None:
     assert end_of(code, desk.host) == (0, out, "")
@@ -225,6 +226,7 @@ def test_the_end_with_something_under_way(desk: Desk, code: str, returns: int, t
     assert ends_of(code, desk.host, times) == {(returns, "done", "")}
 
 
+@pytest.mark.slow
 def test_the_end_by_an_error_in_a_task(desk: Desk) -> None:
     code, out, err = end_of("asyncio.run(client.wait_for_bulk_async('unknown'))", desk.host)
     assert (code, out) == (1, "")
@@ -349,6 +351,7 @@ many()
     assert ends_of(code, desk.host, 4) == {(0, " ".join(["200"] * 5), "")}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_fork_in_the_middle_of_a_loop(desk: Desk) -> None:
     """The child leaves the inherited loop alone; the parent's request is none of its business."""
@@ -374,6 +377,7 @@ asyncio.run(main())
     assert ends_of(code, desk.host, 4) == {(0, "True True", "")}
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_wait_that_is_forked_goes_on_in_the_parent_only(desk: Desk) -> None:
     code = f"""{FORKS}
@@ -423,6 +427,7 @@ else:
     assert end_of(code, desk.host) == (0, "10", "")
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_late_wait_comes_back_from_a_pool(desk: Desk) -> None:
     code = f"""
@@ -481,6 +486,7 @@ MID_REQUEST = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", MID_REQUEST.values(), ids=MID_REQUEST)
 def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) -> None:
     desk.of["hung-too"] = Wire.hold
@@ -492,6 +498,7 @@ def test_ctrl_c_in_the_middle_of_a_request(desk: Desk, start: Start, call: str) 
     script.finish()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_large_batch(desk: Desk, start: Start) -> None:
     """Several threads are at it, and those that are done wait for the others."""
     held: list[Wire] = []
@@ -519,6 +526,7 @@ MID_SLEEP = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", MID_SLEEP.values(), ids=MID_SLEEP)
 def test_ctrl_c_in_the_middle_of_a_pause(desk: Desk, start: Start, call: str) -> None:
     script = start(INTERRUPTED.format(call), desk.host)
@@ -528,6 +536,7 @@ def test_ctrl_c_in_the_middle_of_a_pause(desk: Desk, start: Start, call: str) ->
     assert len(desk.requests) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_again_and_again(desk: Desk, start: Start) -> None:
     code = """
 for id in ["running", "hung"] * 3:
@@ -546,6 +555,7 @@ for id in ["running", "hung"] * 3:
     script.finish()
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize("call", [MID_SLEEP["wait_for_bulk"], MID_SLEEP["wait_for_bulk_async"]], ids=["blocking", "awaited"])
 def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None:
@@ -559,6 +569,7 @@ def test_ctrl_c_that_nobody_catches(desk: Desk, start: Start, call: str) -> None
     assert PASSWORD not in err
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_on_poll(desk: Desk, start: Start) -> None:
     code = """
 def on_poll(*_):

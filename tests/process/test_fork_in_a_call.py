@@ -56,6 +56,7 @@ CALLS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("in_child", "outcome"),
     [
@@ -106,6 +107,7 @@ if os.getpid() == parent:
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["sys.exit()", "break", "os._exit(client.close() or 0)", "continue"])
 def test_a_fork_where_the_next_answer_is_there(desk: Desk, end: str) -> None:
     """The answers that the parent has not taken yet are no child's."""
@@ -117,6 +119,7 @@ def test_a_fork_where_the_next_answer_is_there(desk: Desk, end: str) -> None:
         assert script.line() == "a b"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("end", "status"), [("sys.exit()", 0), ("break", 0), ("os._exit(client.close() or 0)", 0), ("continue", 1)]
 )

@@ -81,6 +81,7 @@ spawn, in_the_pool = eventlet.spawn, eventlet.tpool.execute
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "code", "call"),
     [

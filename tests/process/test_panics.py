@@ -119,6 +119,7 @@ def lines(code: str) -> list[list[str]]:
     return [line.split(" | ") for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_after_all_descriptors_were_closed_the_next_call_works() -> None:
     found = lines(CLOSED)
     assert all(kind != "NO Exception" and not kind.startswith("NO") for _, kind, _ in found), found
@@ -127,6 +128,7 @@ def test_after_all_descriptors_were_closed_the_next_call_works() -> None:
     assert [(way, kind) for way, kind, _ in second] == [(way, "True") for way, _, _ in found[:6]]
 
 
+@pytest.mark.slow
 def test_after_the_numbers_of_all_descriptors_were_taken_one_awaited_call_fails() -> None:
     assert [kind for _, kind, _ in lines(TAKEN)] == ["True", "OSError", "True", "True"]
 
@@ -138,6 +140,7 @@ def test_after_a_callback_has_closed_all_descriptors_the_next_call_works() -> No
     assert {kind for _, kind, _ in found[1::2]} == {"True"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handler", ["os.closerange(3, 4096)", "(os.closerange(3, 4096), 1 / 0)"])
 def test_after_a_handler_has_closed_all_descriptors_of_a_batch_one_call_may_fail(handler: str) -> None:
     found = lines(CLOSED_IN_A_BATCH.replace("{handler}", handler))
@@ -148,6 +151,7 @@ def test_after_a_handler_has_closed_all_descriptors_of_a_batch_one_call_may_fail
     assert {kind for _, kind, _ in found[2::3]} == {"True"}
 
 
+@pytest.mark.slow
 def test_where_no_thread_can_be_started() -> None:
     if os.geteuid() != 0 and sys.platform != "linux":
         pytest.skip("the limit needs a user whom it binds")

@@ -137,6 +137,7 @@ def connecting(port: int) -> bool:
     return [f"0100007F:{port:04X}", "02"] in ends
 
 
+@pytest.mark.slow
 def test_ctrl_c_while_connecting(start: Start, full: int) -> None:
     script = start(INTERRUPTED, f"http://127.0.0.1:{full}")
     assert script.line() == "calling"
@@ -244,6 +245,7 @@ OWN_CALLS = [
 ]
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize("outer", ["client.get_bulk_status('hung')", "client.wait_for_bulk('hung', timeout=60)"])
 @pytest.mark.parametrize("own", OWN_CALLS)
@@ -359,6 +361,7 @@ def forked(work, leave):
 LEAVES = ["os._exit", "sys.exit"]
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("leave", LEAVES)
 @pytest.mark.parametrize("work", ["lambda: say(ask())", "lambda: None"], ids=["asks", "idles"])
@@ -392,6 +395,7 @@ say(ask())
         assert len(set(used)) == 1
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_fork_of_a_fork(start: Start, peer: Peer) -> None:
     code = f"""{FORKED}
@@ -448,6 +452,7 @@ say(failures)
     assert script.finish() == [FINISHED, "child 0"] * 15 + ["[]"]
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("leave", LEAVES)
 def test_a_child_forked_in_the_middle_of_a_call(start: Start, peer: Peer, leave: str) -> None:
@@ -492,6 +497,7 @@ step, name = "exec_module", lambda self, module: module.__name__
 }
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("phase", SLOWLY)
 @pytest.mark.parametrize("module", USES)
@@ -520,6 +526,7 @@ importing.join()
     assert start(code, peer.host).finish() == ["True", "child 0"]
 
 
+@pytest.mark.slow
 @needs_fork
 def test_a_fork_in_the_middle_of_its_own_import(start: Start, peer: Peer, tmp_path: Path) -> None:
     (tmp_path / "json.py").write_text("import os\nif os.fork() == 0:\n    os._exit(0)\nos.wait()\n")
@@ -541,6 +548,7 @@ def arguments(host=HOST, id={ID!r}, password={PASSWORD!r}):
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("method", ["fork", "spawn", "forkserver"])
 @pytest.mark.parametrize("used_before", [False, True])
@@ -558,6 +566,7 @@ say(ask())
     assert lines == [FINISHED] * used_before + [f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("method", ["fork", "spawn"])
 def test_concurrent_futures(start: Start, practice: PracticeServer, method: str) -> None:
@@ -573,6 +582,7 @@ say(ask())
     assert lines == [FINISHED, f"[{', '.join([FINISHED] * 8)}]", FINISHED]
 
 
+@pytest.mark.slow
 @needs_fork
 def test_errors_come_back_from_a_pool(start: Start, practice: PracticeServer, nobody: str, peer: Peer, other: Peer) -> None:
     peer.answer(response("[true]"))
@@ -630,6 +640,7 @@ sys.stdin.readline()
     peer.wait_for(lambda: peer.open == 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("attempt", range(4))
 def test_the_end_with_daemon_threads_that_ask_and_ask(
     start: Start, front_host: str, certificates: Certificates, attempt: int

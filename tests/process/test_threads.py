@@ -105,12 +105,14 @@ print(found)
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="there is no /proc to look into")
 def test_the_first_use_by_many_threads_starts_one_background_thread(desk: Desk) -> None:
     done = run_script(FIRST_USE, desk.host)
     assert (done.stdout, done.stderr) == ("{1}\n", "")
 
 
+@pytest.mark.slow
 def test_one_client_for_all_threads(answers: Desk) -> None:
     client = at(answers)
 
@@ -123,6 +125,7 @@ def test_one_client_for_all_threads(answers: Desk) -> None:
     at_once(use)
 
 
+@pytest.mark.slow
 def test_one_client_for_the_loops_of_all_threads(answers: Desk) -> None:
     client = proved(answers)
 
@@ -134,6 +137,7 @@ def test_one_client_for_the_loops_of_all_threads(answers: Desk) -> None:
     at_once(lambda _: asyncio.run(main()), 8)
 
 
+@pytest.mark.slow
 def test_loops_that_come_and_go_with_tasks_that_are_cancelled(answers: Desk) -> None:
     answers.of["held"] = Wire.hold
     client = proved(answers)
@@ -155,6 +159,7 @@ def test_loops_that_come_and_go_with_tasks_that_are_cancelled(answers: Desk) -> 
     at_once(use, 8)
 
 
+@pytest.mark.slow
 def test_waits_of_all_threads(answers: Desk) -> None:
     answers.of = {id: [RUN, END] for id in IDS}
     client = proved(answers)
@@ -188,6 +193,7 @@ def test_a_client_closed_by_one_thread_ends_the_calls_of_all(answers: Desk) -> N
     assert ended == [f"{answers.host}: the client is closed"] * (THREADS - 1)
 
 
+@pytest.mark.slow
 def test_an_iterator_closed_while_others_use_it(answers: Desk) -> None:
     for _ in range(20):
         statuses = at(answers).wait_for_bulks([f"some-{number}" for number in range(20)], **QUICK)

@@ -45,6 +45,7 @@ print("well")
 """
 
 
+@pytest.mark.slow
 @needs_signals
 @pytest.mark.parametrize("way", ["asyncio", "a wait", "many waits"])
 def test_a_program_that_waits_for_signals_gets_them(desk: Desk, start: Start, way: str) -> None:

@@ -277,6 +277,7 @@ def test_closing_one_leaves_the_others_their_connection(peer: Peer) -> None:
 # Shared by all
 
 
+@pytest.mark.slow
 def test_a_thousand_clients_share_one_connection(peer: Peer) -> None:
     clients = [Client(peer.host, f"login-{n}", PASSWORD, request_timeout=n + 1) for n in range(1000)]
     for client in clients:
@@ -288,6 +289,7 @@ def test_a_thousand_clients_share_one_connection(peer: Peer) -> None:
     assert len(set(tokens)) == 1001
 
 
+@pytest.mark.slow
 def test_many_threads_share_one_client(peer: Peer) -> None:
     client = at(peer)
     answers: list[object] = []

@@ -168,6 +168,7 @@ def run(*words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False)
 
 
+@pytest.mark.slow
 def test_the_command_line_reads_the_same_file(peer: Peer, file: Path) -> None:
     file.write_bytes(f"{PASSWORD}\n".encode())
     assert run().returncode == 0
@@ -184,6 +185,7 @@ def test_stdin_goes_before_the_file(peer: Peer, file: Path) -> None:
     assert (done.returncode, done.stderr) == (2, "saymon-bulk: no password on stdin\n")
 
 
+@pytest.mark.slow
 def test_the_help_names_the_sources_in_their_order() -> None:
     told = " ".join(run("--help").stdout.partition("The password comes from")[2].split())
     places = [told.index(word) for word in ("--password-stdin", "SAYMON_PASSWORD,", VARIABLE, "netrc", "asked for")]

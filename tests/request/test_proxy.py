@@ -320,6 +320,7 @@ def test_a_client_for_each_has_its_own_way(peer: Peer, other: Peer, monkeypatch:
     assert (len(peer.requests), len(other.requests)) == (2, 2)
 
 
+@pytest.mark.slow
 def test_the_practice_server_is_reached(peer: Peer, monkeypatch: pytest.MonkeyPatch) -> None:
     set_all(monkeypatch, peer.host)
     with PracticeServer(LOGIN, PASSWORD) as server:

@@ -46,6 +46,7 @@ def refusing(answer: bytes, context: ssl.SSLContext | None) -> Callable[[Wire], 
     return act
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [start, start_async])
 @pytest.mark.parametrize("tls", [False, True], ids=["http", "https"])
 @pytest.mark.parametrize(("status", "size"), [(413, 5 * MEBIBYTE), (401, MEBIBYTE), (403, 200_000)])

@@ -467,6 +467,7 @@ def test_a_start_takes_no_connection_that_another_call_keeps(peer: Peer) -> None
     assert (peer.connections, len(peer.requests)) == (3, 4)
 
 
+@pytest.mark.slow
 def test_many_threads_start_at_once(peer: Peer) -> None:
     peer.answer(ANSWER)
     client = at(peer)

@@ -195,6 +195,7 @@ def test_a_coroutine_that_is_closed(peer: Peer, caplog: pytest.LogCaptureFixture
     assert request_id(peer) in caplog.text
 
 
+@pytest.mark.slow
 def test_a_coroutine_that_is_never_awaited_sends_nothing(peer: Peer, recwarn: pytest.WarningsRecorder) -> None:
     coroutine: Any = at(peer).start_clone_async("x")
     del coroutine

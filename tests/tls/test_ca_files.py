@@ -235,6 +235,7 @@ for free in range(12):
 """
 
 
+@pytest.mark.slow
 @needs_fork
 @pytest.mark.parametrize("where", ["SSL_CERT_FILE", "SSL_CERT_DIR", "verify"])
 def test_a_want_of_descriptors_passes(front: Nginx, certificates: Certificates, tmp_path: Path, where: str) -> None:

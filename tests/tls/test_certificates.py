@@ -70,6 +70,7 @@ def test_verify_false_takes_any_certificate(
     accepted_unchecked(server.host)
 
 
+@pytest.mark.slow
 def test_verify_false_takes_x509_version_1(openssl: str, start_openssl: StartOpenSSL, tmp_path: Path) -> None:
     key, request, certificate = (str(tmp_path / f"v1.{end}") for end in ("key", "csr", "pem"))
     new = ["-new", "-newkey", "rsa:2048", "-nodes", "-subj", "/CN=localhost"]
@@ -79,6 +80,7 @@ def test_verify_false_takes_x509_version_1(openssl: str, start_openssl: StartOpe
     accepted_unchecked(start_openssl("-cert", certificate, "-key", key).host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("schemes", ["RSA+SHA1", "rsa_pss_rsae_sha512", "RSA+SHA512"])
 def test_verify_false_takes_any_signature_of_the_handshake(
     openssl: str, start_openssl: StartOpenSSL, tmp_path: Path, schemes: str
@@ -87,6 +89,7 @@ def test_verify_false_takes_any_signature_of_the_handshake(
     accepted_unchecked(start_openssl(*shown, "-tls1_2", "-sigalgs", schemes).host)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RSA of 1024 bits", "P-521", "Ed448", "a critical extension"])
 def test_the_same_certificates_are_refused_where_they_are_checked(
     openssl: str, start_openssl: StartOpenSSL, tmp_path: Path, kind: str
@@ -201,6 +204,7 @@ def test_all_else_is_checked_of_it(
     refused_for(reason, serving(start_nginx, certificates, leaf, above), tmp_path / "ca.pem")
 
 
+@pytest.mark.slow
 def test_its_signature_is_checked(start_nginx: StartNginx, certificates: Certificates, tmp_path: Path) -> None:
     root, other = issue("root.example", authority=True), issue("root.example", authority=True)
     (tmp_path / "ca.pem").write_bytes(root.pem)

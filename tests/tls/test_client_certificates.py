@@ -107,6 +107,7 @@ def test_kinds_of_keys(
     assert who(server, certificates, identities.pair("carol"), site) == "CN=carol"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["1.2", "1.3"])
 def test_ed25519(server: Nginx, certificates: Certificates, identities: Identities, openssl: str, site: str) -> None:
     both = identities.put("carol", issue("carol", CA, key=ed25519.Ed25519PrivateKey.generate()))
@@ -139,6 +140,7 @@ def test_spellings_of_pem(server: Nginx, certificates: Certificates, identities:
     assert who(server, certificates, path) == "CN=carol"
 
 
+@pytest.mark.slow
 def test_types_of_paths(
     server: Nginx, certificates: Certificates, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -151,6 +153,7 @@ def test_types_of_paths(
 # Every way in
 
 
+@pytest.mark.slow
 def test_every_way_of_calling(server: Nginx, certificates: Certificates, identities: Identities) -> None:
     host, trusted = server.url("1.3"), {"verify": certificates.ca, "cert": identities.folder / "alice.pem"}
     with Client(host, LOGIN, PASSWORD, **trusted) as client:  # type: ignore[arg-type]
@@ -175,6 +178,7 @@ def test_a_start(start_nginx: StartNginx, identities: Identities, certificates: 
     assert client.start_clone("1")["bulkId"] == "CN=alice"
 
 
+@pytest.mark.slow
 def test_from_env(
     server: Nginx, certificates: Certificates, identities: Identities, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,6 +202,7 @@ def test_from_env(
         seen()
 
 
+@pytest.mark.slow
 def test_the_command_line(server: Nginx, certificates: Certificates, identities: Identities) -> None:
     known = {"SAYMON_HOST": server.url("1.3"), "SAYMON_LOGIN": LOGIN, "SAYMON_PASSWORD": PASSWORD}
     words = ["status", "--json", "--cacert", str(certificates.ca), ID]
@@ -239,6 +244,7 @@ def as_a_wait(client: Client) -> Any:
 WAYS = (blocking, awaited, as_a_batch, as_a_wait)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("site", ["1.2", "1.3"])
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: way.__name__)
 def test_identities_never_share_connections_or_sessions(
@@ -256,12 +262,14 @@ def test_identities_never_share_connections_or_sessions(
                     way(client)
 
 
+@pytest.mark.slow
 def test_an_identity_keeps_its_connection(server: Nginx, certificates: Certificates, identities: Identities) -> None:
     for _ in range(5):
         assert who(server, certificates, identities.folder / "alice.pem") == "CN=alice"
     assert len({request.connection for request in server.requests("1.3", 5)}) == 1
 
 
+@pytest.mark.slow
 def test_a_renewed_file_is_read_again(server: Nginx, certificates: Certificates, identities: Identities) -> None:
     """Also when length and time of the last modification are the same, as `cp -p` leaves them."""
     path = identities.folder / "current.pem"
@@ -294,6 +302,7 @@ def test_plain_http_sends_no_certificate(server: Nginx, certificates: Certificat
 # What a server says of it
 
 
+@pytest.mark.slow
 def test_a_certificate_of_another_ca(server: Nginx, certificates: Certificates, identities: Identities) -> None:
     both = identities.put("mallory", issue("mallory"))
     error = failure(server.url("1.3"), verify=certificates.ca, cert=both)
@@ -341,6 +350,7 @@ def test_a_key_that_does_not_fit(identities: Identities) -> None:
     assert "does not fit the first certificate" in refused((identities.pair("carol")[0], key))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", [PKCS8, OLD], ids=["PKCS8", "older"])
 def test_an_encrypted_key(identities: Identities, form: PrivateFormat) -> None:
     issued = issue("carol", CA, key=rsa.generate_private_key(65537, 2048))
@@ -352,6 +362,7 @@ def test_an_encrypted_key(identities: Identities, form: PrivateFormat) -> None:
     assert "is encrypted" in refused((identities.write("c.crt", issued.pem), identities.write("c.key", encrypted)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["RSA of 1024 bits", "RSA of 2560 bits", "RSA of 3584 bits", "P-521", "Ed448"])
 def test_a_kind_of_key_that_cannot_sign(identities: Identities, kind: str) -> None:
     keys: dict[str, Callable[[], Any]] = {
@@ -391,6 +402,7 @@ def test_a_key_without_its_public_half(identities: Identities, openssl: str, cur
     assert Client("localhost", LOGIN, PASSWORD, cert=(certificate, mended)).login == LOGIN
 
 
+@pytest.mark.slow
 def test_an_exponent_that_ring_does_not_take(identities: Identities) -> None:
     both = identities.put("carol", issue("carol", CA, key=rsa.generate_private_key(3, 2048)))
     assert f"{both}: RSA with the exponent 3; it must be" in refused(both)

@@ -149,6 +149,7 @@ print(max(b - a for a, b in zip(ticks, ticks[1:] + [time.monotonic()])))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("argument", ["verify", "cert"])
 def test_other_threads_run_on(fifo: Path, argument: str) -> None:
     done = run_script(OTHERS, str(fifo), argument)
@@ -177,6 +178,7 @@ except Exception as error:
 """
 
 
+@pytest.mark.slow
 def test_a_child_that_a_handler_forks_waits_for_nothing(fifo: Path) -> None:
     done = run_script(FORKS, str(fifo), flags=FORKING)
     assert done.stdout.splitlines() == ["child RuntimeError", "parent ValueError"], done.stderr
@@ -197,6 +199,7 @@ print(saymon_bulk.Client("h", "login", "password", verify=sys.argv[1]).login, le
 """
 
 
+@pytest.mark.slow
 def test_a_handler_that_returns_lets_the_reading_go_on(fifo: Path, certificates: Certificates) -> None:
     done = run_script(HANDLES, str(fifo), str(certificates.ca))
     assert done.stdout.split() == ["login", "True"], done.stderr

@@ -209,6 +209,7 @@ def test_a_ca_file_needs_no_store(
 # Trusting everybody
 
 
+@pytest.mark.slow
 def test_verify_false_accepts_them_all_and_warns(start_nginx: StartNginx) -> None:
     sites = ["good", "self-signed-elsewhere", *(site for site, _ in REASONS)]
     nginx = start_nginx({site: Site(ANSWER, site) for site in sites})
@@ -230,6 +231,7 @@ def test_a_connection_that_nobody_vouched_for_is_not_used_again(start_nginx: Sta
     assert len(nginx.requests("shop", 2)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("store")
 def test_each_way_to_verify_has_connections_of_its_own(start_nginx: StartNginx, certificates: Certificates) -> None:
     nginx = start_nginx({"shop": Site(ANSWER, "good")})

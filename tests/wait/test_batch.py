@@ -172,6 +172,7 @@ def test_the_bound_is_reached_and_kept(desk: HoldingDesk, ask: Ask, limit: int) 
     assert Counter(desk.asked) == Counter(ids)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("handshake", [0.0, 0.1], ids=["near", "far"])
 @pytest.mark.parametrize("concurrency", [8, 40])
 def test_the_bound_is_reached_over_tls(
@@ -249,6 +250,7 @@ def test_the_first_error_is_the_one_that_came_first(desk: HoldingDesk, ask: Ask)
     assert caught.value.id == ids[2]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [6, 150])
 def test_the_first_error_drops_what_is_under_way(desk: HoldingDesk, ask: Ask, count: int) -> None:
     ids = names(count)
@@ -298,6 +300,7 @@ def test_nobody_there(desk: HoldingDesk, ask: Ask) -> None:
     assert caught.value.id in ids
 
 
+@pytest.mark.slow
 def test_each_request_has_its_own_time(desk: HoldingDesk, ask: Ask) -> None:
     """What waits for its turn uses up no request_timeout."""
 

@@ -75,6 +75,7 @@ def test_a_second_thread_is_refused_during_a_poll(desk: Desk) -> None:
     assert [str(error) for error in errors] == [f"{desk.host}: the client is closed"]
 
 
+@pytest.mark.slow
 def test_many_threads_get_each_item_once_or_are_refused(desk: Desk) -> None:
     ids = [f"op-{number}" for number in range(200)]
     statuses = at(desk).wait_for_bulks(ids, **QUICK)
@@ -173,6 +174,7 @@ def test_close_before_the_first_item_sends_nothing(desk: Desk) -> None:
     assert desk.requests == []
 
 
+@pytest.mark.slow
 def test_the_garbage_collector_ends_the_waits(desk: Desk) -> None:
     statuses = held(desk)
     next(statuses)
@@ -282,6 +284,7 @@ def test_they_are_iterators_and_no_generators(desk: Desk) -> None:
         assert type(one).__module__.startswith("saymon_bulk.")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["wait_for_bulks", "wait_for_bulks_async"])
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy, pickle.dumps])
 def test_no_copy_ends_the_waits(desk: Desk, name: str, copied: Callable[[object], object]) -> None:
@@ -313,6 +316,7 @@ print("free")
 """
 
 
+@pytest.mark.slow
 @needs_signals
 def test_an_interrupt_leaves_no_iterator_in_use() -> None:
     done = run_script(INTERRUPTED_OFTEN)

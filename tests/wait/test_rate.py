@@ -55,6 +55,7 @@ def test_many_waits_behind_a_limit(wait: Any, status: int) -> None:
         assert desk.refused < 3 * 60
 
 
+@pytest.mark.slow
 def test_waits_of_several_threads_share_the_rate() -> None:
     ids = [f"op-{number}" for number in range(16)]
     with Limited(60, 503) as desk, ThreadPoolExecutor(16) as threads:
@@ -65,6 +66,7 @@ def test_waits_of_several_threads_share_the_rate() -> None:
         assert desk.refused < 16 * 6
 
 
+@pytest.mark.slow
 def test_a_pause_that_one_is_asked_for_is_for_all() -> None:
     begun = threading.Event()
     times: list[float] = []
@@ -116,6 +118,7 @@ class Outage(Desk):
         assert time.monotonic() - began < 5
 
 
+@pytest.mark.slow
 def test_looks_during_an_outage_delay_no_later_wait() -> None:
     with Outage() as desk:
         one = proved(desk)
@@ -146,6 +149,7 @@ def test_a_closed_client_delays_no_other_one() -> None:
         desk.recovers_for(other, timeout=60)
 
 
+@pytest.mark.slow
 def test_a_wait_pauses_no_longer_than_it_may_itself() -> None:
     with Outage() as desk:
         desk.refusal = response("{}", 503, "Retry-After: 30")

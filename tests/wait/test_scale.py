@@ -198,6 +198,7 @@ def batch_async(client: Client, ids: list[str], **more: Any) -> dict[str, Any]:
     return {**asyncio.run(client.get_bulk_statuses_async(ids, **more))}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [batch, batch_async])
 @pytest.mark.parametrize("count", cases(*COUNTS))
 @pytest.mark.parametrize("concurrency", [16, 64])
@@ -265,6 +266,7 @@ def test_long_answers_take_little_memory(desk: Desk) -> None:
     assert int(done.stdout) < 120 * 1024
 
 
+@pytest.mark.slow
 def test_many_waits_in_many_threads() -> None:
     with Crowd("one 503") as crowd:
         client = client_of(crowd.host)

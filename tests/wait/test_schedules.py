@@ -102,6 +102,7 @@ def test_what_is_known_late_is_late_by_a_tenth_of_its_length() -> None:
         assert delay <= max(0.11 * length, 1.1) + 2 * schedules.ROUND_TRIP
 
 
+@pytest.mark.slow
 def test_nobody_knows_sooner_with_fewer_polls() -> None:
     lengths = schedules.lengths(500)
     rows = {one.name: schedules.summary(schedules.unbounded(one.pause, lengths), lengths) for one in schedules.SCHEDULES}

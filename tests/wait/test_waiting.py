@@ -228,6 +228,7 @@ def test_retry_after_seconds_lengthen_the_next_pause(clock: Clock, wait: Wait) -
     assert after < TIGHT
 
 
+@pytest.mark.slow
 def test_retry_after_a_date_lengthens_the_next_pause(clock: Clock, wait: Wait) -> None:
     moments: list[float] = []
 
@@ -323,6 +324,7 @@ def test_a_hung_server_does_not_hold_it(clock: Clock, wait: Wait, polls: int) ->
     clock.wait_until_left()
 
 
+@pytest.mark.slow
 def test_a_dripping_server_does_not_hold_it(clock: Clock) -> None:
     clock.answer(RUN, lambda wire: wire.drip([b"HTTP/1.1 200 OK\r\n", *[b"X: y\r\n"] * 400], 0.02))
     began = time.monotonic()
@@ -330,6 +332,7 @@ def test_a_dripping_server_does_not_hold_it(clock: Clock) -> None:
     assert 0.3 <= time.monotonic() - began < 0.3 + LATEST
 
 
+@pytest.mark.slow
 def test_many_hung_requests_do_not_hold_it(clock: Clock, waits: Wait) -> None:
     clock.answer(Wire.hold)
     ids = [f"op-{n}" for n in range(8)]
@@ -346,6 +349,7 @@ def test_a_request_timeout_shorter_than_the_deadline(clock: Clock, wait: Wait) -
     assert clock.pauses[2] >= 0.2
 
 
+@pytest.mark.slow
 def test_many_request_timeouts_in_a_row(clock: Clock, wait: Wait) -> None:
     """At the very moments at which a blocking call looks for signals."""
     hold: list[Answer] = [Wire.hold]
@@ -544,6 +548,7 @@ def test_retries_are_used_up(clock: Clock, wait: Wait) -> None:
     assert len(clock.times) == 4
 
 
+@pytest.mark.slow
 def test_ten_retries_if_nothing_is_said(clock: Clock, wait: Wait) -> None:
     clock.answer(*[BUSY] * 10, END)
     assert wait(clock.host, **QUICK) == FINISHED
@@ -581,6 +586,7 @@ def test_failures_are_polls_of_the_schedule(clock: Clock, wait: Wait) -> None:
         assert 0.9 * nominal <= pause < 1.1 * nominal + TIGHT
 
 
+@pytest.mark.slow
 def test_each_operation_has_its_own_retries(clock: Clock, waits: Wait) -> None:
     ids = [f"op-{n}" for n in range(6)]
     clock.of = {id: [BUSY, BUSY, RUN, BUSY, BUSY, END] for id in ids}
@@ -627,6 +633,7 @@ def test_a_restart_is_survived(wait: Wait) -> None:
         assert again.is_set()
 
 
+@pytest.mark.slow
 def test_a_restart_is_survived_by_many(waits: Wait) -> None:
     with PracticeServer(LOGIN, PASSWORD, math.inf) as server:
         ids = [server.add_bulk() for _ in range(20)]
@@ -862,6 +869,7 @@ def test_each_comes_as_it_finishes_awaited(clock: Clock) -> None:
     asyncio.run(main())
 
 
+@pytest.mark.slow
 def test_a_mapping(clock: Clock, waits: Wait) -> None:
     ids = [f"op-{n}" for n in range(200)]
     clock.of = {id: [RUN, END] if n % 2 else [END] for n, id in enumerate(ids)}
@@ -912,6 +920,7 @@ def test_the_bound_of_polls_under_way(waits: Wait) -> None:
         assert counting.most == 3
 
 
+@pytest.mark.slow
 def test_a_hung_one_does_not_hold_the_others(clock: Clock, waits: Wait) -> None:
     clock.of = {"first": [RUN, END], "hung": [Wire.hold], **{f"op-{n}": [RUN, END] for n in range(10)}}
     ids = list(clock.of)
@@ -928,6 +937,7 @@ def test_the_first_error_ends_it(clock: Clock, waits: Wait) -> None:
     clock.settled()
 
 
+@pytest.mark.slow
 def test_the_deadline_of_many(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END], "c": [BUSY]}
     came: list[Any] = []
@@ -942,6 +952,7 @@ def test_the_deadline_of_many(clock: Clock) -> None:
     clock.settled()
 
 
+@pytest.mark.slow
 def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
     clock.of = {"a": [RUN], "b": [RUN, END]}
     statuses = at(clock).wait_for_bulks(["a", "b"], timeout=2, **QUICK)
@@ -1030,6 +1041,7 @@ def test_between_two_items_nothing_is_polled_for_long(clock: Clock) -> None:
     assert next(statuses) == ("b", FINISHED)
 
 
+@pytest.mark.slow
 def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
     """The server answers in 0.1 s; that the caller takes 0.6 s a turn is no request timeout of 0.4 s."""
 
@@ -1052,6 +1064,7 @@ def test_a_slow_loop_body_is_not_the_servers_fault(clock: Clock) -> None:
 # The plain functions
 
 
+@pytest.mark.slow
 def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
     polls: list[str] = []
     more: dict[str, Any] = {"timeout": 9, "interval": 0.1, "max_interval": 0.1, "retries": 1, "request_timeout": 0.3}

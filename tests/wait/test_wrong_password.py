@@ -120,6 +120,7 @@ def test_what_a_gateway_answers_proves_nothing(peer: Peer, ask: Ask, status: int
     assert len(refused) >= len(IDS) - 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ask", [batch, batch_async])
 def test_what_was_answered_before_a_refusal_counts(desk: Desk, ask: Ask) -> None:
     """Also what another thread of the batch was told."""
@@ -216,6 +217,7 @@ def test_tasks_and_threads_share_one_failed_login(peer: Peer, call: Callable[[An
     assert len(peer.requests) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_tasks_and_threads_go_on_after_the_first(desk: Desk, call: Callable[[Any], dict[str, Any]]) -> None:
     desk.answer(response('{"bulkId": "x", "finished": true}'))
@@ -277,6 +279,7 @@ def refused_meanwhile(desk: Desk, asked: int, pause: float, wait: Callable[[], d
     assert {type(error) for error in found.values()} == {AuthError}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
 def test_waits_in_a_pause_share_it_too(desk: Desk, wait: Callable[..., dict[str, Any]]) -> None:
     """A server that comes back refuses the password of all waits at their next poll, and they send it no more."""
@@ -287,6 +290,7 @@ def test_waits_in_a_pause_share_it_too(desk: Desk, wait: Callable[..., dict[str,
     assert len(desk.requests) <= 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", WAITS.values(), ids=WAITS)
 def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, wait: Callable[..., dict[str, Any]]) -> None:
     desk.answer(RUN)
@@ -297,6 +301,7 @@ def test_waits_whose_password_becomes_wrong_meanwhile(desk: Desk, wait: Callable
     assert len(desk.requests) <= len(IDS) // 2
 
 
+@pytest.mark.slow
 def test_nothing_is_sent_once_the_client_is_closed(peer: Peer) -> None:
     ahead = threading.Event()
 
@@ -416,6 +421,7 @@ def test_a_proxy_is_asked_once(peer: Peer, ask: Ask, prepare: Any, monkeypatch: 
     assert len(peer.requests) <= (2 if prepare is PROXIES["not for this server"] else 1)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("wait", [waits, waits_async])
 def test_a_wait_that_runs(desk: Desk, wait: Ask) -> None:
     """A 401 later on ends those that run too."""
@@ -424,6 +430,7 @@ def test_a_wait_that_runs(desk: Desk, wait: Ask) -> None:
     assert_all_refused(wait(proved(desk), return_exceptions=True))
 
 
+@pytest.mark.slow
 def test_the_client_remembers_that_they_are_proved(desk: Desk) -> None:
     desk.answer(END)
     client = at(desk)
