@@ -45,9 +45,9 @@ def test_other_pythons_are_at_hand() -> None:
 @pytest.mark.parametrize("version", sorted(pythons()))
 def test_installed_alone_and_called(version: str, wheel: Path, tmp_path: Path) -> None:
     home = tmp_path / "venv"
-    run(pythons()[version], "-m", "venv", home)
+    run(pythons()[version], "-m", "venv", "--without-pip", home)  # a pip of its own would take most of the time
     python = home / "bin" / "python"
-    run(python, "-m", "pip", "install", "--no-index", "--disable-pip-version-check", wheel)
+    run(sys.executable, "-m", "pip", "--disable-pip-version-check", "--python", python, "install", "--no-index", wheel)
     with PracticeServer("login", "password", finishes_after=0.3) as server:
         answers = run(python, "-c", CALL, server.host, server.add_bulk(), server.add_bulk(3600)).splitlines()
     assert answers == ["{'finished': False}", "{'finished': True}", "{'finished': True}"]
