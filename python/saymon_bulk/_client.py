@@ -295,8 +295,8 @@ class Client(_core.Client):
 
         With a journal, the same call may be made again, whatever ended the
         one before: an object is never sent twice. The method first settles
-        what the journal leaves open. Without a journal, an apply has no
-        memory.
+        what the journal leaves open, also of earlier plans. Without a
+        journal, an apply has no memory.
 
         Args:
             plan: The plan, from `plan_bulk` or `BulkPlan.load`.

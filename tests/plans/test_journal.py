@@ -492,6 +492,74 @@ def test_lines_of_other_plans_do_not_count(server: PracticeServer, client: Clien
             call(client, "apply_plan", plan, journal=path, **FAST)
 
 
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_a_new_plan_waits_for_the_operation_of_the_one_before(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int
+) -> None:
+    """A script that makes a plan and applies it was killed in its wait, and runs again."""
+    server.objects.update(park(count))
+    first, second = a_plan(client), a_plan(client)
+    ids = [one.id for one in first.changes]
+    server.finishes_after = 0.5
+    running = client.start_bulk({"id": {"$in": ids}}, first.bulk)["bulkId"]
+    start = line(first, "starting", request_id="r-1", objects=ids)
+    path.write_text(start + line(first, "started", request_id="r-1", bulkId=running))
+    report = call(client, "apply_plan", second, journal=path, **FAST)
+    assert check_lists(report, second).ok
+    assert ([start.id for start in server.starts], report.starts) == ([running], ())
+    assert events(path) == ["starting", "started", "finished", "done"]
+    assert [one["plan"] for one in lines(path)] == [first.id] * 3 + [second.id]
+
+
+@both_ways
+def test_a_new_plan_goes_on_where_the_operation_before_did_nothing(
+    server: PracticeServer, client: Client, path: Path, call: Call
+) -> None:
+    server.objects.update(park(3))
+    first, second = a_plan(client), a_plan(client)
+    ids = [one.id for one in first.changes]
+    for number, bulk_id in enumerate((server.add_bulk(0.0), "forgotten-by-the-server"), 1):
+        start = line(first, "starting", request_id=bulk_id, objects=ids[:2])
+        path.write_text(start + line(first, "started", request_id=bulk_id, bulkId=bulk_id))
+        assert call(client, "apply_plan", second, journal=path, **FAST).ok
+        assert sent(server) == ids * number
+        server.objects.update(park(3))
+
+
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_a_new_plan_sends_nothing_that_is_in_doubt(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int
+) -> None:
+    server.objects.update(park(count + 1))
+    first, second = a_plan(client), a_plan(client)
+    ids = [one.id for one in first.changes]
+    path.write_text(line(first, "starting", request_id="r-1", objects=ids[:count]))
+    with pytest.raises(PlanRefusedError, match=r"perhaps started an operation \(X-Request-Id r-1\)") as refused:
+        call(client, "apply_plan", second, journal=path, **FAST)
+    assert (refused.value.reason, list(refused.value.objects)) == ("running", ids[:count])
+    assert len(check_lists(refused.value.report, second).unknown) == count
+    assert server.starts == []
+    # What is as asked meanwhile is in no doubt, and neither is an object of this plan alone.
+    for id in ids[:count]:
+        server.objects[id]["properties"][0]["value"] = "7"
+    assert call(client, "apply_plan", second, journal=path, **FAST).ok
+    assert sent(server) == ids[count:]
+
+
+@both_ways
+def test_a_new_plan_with_a_journal_of_its_own_is_the_way_out(
+    server: PracticeServer, client: Client, path: Path, call: Call
+) -> None:
+    server.objects.update(park(2))
+    plan = a_plan(client)
+    path.write_text(line(plan, "starting", request_id="r-1", objects=[one.id for one in plan.changes]))
+    with pytest.raises(StartUncertainError):
+        call(client, "apply_plan", plan, journal=path, **FAST)
+    assert call(client, "apply_plan", a_plan(client), journal=path.with_name("other.log"), **FAST).ok
+
+
 @pytest.mark.parametrize(
     "content",
     [

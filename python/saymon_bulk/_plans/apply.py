@@ -184,7 +184,12 @@ class _Apply:
         ids = [id for id in self.check.ids if id not in named]
         if not is_clean:
             return not ids
+        others = self.journal.open_elsewhere(ids)
+        for part in others:
+            if part.bulk_id is not None:
+                yield from self.wait(part, part.bulk_id)
         send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
+        self.refuse_doubts(send, [part for part in others if part.bulk_id is None])
         if stale and not self.options.skip_stale:
             text = f"{_objects(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
@@ -203,6 +208,19 @@ class _Apply:
             if send and not (yield from self.part(send, parts)):
                 return not parts
         return True
+
+    def refuse_doubts(self, ids: Sequence[str], uncertain: Sequence[Part]) -> None:
+        """Refuses to send what an uncertain start of an earlier plan may still change."""
+        named = {id: part.request_id for part in uncertain for id in part.ids}
+        doubtful = [id for id in ids if id in named]
+        if doubtful:
+            self.check.set_unknown(doubtful)
+            text = (
+                f"an earlier plan in this journal has perhaps started an operation (X-Request-Id {named[doubtful[0]]}) that"
+                f" changes {_objects(len(doubtful))} of this one: {_named(doubtful)}. Look at the server, then give another"
+                " journal"
+            )
+            raise _refused(self.host, "running", text, doubtful)
 
     def part(self, ids: list[str], parts: deque[list[str]]) -> Steps[bool]:
         """One part: start, wait, verify. Whether it is clean."""
@@ -248,7 +266,7 @@ class _Apply:
                 text = (
                     f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
                     " apply; its objects are not all as asked yet; nothing was started now. Look at the server, or make a"
-                    " new plan"
+                    " new plan with a new journal"
                 )
                 raise StartUncertainError(text, host=self.host, request_id=part.request_id)
             if not part.is_settled:

@@ -1,6 +1,7 @@
 """What an apply has done, in a file that outlives it: one JSON object a line, on the disk before and after each start.
 
-An object that a line "starting" names is never sent again by this plan, unless a line "not-started" follows.
+An object that a line "starting" names is never sent again by the same plan, unless a line "not-started" follows. Another
+plan sends it when that operation has ended.
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ class LockedError(Exception):
 class Part:
     """One start of a plan, as far as the journal knows."""
 
+    plan: str
     ids: list[str]
     request_id: str
     bulk_id: str | None = None
@@ -52,7 +54,7 @@ class Part:
 
 @dataclass
 class Journal:
-    """What one plan has done. Without a file it is forgotten at the end."""
+    """What a plan has done, and others before it. Without a file it is forgotten at the end."""
 
     plan: str
     file: IO[bytes] | None = None
@@ -89,7 +91,14 @@ class Journal:
 
     @property
     def parts(self) -> list[Part]:
-        return list(self.by_request.values())
+        """The starts of this plan."""
+        return [part for part in self.by_request.values() if part.plan == self.plan]
+
+    def open_elsewhere(self, ids: Iterable[str]) -> list[Part]:
+        """The starts of other plans that may still change some of these objects."""
+        wanted = set(ids)
+        others = (part for part in self.by_request.values() if part.plan != self.plan)
+        return [one for one in others if not (one.is_finished or one.is_settled) and not wanted.isdisjoint(one.ids)]
 
     @property
     def named(self) -> set[str]:
@@ -101,7 +110,7 @@ class Journal:
         return self.is_done and (self.named | self.left_out).issuperset(ids)
 
     def starting(self, ids: list[str], request_id: str) -> Part:
-        part = Part(ids, request_id)
+        part = Part(self.plan, ids, request_id)
         self._write("starting", request_id, objects=ids)
         self.by_request[request_id] = part
         return part
@@ -117,7 +126,7 @@ class Journal:
     def finished(self, part: Part, *, forgotten: bool = False) -> None:
         """`forgotten`: the server does not know the operation any more."""
         part.is_finished = not forgotten
-        self._write("forgotten" if forgotten else "finished", part.request_id)
+        self._write("forgotten" if forgotten else "finished", part.request_id, plan=part.plan)
 
     def settled(self, part: Part, as_asked: int) -> None:
         part.is_settled = True
@@ -134,8 +143,8 @@ class Journal:
             return
         about = {} if request_id is None else {"request_id": request_id}
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        line = {"format": _FORMAT, "version": _VERSION, "plan": self.plan, "event": event, "time": now, **about, **more}
-        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
+        line = {"format": _FORMAT, "version": _VERSION, "plan": self.plan, "event": event, "time": now, **about}
+        data = json.dumps({**line, **more}, ensure_ascii=False).encode() + b"\n"
         end = self.file.seek(0, os.SEEK_END)
         try:
             while data:
@@ -159,8 +168,7 @@ class Journal:
                 entry = json.loads(line)
                 if entry["format"] != _FORMAT or entry["version"] != _VERSION:
                     raise ValueError
-                if entry["plan"] == self.plan:
-                    self._take(entry)
+                self._take(entry, _text(entry["plan"]))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise ValueError(f"{path!r}, line {number}: no line of a journal") from None
         if cut:  # the process ended in the middle of this line
@@ -170,17 +178,18 @@ class Journal:
                 raise ValueError(f"{path!r}, last line: no line of a journal")
             self.file.truncate(len(whole) + len(end))
 
-    def _take(self, entry: dict[str, Any]) -> None:
+    def _take(self, entry: dict[str, Any], plan: str) -> None:
         event = entry["event"]
         if event == "done":
-            self.is_done = True
-            self.left_out.update(_ids(entry["left_out"]))
+            if plan == self.plan:
+                self.is_done = True
+                self.left_out.update(_ids(entry["left_out"]))
             return
         request_id = _text(entry["request_id"])
         if event == "starting":
             if request_id in self.by_request:
                 raise ValueError  # the ids of one of the two would be forgotten
-            self.by_request[request_id] = Part(_ids(entry["objects"]), request_id)
+            self.by_request[request_id] = Part(plan, _ids(entry["objects"]), request_id)
             return
         part = self.by_request[request_id]
         if event == "not-started":
