@@ -121,8 +121,9 @@ class SaymonError(Exception):
         status_code 401
         transient False
 
-        `finished` is None in every error. `message` is the text of the
-        error. `status_code` is None where no HTTP answer came.
+        `finished` is None, but False in a WaitTimeoutError about an
+        operation that was running. `message` is the text of the error.
+        `status_code` is None where no HTTP answer came.
         """
         return {
             "id": self.id,
@@ -353,7 +354,8 @@ class PlanRefusedError(SaymonError):
             "criterion-ignored": the server answers a search for ids with
             other objects. A start by that search would change them all.
             "already-applied": the journal says that nothing is left to do.
-            "running": another apply holds the journal.
+            "running": another apply holds the journal, or an earlier plan
+            in it has perhaps started an operation on these objects.
         objects: The ids of the objects that are stale.
     """
 
@@ -429,6 +431,23 @@ class WaitTimeoutError(SaymonError, TimeoutError):
             made = {id: _from_args(*parts) for id, parts in attributes.get("failures", {}).items()}
             attributes = {**attributes, "failures": made}
         super().__init__(message, attributes, host=host, id=id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as a JSON object, as `saymon-bulk --json` prints it.
+
+        >>> pending = {"a": {"finished": False}}
+        >>> late = saymon_bulk.WaitTimeoutError(id="a", pending=pending)
+        >>> late.to_dict()["finished"]
+        False
+
+        `finished` is False if the operation ran when it was last asked for,
+        else None.
+        """
+        return {**super().to_dict(), "finished": False if self.id is not None and self._is_running(self.id) else None}
+
+    def _is_running(self, id: str) -> bool:
+        """Whether an operation ran when it was last asked for; a poll that failed tells nothing."""
+        return bool(self.pending.get(id)) and id not in self.failures
 
     def _attributes(self) -> dict[str, Any]:
         failures = {id: [type(error).__name__, *error.args] for id, error in self.failures.items()}

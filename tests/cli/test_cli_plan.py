@@ -165,6 +165,9 @@ def test_a_stale_plan(server: PracticeServer) -> None:
     assert (refused.returncode, refused.stdout) == (5, "")
     assert 'Стойка 1 (a1)  Room is "99", not "7" (another value)' in refused.stderr
     assert "Стойка 2 (a2)  gone" in refused.stderr
+    *stale, error = map(json.loads, run(server, "apply", "--json", "plan.json").stdout.splitlines())
+    assert [(one["state"], one["reason"]) for one in stale] == [("not-as-asked", "other-value"), ("not-as-asked", "gone")]
+    assert error["error"] == "PlanRefusedError"
     assert server.starts == []
     applied = run(server, "apply", "--skip-stale", "plan.json")
     assert applied.returncode == 3

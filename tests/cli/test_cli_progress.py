@@ -140,3 +140,11 @@ def test_the_line_tells_of_trouble() -> None:
     quick = ["--host=http://127.0.0.1:1", "--interval=0.2", "--max-interval=0.2"]
     text = off_a_terminal(None, *quick)
     assert re.search(r"^saymon-bulk: 0 of 2 done after 0:0\d, server does not answer, \d of 10$", text, re.MULTILINE)
+
+
+def test_trouble_is_told_at_once_and_once(server: PracticeServer) -> None:
+    result = run(None, "wait", "--host=http://127.0.0.1:1", "--retries=2", "--interval=0.1", "--max-interval=0.1", "never")
+    told = re.findall(r"^saymon-bulk: (0 of 1 done .*)$", result.stderr, re.MULTILINE)
+    assert told == ["0 of 1 done after 0:00, server does not answer, 1 of 2"]
+    quiet = run(None, "wait", "-q", "--host=http://127.0.0.1:1", "--retries=1", "--interval=0.1", "never")
+    assert "0 of 1 done" not in quiet.stderr

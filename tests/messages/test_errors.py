@@ -343,6 +343,20 @@ def test_an_error_as_an_object(peer: Peer, provoke: Callable[[Peer], SaymonError
     assert json.loads(json.dumps(error.to_dict())) == error.to_dict()
 
 
+@pytest.mark.parametrize(
+    ("pending", "failures", "finished"),
+    [
+        ({"a": {"finished": False}}, {}, False),
+        ({"a": None}, {}, None),
+        ({"a": {"finished": False}}, {"a": SaymonError("down")}, None),
+        ({"b": {"finished": False}}, {}, None),
+    ],
+)
+def test_a_late_wait_tells_what_still_runs(pending: Any, failures: Any, finished: bool | None) -> None:
+    error = saymon_bulk.WaitTimeoutError("late", id="a", pending=pending, failures=failures)
+    assert error.to_dict()["finished"] is finished
+
+
 # A second import, as of two runs of pytest in one process
 
 

@@ -277,7 +277,7 @@ REASONS = [
     (ObjectChange("a", "CPU", (FieldChange("weight", 6, 7),), "not-sent"), "not sent"),
     (ObjectChange("a", "CPU", (), "not-sent"), "not sent"),
     (ObjectChange("a", "CPU", (), "not-in-answer"), "cannot be told: a field is not in the answer"),
-    (ObjectChange("a", "CPU", ()), "cannot be told"),
+    (ObjectChange("a", "CPU", ()), "not checked"),
     (ObjectChange("a", "CPU", (), "other-value"), "cannot be told: a field is not in the answer"),
 ]  # fmt: skip
 
@@ -285,6 +285,16 @@ REASONS = [
 @pytest.mark.parametrize(("one", "text"), REASONS, ids=range(len(REASONS)))
 def test_the_lines_of_a_report(one: ObjectChange, text: str) -> None:
     assert table.report(BulkReport((), (one,), ()))[0] == f"CPU (a)  {text}"
+
+
+def test_what_was_not_checked_is_counted_apart() -> None:
+    untold, unchecked = ObjectChange("a", None, (), "not-in-answer"), ObjectChange("b", None)
+    ends = [str(BulkReport((), (), unknown)).split("\n")[-1] for unknown in ((untold,), (unchecked,), (untold, unchecked))]
+    assert ends == [
+        "0 objects as asked, 0 not as asked, 1 cannot be told",
+        "0 objects as asked, 0 not as asked, 0 cannot be told, 1 not checked",
+        "0 objects as asked, 0 not as asked, 1 cannot be told, 1 not checked",
+    ]
 
 
 @pytest.mark.parametrize("count", [1, 12, 20_000])

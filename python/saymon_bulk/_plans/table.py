@@ -85,11 +85,14 @@ def report(report: Report, style: Style | None = None) -> list[str]:
 
 def report_counts(report: Report) -> str:
     # An operation that is not known to have finished may still change something.
-    yet = "" if report.starts and all(start["finished"] for start in report.starts) else " yet"
-    return (
+    is_over = bool(report.starts) and all(start["finished"] for start in report.starts)
+    yet = " yet" if report.not_as_asked and not is_over else ""
+    unchecked = sum(one.reason is None for one in report.unknown)
+    text = (
         f"{_count(len(report.as_asked))} as asked, {len(report.not_as_asked):,} not as asked{yet}, "
-        f"{len(report.unknown):,} cannot be told"
+        f"{len(report.unknown) - unchecked:,} cannot be told"
     )
+    return f"{text}, {unchecked:,} not checked" if unchecked else text
 
 
 def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
@@ -142,7 +145,7 @@ def _report_text(one: ObjectChange, labels: Mapping[str, str], style: Style) -> 
     if one.reason == "gone":
         return "gone, or not visible to this login"
     if not one.fields:
-        return "cannot be told" + (": a field is not in the answer" if one.reason else "")
+        return "cannot be told: a field is not in the answer" if one.reason else "not checked"
     fields = "; ".join(
         f"{labels[field.field]} is {_before(field, style)}, not {_after(field, style)}" for field in one.fields
     )

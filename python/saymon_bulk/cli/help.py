@@ -36,7 +36,7 @@ EXIT_STATUS = {
     "4": "not authorised",
     "5": "refused: nothing was started",
     "8": "not finished yet",
-    "9": "perhaps started, or the id is not safe in a shell: look at the server before you start it again",
+    "9": "perhaps started: after apply give it again, else look at the server first; or the id is not safe in a shell",
     "129": "the terminal hung up",
     "130": "interrupted (Ctrl-C)",
     "141": "nobody reads the output",

@@ -134,7 +134,7 @@ def add_settle(parser: ArgumentParser) -> None:
 
 
 def add_schedule(parser: ArgumentParser) -> None:
-    _add_schedule(parser.add_argument_group(WAITING))
+    _add_schedule(parser.add_argument_group(WAITING), "the wait of each part")
 
 
 def add_ids(parser: ArgumentParser) -> None:
@@ -158,8 +158,8 @@ def add_wait(parser: ArgumentParser) -> None:
     add_concurrency(group)
 
 
-def _add_schedule(group: Any) -> None:
-    what = f"limit for everything, or none; default: {_in_words(TIMEOUT)}"
+def _add_schedule(group: Any, limited: str = "everything") -> None:
+    what = f"limit for {limited}, or none; default: {_in_words(TIMEOUT)}"
     add_option(group, "--timeout", metavar="TIME", type=_time_or_none, help=what)
     what = f"shortest pause; each is a tenth of the time waited; default: {_in_words(INTERVAL)}"
     add_option(group, "--interval", metavar="TIME", type=_above_0(_time), help=what)

@@ -123,7 +123,7 @@ def report(id: str | None, outcome: BulkStatus | SaymonError, options: Options, 
         print_json(id, outcome, options)
     elif not isinstance(outcome, SaymonError):
         emit(f"{id} {'finished' if outcome['finished'] else 'running'}")
-    elif id is not None and _still_runs(id, outcome):
+    elif isinstance(outcome, WaitTimeoutError) and id is not None and outcome._is_running(id):
         emit(f"{id} running")
     else:
         if isinstance(outcome, WaitTimeoutError):
@@ -159,8 +159,6 @@ def print_json(id: str | None, outcome: Mapping[str, object] | Exception, option
     if isinstance(outcome, Exception):
         value |= outcome.to_dict() if isinstance(outcome, SaymonError) else {"error": type(outcome).__name__}
         value |= {"id": id, "message": in_words(outcome, options)}
-        if id is not None and _still_runs(id, outcome):
-            value["finished"] = False
         if isinstance(outcome, StartUncertainError):
             value["request_id"] = outcome.request_id
     else:
@@ -192,15 +190,6 @@ def _json(value: object) -> str:
             sys.set_int_max_str_digits(limit)
 
 
-def _still_runs(id: str, outcome: Exception) -> bool:
-    return isinstance(outcome, WaitTimeoutError) and is_running(id, outcome)
-
-
-def is_running(id: str, late: WaitTimeoutError) -> bool:
-    """Whether an operation ran when it was last asked for; a poll that failed tells nothing."""
-    return bool(late.pending.get(id)) and id not in late.failures
-
-
 # Exit codes
 
 
@@ -208,7 +197,7 @@ def code(outcome: BulkStatus | Exception) -> int:
     if isinstance(outcome, AuthError):
         return NOT_AUTHORISED
     if isinstance(outcome, WaitTimeoutError):
-        return RUNNING if all(is_running(id, outcome) for id in outcome.pending) else ERROR
+        return RUNNING if all(map(outcome._is_running, outcome.pending)) else ERROR
     if isinstance(outcome, StartUncertainError):
         return UNCERTAIN
     if isinstance(outcome, PlanRefusedError):

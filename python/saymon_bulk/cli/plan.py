@@ -211,7 +211,7 @@ def _refused(error: PlanRefusedError, options: Options) -> int:
     stale = [] if error.report is None else [one for one in error.report.not_as_asked if one.reason != "not-sent"]
     if options.json:
         for change in stale:
-            emit_json(_masked(change, options))
+            emit_json({"state": "not-as-asked", **_masked(change, options)})
     else:
         for line in table.states(stale, _style(options)):
             note(line)
@@ -228,7 +228,8 @@ def _report(report: model.BulkReport, options: Options) -> int:
         counts = {"as_asked": len(report.as_asked), "not_as_asked": len(report.not_as_asked), "unknown": len(report.unknown)}
         emit_json({"ok": report.ok, **counts, "starts": list(report.starts)})
     else:
-        _emit_all(table.report(report, _style(options)))
+        rest = quoted(["saymon-bulk", "verify", "--all", options.plan])
+        _emit_all(table.report(report, _style(options, rest)))
     return NOT_AS_ASKED if report.not_as_asked else ERROR if report.unknown else FINISHED
 
 

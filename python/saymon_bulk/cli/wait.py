@@ -10,7 +10,7 @@ from .._client import INTERVAL, MAX_INTERVAL
 from ..errors import WaitTimeoutError
 from .grouped import Errors, listed
 from .options import OF_A_WAIT, Options
-from .output import interrupted, is_running, is_terminal, note, note_all, quoted, report, show, worst
+from .output import interrupted, is_terminal, note, note_all, quoted, report, show, worst
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
             bar.clear()
             codes.append(report(id, outcome, options, errors))
             if isinstance(outcome, WaitTimeoutError):
-                left[id] = is_running(id, outcome)
+                left[id] = outcome._is_running(id)
             else:
                 del left[id]
                 bar.done += 1
@@ -151,6 +151,7 @@ class Progress:
 
     def __init__(self, total: int, *, is_wanted: bool) -> None:
         self.total, self.done, self.trouble = total, 0, _NONE
+        self._is_trouble_told = False
         # A dumb terminal, such as the window of an editor, writes no line over.
         self._is_bar = is_wanted and is_terminal(sys.stderr) and os.environ.get("TERM") != "dumb"
         self._pause = BAR_PAUSE if self._is_bar else LINE_PAUSE if is_wanted else float("inf")
@@ -160,9 +161,11 @@ class Progress:
             self._draw()
 
     def tick(self) -> None:
-        """Show what is new, if it is time."""
+        """Show what is new, if it is time. Trouble that begins is told at once."""
         now = time.monotonic()
-        if now - self._shown < self._pause:
+        is_told, self._is_trouble_told = self._is_trouble_told, self.trouble != _NONE
+        is_news = self._is_trouble_told and not is_told and self._pause == LINE_PAUSE
+        if now - self._shown < self._pause and not is_news:
             return
         self._shown = now
         if self._is_bar:

@@ -132,7 +132,7 @@ complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l journal -xka "(__
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l settle -x -d 'how long objects that are not as asked are read again; default: 15s'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l all -d 'a line for each object that is not as asked'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l show-values -d 'show values of fields whose names say password, secret, token, community or key'
-complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l timeout -x -d 'limit for everything, or none; default: 1h'
+complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l timeout -x -d 'limit for the wait of each part, or none; default: 1h'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l interval -x -d 'shortest pause; each is a tenth of the time waited; default: 1s'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l max-interval -x -d 'longest pause; default: 10s'
 complete -c saymon-bulk -n '_shtab_saymon_bulk_using apply' -l retries -x -d 'failures in a row that are tolerated, for each operation; default: 10'

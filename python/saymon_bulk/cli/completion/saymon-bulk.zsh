@@ -52,7 +52,7 @@ _shtab_saymon_bulk_apply_options=(
   "--settle[how long objects that are not as asked are read again\; default\: 15s]:TIME:"
   "--all[a line for each object that is not as asked]"
   "--show-values[show values of fields whose names say password, secret, token, community or key]"
-  "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
+  "--timeout[limit for the wait of each part, or none\; default\: 1h]:TIME:"
   "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
