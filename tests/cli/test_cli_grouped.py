@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
 
 import pytest
 from commands import KEYS, Terminal, run, told_of
-from peer import END, LOGIN, PASSWORD, Desk, no_hanging, response
+from peer import END, Desk, no_hanging, response
 from saymon_bulk.cli.grouped import Errors
 from saymon_bulk.testing import PracticeServer
 
@@ -19,12 +18,6 @@ many = pytest.mark.parametrize("count", [1, 16, 17, 200, 5000])
 both = pytest.mark.parametrize("command", ["status", "wait"])
 # A server that is down is tried again and again.
 QUICK = {"status": [], "wait": ["--timeout", "0.5", "--interval", "0.1"]}
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        yield one
 
 
 def ids_of(count: int) -> list[str]:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import re
 import shlex
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -25,14 +24,6 @@ from shell_files import MAN, ROOT, made
 pytestmark = pytest.mark.usefixtures("user")
 
 ALL = [[], ["-h"], ["--help"], *([name, option] for name in COMMANDS for option in ("-h", "--help"))]
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        one.add_bulk(0, id="done")
-        one.add_bulk(math.inf, id="never")
-        yield one
 
 
 # Help

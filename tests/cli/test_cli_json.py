@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import subprocess
-from collections.abc import Iterator
 
 import pytest
 from commands import COMMAND, KEYS, environment, good, run
@@ -16,14 +14,6 @@ from saymon_bulk.testing import PracticeServer
 from servers import Nginx
 
 pytestmark = pytest.mark.usefixtures("user")
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        one.add_bulk(0, id="done")
-        one.add_bulk(math.inf, id="never")
-        yield one
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import os
 import re
 import shlex
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -26,14 +25,6 @@ FORGED = "saymon-bulk: started bulk operation 1"
 # A line end, a second line, an escape sequence, a mark that turns the line around.
 ODD = f"\r\n{FORGED}\x1b[2J\u202e"
 KOI8 = "мониторинг".encode("koi8-r")
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        one.add_bulk(0, id="done")
-        one.add_bulk(math.inf, id="never")
-        yield one
 
 
 @pytest.fixture(autouse=True)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import math
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 
 import pytest
 from commands import Terminal, environment, run
-from peer import LOGIN, PASSWORD, Peer
+from peer import Peer
 from saymon_bulk.cli.wait import clock, line
 from saymon_bulk.testing import PracticeServer
 
@@ -20,13 +18,6 @@ pytestmark = pytest.mark.usefixtures("user")
 NONE = ("", "")
 WORDS, LETTERS = ", server does not answer, 3 of 10", ", down 3/10"
 TROUBLE = (WORDS, LETTERS)
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        one.add_bulk(math.inf, id="never")
-        yield one
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from commands import run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from peer import LOGIN, PASSWORD
 from saymon_bulk.cli.parser import parse
 from saymon_bulk.testing import PracticeServer
 
@@ -20,12 +18,6 @@ pytestmark = pytest.mark.usefixtures("user")
 SECRET = "Winter2024+secret"
 BOTH = f"login:{SECRET}"
 ADVICE = "others can read a command line; use --password-stdin"
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        yield one
 
 
 def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import os
 import re
 import select
@@ -52,6 +53,15 @@ def user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("NETRC", "COLUMNS", "PYTHONWARNINGS", "PYTHONPATH"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def server() -> Iterator[PracticeServer]:
+    """The server that most commands ask: one operation has finished, another never will."""
+    with PracticeServer(LOGIN, PASSWORD) as one:
+        one.add_bulk(0, id="done")
+        one.add_bulk(math.inf, id="never")
+        yield one
 
 
 def environment(server: Any = None, **more: str) -> dict[str, str]:
