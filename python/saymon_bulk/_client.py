@@ -28,8 +28,8 @@ CONCURRENCY = 16
 PART_SIZE = 10_000  # objects of one operation of a plan
 SETTLE = 15.0
 
-# How the objects of a plan are read where no argument says so.
-READING = {"timeout": TIMEOUT, "retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
+# How the objects of a plan are read where no argument says so. The pauses of one read last two minutes at most.
+READING = {"timeout": 120.0, "retries": RETRIES, "interval": INTERVAL, "max_interval": MAX_INTERVAL}
 
 
 class Client(_core.Client):

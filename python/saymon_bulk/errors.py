@@ -356,7 +356,7 @@ class PlanRefusedError(SaymonError):
             "already-applied": the journal says that nothing is left to do.
             "running": another apply holds the journal, or an earlier plan
             in it has perhaps started an operation on these objects.
-        objects: The ids of the objects that are stale.
+        objects: The ids of the objects that it is about.
     """
 
     def __init__(
@@ -372,6 +372,17 @@ class PlanRefusedError(SaymonError):
         self.reason: Refusal | None = reason
         self.objects: list[str] = list(objects)
         super().__init__(message, attributes, host=host, id=id)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The error as a JSON object, as `saymon-bulk --json` prints it.
+
+        >>> error = saymon_bulk.PlanRefusedError("changed", reason="stale")
+        >>> error.to_dict()["reason"]
+        'stale'
+
+        `reason` and `objects` stand behind the keys of all errors.
+        """
+        return {**super().to_dict(), "reason": self.reason, "objects": self.objects.copy()}
 
 
 class ClosedError(SaymonError, RuntimeError):

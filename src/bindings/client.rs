@@ -57,6 +57,10 @@ impl Client {
         self.target.set(target).map_err(|_| PyRuntimeError::new_err("a Client is initialised once"))
     }
 
+    fn _check_open(&self, py: Python<'_>) -> PyResult<()> {
+        self.target(py).map(|_| ())
+    }
+
     /// Warns of an insecure connection. Who makes a client warns once the password stands in no frame.
     fn _warn(&self, py: Python<'_>) -> PyResult<()> {
         self.opened()?.warn(py)

@@ -167,7 +167,7 @@ def test_a_stale_plan(server: PracticeServer) -> None:
     assert "Стойка 2 (a2)  gone" in refused.stderr
     *stale, error = map(json.loads, run(server, "apply", "--json", "plan.json").stdout.splitlines())
     assert [(one["state"], one["reason"]) for one in stale] == [("not-as-asked", "other-value"), ("not-as-asked", "gone")]
-    assert error["error"] == "PlanRefusedError"
+    assert (error["error"], error["reason"], error["objects"]) == ("PlanRefusedError", "stale", ["a1", "a2"])
     assert server.starts == []
     applied = run(server, "apply", "--skip-stale", "plan.json")
     assert applied.returncode == 3
@@ -273,3 +273,12 @@ def test_a_timeout_is_8(server: PracticeServer) -> None:
     assert result.returncode == 8
     assert "not known to have finished" in result.stdout
     assert len(server.starts) == 1
+
+
+def test_a_journal_that_cannot_be_made_is_not_said_to_remember(server: PracticeServer) -> None:
+    planned(server)
+    result = run(server, "apply", "--journal", "no-such-folder/x", "plan.json")
+    assert result.returncode == 1
+    assert "no-such-folder/x" in result.stderr
+    assert "remembers" not in result.stderr
+    assert server.starts == []

@@ -714,6 +714,46 @@ def test_close_in_the_middle(server: PracticeServer, call: Call) -> None:
     assert len(server.starts) == 1
 
 
+@pytest.mark.slow
+@both_ways
+@pytest.mark.parametrize("name", ["apply_plan", "verify_plan"])
+def test_close_in_a_pause(server: PracticeServer, call: Call, name: str) -> None:
+    server.objects.update(park(2))
+    client = Client(server.host, LOGIN, PASSWORD)
+    plan = a_plan(client)
+    server.skip_next(2)
+
+    def close() -> None:
+        wait_until_quiet(server)
+        client.close()
+
+    closer = threading.Thread(target=close)
+    closer.start()
+    more = {**FAST, "settle": 3600} if name == "apply_plan" else {"settle": 3600}
+    begin = time.monotonic()
+    with pytest.raises(ClosedError):
+        call(client, name, plan, **more)
+    assert time.monotonic() - begin < PATIENCE
+    closer.join()
+
+
+def wait_until_quiet(server: PracticeServer) -> None:
+    """Until nothing was asked for in a while: the pauses between reads are 1, 2, 4 and 8 s."""
+    known = -1
+    while known != (known := len(server.requests)) or known < 2:
+        time.sleep(0.5)
+
+
+@both_ways
+def test_verify_does_not_wait_for_a_long_retry_after(peer: Peer, call: Call) -> None:
+    peer.answer(objects(an_object(1)), response("{}", 429, "Retry-After: 1000"))
+    client = at(peer)
+    plan = a_plan(client)
+    with pytest.raises(HTTPStatusError) as caught:
+        call(client, "verify_plan", plan, settle=0)
+    assert (caught.value.status_code, len(peer.requests)) == (429, 2)
+
+
 @both_ways
 def test_close_during_a_start(peer: Peer, call: Call) -> None:
     told = threading.Event()
@@ -795,6 +835,18 @@ def test_a_plan_whose_dicts_are_changed(server: PracticeServer, client: Client, 
     plan = a_plan(client)
     change(plan)
     with pytest.raises((ValueError, PlanRefusedError)):
+        call(client, "apply_plan", plan, **FAST)
+    assert server.starts == []
+
+
+@both_ways
+def test_a_change_has_a_value_of_its_own(server: PracticeServer, client: Client, call: Call) -> None:
+    server.objects.update(park(2))
+    plan = a_plan(client, [{"modify": {"weight": {"a": 2}}}])
+    plan.changes[0].fields[0].after["a"] = 666
+    assert plan.bulk == [{"modify": {"weight": {"a": 2}}}]
+    assert plan.changes[1].fields[0].after == {"a": 2}
+    with pytest.raises(ValueError, match="otherwise than its bulk"):
         call(client, "apply_plan", plan, **FAST)
     assert server.starts == []
 

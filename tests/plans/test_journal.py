@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import functools
 import json
@@ -546,6 +547,41 @@ def test_a_new_plan_sends_nothing_that_is_in_doubt(
         server.objects[id]["properties"][0]["value"] = "7"
     assert call(client, "apply_plan", second, journal=path, **FAST).ok
     assert sent(server) == ids[count:]
+
+
+@pytest.mark.parametrize("how", ["cancelled", pytest.param("ctrl-c", marks=needs_signals)])
+def test_what_ends_before_the_start_is_sent_is_not_started(
+    server: PracticeServer, client: Client, path: Path, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    """The end comes while the line "starting" is put on the disk."""
+    server.objects.update(park(2))
+    plan = a_plan(client)
+    fsync = os.fsync
+
+    async def cancelled() -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        hooked(task.cancel)
+        await client.apply_plan_async(plan, journal=path, **FAST)
+
+    def hooked(end: Callable[[], object]) -> None:
+        def synced(descriptor: int) -> None:
+            fsync(descriptor)
+            if b'"starting"' in path.read_bytes():
+                monkeypatch.setattr(os, "fsync", fsync)
+                end()
+
+        monkeypatch.setattr(os, "fsync", synced)
+
+    if how == "cancelled":
+        with pytest.raises(asyncio.CancelledError):
+            asyncio.run(cancelled())
+    else:
+        hooked(lambda: os.kill(os.getpid(), signal.SIGINT))
+        with pytest.raises(KeyboardInterrupt):
+            apply(client, plan, path)
+    assert server.starts == []
+    assert apply(client, plan, path).ok
 
 
 @both_ways

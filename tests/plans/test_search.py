@@ -166,6 +166,18 @@ def test_an_error_shows_no_value_of_an_object(peer: Peer, number: str) -> None:
             assert SECRET_VALUE not in str(caught.value)
 
 
+@both_ways
+@pytest.mark.parametrize("status", [200, 201, 206, 299])
+@pytest.mark.parametrize("form", ["{}", '{{"result": [{}]}}', " [[{}]]", '{{"objects": {}}}', '{{"message": "{}"}}'])
+def test_data_in_another_form_stands_in_no_error(peer: Peer, search: Search, status: int, form: str) -> None:
+    one = json.dumps({"id": 7, "properties": [{"name": "password", "value": SECRET_VALUE}]})
+    peer.answer(response(form.format(one.replace('"', '\\"') if "message" in form else one), status))
+    with pytest.raises(SaymonError) as caught:
+        search(at(peer), CRITERIA)
+    told = str(caught.value) + json.dumps(caught.value.to_dict()) + getattr(caught.value, "body", "")
+    assert SECRET_VALUE not in told
+
+
 def test_an_error_quotes_a_login_page(peer: Peer) -> None:
     peer.answer(response("<html>Log in: " + PASSWORD, 200, content_type="text/html"))
     with pytest.raises(ResponseError, match=r"text/html; it begins: <html>Log in: \*\*\*"):

@@ -100,6 +100,16 @@ def test_many_transitions() -> None:
     assert found[1] == "cannot be told: 1 object"
 
 
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_groups_fit_a_terminal(columns: int) -> None:
+    befores = ["a"] * 2 + ["b"] * 4 + ["c"] * 3 + ["d", "e", "f"]
+    plan = a_table(*(change(n, before) for n, before in enumerate(befores)))
+    found = table.plan(plan, table.Style(width=columns))
+    assert all(len(line) <= columns for line in found[:-1])
+    if columns == 80:
+        assert found[:3] == ["Room:", '    "b" → "7" in 4 objects', '    "c" → "7" in 3 objects']
+
+
 @pytest.mark.parametrize("count", [1, 12])
 def test_a_field_and_a_property_of_one_name_are_two(count: int) -> None:
     both = (FieldChange("weight", 5, 7), FieldChange("properties.weight", "1", "2"))

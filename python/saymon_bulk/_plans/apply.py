@@ -20,7 +20,7 @@ from . import compare
 from .changes import FieldChange, ObjectChange, change_of, field_change, name_of
 from .journal import Journal, LockedError, Part
 from .model import BulkPlan, BulkReport
-from .steps import Pause, Search, Start, Steps, Wait
+from .steps import Checkpoint, Pause, Search, Start, Steps, Wait
 from .text import cut, plain
 
 if TYPE_CHECKING:
@@ -226,6 +226,12 @@ class _Apply:
         """One part: start, wait, verify. Whether it is clean."""
         body = _start_body.body({"id": {"$in": ids}}, self.check.bulk, False)
         part = self.journal.starting(ids, _start_body.request_id())
+        try:
+            yield Checkpoint()
+        except BaseException:
+            with contextlib.suppress(OSError):
+                self.journal.not_started(part)
+            raise
         self.check.set_unknown(ids)
         try:
             answer = yield Start(body, part.request_id)

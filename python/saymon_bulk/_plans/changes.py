@@ -107,9 +107,10 @@ def change_of(one: Mapping[str, Any], wishes: Sequence[compare.Wanted]) -> Objec
 
 
 def field_change(wish: compare.Wanted, found: Any) -> FieldChange:
+    after = copy.deepcopy(wish.value)  # each change has its own
     if isinstance(found, compare.Absent):
-        return FieldChange(wish.field, None, wish.value, found is compare.Absent.CREATED)
-    return FieldChange(wish.field, found, wish.value)
+        return FieldChange(wish.field, None, after, found is compare.Absent.CREATED)
+    return FieldChange(wish.field, found, after)
 
 
 def name_of(one: Mapping[str, Any]) -> str | None:

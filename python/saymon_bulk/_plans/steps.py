@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
 
 from .. import _start_body
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+# Seconds between two looks whether the client is closed.
+_LOOK = 0.05
+
 
 class Client(Protocol):
     """What the steps need of a `saymon_bulk.Client`."""
@@ -28,6 +31,7 @@ class Client(Protocol):
     def _start_bulk(self, body: bytes, request_id: str) -> Any: ...
     def _start_bulk_awaitable(self, body: bytes, request_id: str) -> Awaitable[Any]: ...
     def _start_interrupted(self, error: BaseException, request_id: str) -> BaseException: ...
+    def _check_open(self) -> None: ...
     @property
     def wait_for_bulk(self) -> Callable[..., Any]: ...
     @property
@@ -85,19 +89,40 @@ class Wait(NamedTuple):
         return await client.wait_for_bulk_async(self.id, **self.polling)
 
 
+class Checkpoint(NamedTuple):
+    """Sends nothing: a cancellation that has come takes effect here."""
+
+    def block(self, client: Client) -> Any:
+        client._check_open()
+
+    async def await_(self, client: Client) -> Any:
+        import asyncio
+
+        await asyncio.sleep(0)
+        client._check_open()
+
+
 class Pause(NamedTuple):
-    """Waits for so long, and says why."""
+    """Waits for so long, and says why. The closing of the client ends it."""
 
     seconds: float
     why: str
 
     def block(self, client: Client) -> Any:
-        time.sleep(self.seconds)
+        for length in self._slices(client):
+            time.sleep(length)
 
     async def await_(self, client: Client) -> Any:
         import asyncio
 
-        await asyncio.sleep(self.seconds)
+        for length in self._slices(client):
+            await asyncio.sleep(length)
+
+    def _slices(self, client: Client) -> Iterator[float]:
+        end = time.monotonic() + self.seconds
+        while (left := end - time.monotonic()) > 0:
+            client._check_open()
+            yield min(left, _LOOK)
 
 
 def run(client: Client, steps: Steps[Result], watch: Callable[[Request], object] | None = None) -> Result:

@@ -138,7 +138,8 @@ def apply(options: Options) -> int:
         if any(one.reason != "not-sent" for one in known.not_as_asked):
             result = worst([result, NOT_AS_ASKED])
         if not options.quiet:
-            note(_again(journal))
+            if os.path.exists(journal):
+                note(_again(journal))
             if result == UNCERTAIN:
                 note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
         return result

@@ -325,14 +325,6 @@ impl<S: Sink> StreamReader<Found<S>> for Objects<S> {
         if self.rest.len() < self.enough { Ok(()) } else { self.read() }
     }
 
-    fn has_begun(&self) -> bool {
-        match self.next {
-            Next::Beginning => false,
-            Next::Field | Next::FieldOrEnd | Next::FieldCommaOrEnd => self.has_array,
-            Next::Object | Next::ObjectOrEnd | Next::CommaOrEnd | Next::Nothing => true,
-        }
-    }
-
     fn finish(mut self: Box<Self>) -> Result<Found<S>, String> {
         self.is_last = true;
         self.read()?;

@@ -83,8 +83,6 @@ pub enum Reader<T> {
 
 pub trait StreamReader<T>: Send {
     fn feed(&mut self, bytes: &[u8]) -> Result<(), String>;
-    /// Whether the body began as documented.
-    fn has_begun(&self) -> bool;
     /// The value, once the body has ended.
     fn finish(self: Box<Self>) -> Result<T, String>;
 }

@@ -77,17 +77,21 @@ async fn read_stream<T>(
         let room = BEGINNING.saturating_sub(beginning.bytes.len());
         beginning.bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
         let fed = if length > STREAM_LIMIT { Err("more than 1 GiB of body".to_owned()) } else { reader.feed(&chunk) };
-        // Of what is documented the beginning is data, which no text of an error shows.
-        let beginning = if reader.has_begun() { &Body::default() } else { &beginning };
+        // JSON is data, which no text of an error shows.
+        let beginning = if is_json(&beginning.bytes) { &Body::default() } else { &beginning };
         fed.map_err(|reason| undocumented(&response, attempt, &reason, beginning))?;
     }
-    if reader.has_begun() || length <= BEGINNING {
+    if is_json(&beginning.bytes) {
+        beginning = Body::default();
+    } else if length <= BEGINNING {
         beginning.end = End::Complete;
     }
-    if reader.has_begun() {
-        beginning.bytes.clear();
-    }
     reader.finish().map_err(|reason| undocumented(&response, attempt, &reason, &beginning))
+}
+
+/// Whether a body begins as JSON with more than one value in it does.
+fn is_json(body: &[u8]) -> bool {
+    body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[")
 }
 
 /// Why only the end of the connection ends an answer: it has no length, or a coding that is not chunked and goes before a length
@@ -114,7 +118,10 @@ async fn read_failure<T>(mut response: Response, attempt: &Attempt<'_, T>) -> Ht
     let (status, masks, origin) = (response.status(), attempt.masks(), &attempt.server.origin);
     // A body that breaks off or does not end takes nothing from what the status says.
     let patience = (attempt.time_left() / 2).min(REASON_TIMEOUT);
-    let body = timeout(patience, read_body(&mut response)).await.unwrap_or_default();
+    // A success has data, which no text of an error shows.
+    let is_data = status.is_success() && matches!(attempt.call.read, Reader::Stream(_));
+    let body = if is_data { None } else { timeout(patience, read_body(&mut response)).await.ok() };
+    let body = body.unwrap_or_default();
     let mut failure = body::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
     failure.retry_after = header(&response, RETRY_AFTER).and_then(|value| body::retry_after(&value, SystemTime::now()));
     if let Some(name) = challenge(status) {
