@@ -9,15 +9,18 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Callable
+from typing import Any, Callable
 
 import pytest
 from peer import END, RUN, Act, Peer, Wire, at, no_hanging, proved
 from processes import Script
-from saymon_bulk import Client
+from saymon_bulk import Client, WaitTimeoutError
 from servers import wait_until
 
 _no_hanging = no_hanging()
+
+
+Ask = Callable[[Client, list[str]], Any]
 
 
 def late(answer: bytes) -> Act:
@@ -145,3 +148,59 @@ def test_a_call_ends_what_was_idle_for_90_seconds() -> None:
     assert left <= 1
     # Each runtime has a socket here, its other end in the peer, and three descriptors of its own.
     assert after <= before - 15 * 5
+
+
+async def states(client: Client, ids: list[str]) -> list[bool]:
+    return [one["finished"] for one in (await client.get_bulk_statuses_async(ids)).values()]
+
+
+async def looks(client: Client, ids: list[str]) -> list[bool]:
+    found = [one async for one in client.wait_for_bulks_async(ids, timeout=0, return_exceptions=True)]
+    return [not isinstance(outcome, WaitTimeoutError) for _, outcome in found]
+
+
+def looked(client: Client, ids: list[str]) -> list[bool]:
+    found = list(client.wait_for_bulks(ids, timeout=0, return_exceptions=True))
+    return [not isinstance(outcome, WaitTimeoutError) for _, outcome in found]
+
+
+STRAY = {
+    "another answer": END,
+    "408": b"HTTP/1.1 408 Request Time-out\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+    "no HTTP": b"?",
+}
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("stray", STRAY.values(), ids=STRAY)
+@pytest.mark.parametrize(
+    "ask",
+    [
+        lambda client, ids: [client.get_bulk_status(id)["finished"] for id in ids],
+        lambda client, ids: [one["finished"] for one in client.get_bulk_statuses(ids).values()],
+        looked,
+        states,
+        looks,
+    ],
+    ids=["single", "batch", "waits", "batch_async", "waits_async"],
+)
+def test_what_came_before_a_request_is_no_answer_to_it(peer: Peer, ask: Ask, stray: bytes, count: int) -> None:
+    peer.answer(RUN)
+    client, ids = proved(peer), [f"op-{number}" for number in range(count)]
+
+    async def awaited() -> None:
+        for _ in range(3):
+            assert await ask(client, ids) == [False] * count
+            disturb()
+            await asyncio.sleep(0.1)  # the background thread reads
+
+    def disturb() -> None:
+        for sock in peer.connected():
+            sock.sendall(stray)
+
+    if ask in (states, looks):
+        asyncio.run(awaited())
+        return
+    for _ in range(3):
+        assert ask(client, ids) == [False] * count
+        disturb()

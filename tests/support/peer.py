@@ -173,6 +173,11 @@ class Peer:
         """How many connections are open at this moment."""
         return len(self._open)
 
+    def connected(self) -> list[socket.socket]:
+        """The peer's ends of the connections that are open."""
+        with self._changed:
+            return list(self._open)
+
     def wait_for(self, true: Callable[[], bool], within: float = PATIENCE) -> None:
         with self._changed:
             assert self._changed.wait_for(true, within), "the peer waited in vain"

@@ -222,6 +222,7 @@ impl RuntimeGuard {
         let future = make(items.sender());
         items.spawn(move |stopped| {
             let last = self.run(async {
+                yields::let_others_run().await;
                 let last = match select(pin!(select(pin!(future), stopped)), pin!(heartbeat())).await {
                     Either::Left((Either::Left((last, _)), _)) => Some(last),
                     Either::Left((Either::Right(_), _)) | Either::Right(_) => None,
