@@ -20,7 +20,7 @@ use crate::core::transport::pool::{Cert, PoolKey, Verify};
 use crate::core::transport::server::Server;
 
 use super::engine::Engine;
-use super::{errors, reading};
+use super::{convert, errors, reading};
 
 /// A hundred years of seconds.
 const MAX_SECONDS: f64 = 100.0 * 365.25 * 86400.0;
@@ -138,8 +138,13 @@ pub fn operations(ids: &Bound<'_, PyAny>) -> PyResult<Vec<PathSegment>> {
 
 /// The same refusal, with the place of the item that it is about.
 fn in_place(py: Python<'_>, place: usize, error: &PyErr) -> PyErr {
-    let text = format!("ids: item {place}: {}", error.value(py));
-    errors::about(py, "ids", PyErr::from_type(error.get_type(py), text))
+    match convert::text_of(error.value(py)) {
+        Ok(text) => {
+            let text = format!("ids: item {place}: {text}");
+            errors::about(py, "ids", PyErr::from_type(error.get_type(py), text))
+        }
+        Err(interrupt) => interrupt,
+    }
 }
 
 /// The polling arguments of the waiting functions, as Python passes them: timeout, interval, max_interval, retries,
@@ -268,6 +273,6 @@ fn path(argument: &'static str, wanted: &str, value: &Bound<'_, PyAny>) -> PyRes
 }
 
 fn wrong_type(argument: &str, wanted: &str, value: &Bound<'_, PyAny>) -> PyErr {
-    let name = value.get_type().name().map_or_else(|_| "another type".to_owned(), |name| name.to_string());
+    let name = convert::name_of(&value.get_type());
     errors::about(value.py(), argument, PyTypeError::new_err(format!("{argument} must be {wanted}, not {name}")))
 }

@@ -7,6 +7,7 @@ use pyo3::prelude::*;
 use crate::core::api::batch::{self, Batch, Placed};
 use crate::core::segment::PathSegment;
 use crate::core::transport::exchange::Transport;
+use crate::core::transport::lanes::MAX_KEPT;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
@@ -30,7 +31,7 @@ pub fn block<'py>(
         return outcome::values(py, &target.server, batch.in_order(placed), return_exceptions);
     }
     let finish = |py, server: &Server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions);
-    twin::block(py, target, at_once, |transport, server| ask(batch.clone(), transport, &server, at_once), finish)
+    twin::block(py, target, |transport, server| ask(batch.clone(), transport, &server, at_once), finish)
 }
 
 /// Asks on one thread.
@@ -41,7 +42,7 @@ fn ask(
     at_once: usize,
 ) -> impl Future<Output = Vec<Placed>> + use<> {
     let ticket = transport.ticket(server);
-    batch.work(transport, ticket, at_once)
+    batch.work(transport, ticket, at_once, MAX_KEPT)
 }
 
 /// Asks from so many threads. None if no thread can be started.
@@ -57,9 +58,9 @@ fn on_threads(
     let (mut has_begun, mut ticket) = (false, None);
     for number in 0..threads {
         let share = (at_once + number) / threads;
-        let (runtime, transport) = engine.acquire(&target.key, share)?;
+        let (runtime, transport) = engine.acquire(&target.key)?;
         let ticket = ticket.get_or_insert_with(|| transport.ticket(&target.server)).clone();
-        let work = batch.clone().work(transport, ticket, share);
+        let work = batch.clone().work(transport, ticket, share, MAX_KEPT / threads);
         // If a thread cannot be started, the others do its part.
         has_begun |= runtime.drive(&mut results, |_| work).is_ok();
     }

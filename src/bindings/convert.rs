@@ -1,7 +1,7 @@
 //! The server's JSON object → a Python dict, in the server's order.
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PyString};
+use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyType};
 use serde_json::{Map, Value};
 
 use crate::core::api::status::Status;
@@ -58,6 +58,16 @@ pub fn number<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
         Some(digits) => integer(py, digits)?.neg(),
         None => integer(py, text),
     }
+}
+
+/// What `str` says of an object. Python runs handlers of signals there, and Rust's `to_string` would lose what these raise.
+pub fn text_of(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    Ok(object.str()?.to_string_lossy().into_owned())
+}
+
+/// The name of a type.
+pub fn name_of(kind: &Bound<'_, PyType>) -> String {
+    kind.name().map_or_else(|_| "another type".to_owned(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Decimal digits that an i64 holds, whatever they are.

@@ -18,6 +18,7 @@ use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
 use super::cached::{self, Cached, Interned};
+use super::convert;
 use super::errors;
 
 const DEBUG: u8 = 10;
@@ -125,7 +126,7 @@ fn write<'py>(
     let extra = [("extra", attributes)].into_py_dict(py)?;
     loop {
         let Err(error) = logger.call_method("log", &line, Some(&extra)) else { return Ok(()) };
-        match taken(&error, attributes) {
+        match taken(&error, attributes)? {
             Some(name) => attributes.del_item(name)?,
             None => return Err(error),
         }
@@ -133,11 +134,18 @@ fn write<'py>(
 }
 
 /// The attribute that logging refuses to overwrite, since a LogRecord factory of the program's has set it.
-fn taken<'py>(error: &PyErr, attributes: &Bound<'py, PyDict>) -> Option<Bound<'py, PyAny>> {
+fn taken<'py>(error: &PyErr, attributes: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyAny>>> {
     let py = attributes.py();
-    let text = error.is_instance_of::<PyKeyError>(py).then(|| error.value(py).to_string())?;
-    let is_named = |name: &Bound<'_, PyAny>| text.contains(&format!("Attempt to overwrite '{name}'"));
-    attributes.keys().into_iter().find(is_named)
+    if !error.is_instance_of::<PyKeyError>(py) {
+        return Ok(None);
+    }
+    let text = convert::text_of(error.value(py))?;
+    for name in attributes.keys() {
+        if text.contains(&format!("Attempt to overwrite '{}'", name.extract::<String>()?)) {
+            return Ok(Some(name));
+        }
+    }
+    Ok(None)
 }
 
 static LOGGING: Interned = Interned::new("logging");

@@ -121,7 +121,7 @@ pub fn block<'py>(
     fields: Option<HashSet<String>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let call = call(body, fields);
-    twin::block(py, target, 1, |transport, server| twin::ask(transport, server, call), objects)
+    twin::block(py, target, |transport, server| twin::ask(transport, server, call), objects)
 }
 
 pub fn awaitable(

@@ -12,7 +12,7 @@ use crate::core::transport::server::Server;
 
 use super::arguments::Target;
 use super::engine::Awaitable;
-use super::{errors, log, outcome, twin};
+use super::{convert, errors, log, outcome, twin};
 
 pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyResult<Bound<'py, PyAny>> {
     let about = call.about.clone();
@@ -21,7 +21,7 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
         is_under_way.set(true);
         twin::ask(transport, server, call)
     };
-    let done = twin::block(py, target, 1, begin, |py, server, asked| {
+    let done = twin::block(py, target, begin, |py, server, asked| {
         is_under_way.set(false);
         // A signal may have come together with the answer.
         finish(py, server, asked, Python::check_signals)
@@ -75,7 +75,7 @@ fn finish<'py>(
 
 /// What a start raises that was interrupted while it was under way: the server may have it.
 pub fn interrupted(py: Python<'_>, server: &Server, about: &About, interrupt: PyErr) -> PyErr {
-    let kind = interrupt.get_type(py).name().map_or_else(|_| "an exception".to_owned(), |name| name.to_string());
+    let kind = convert::name_of(&interrupt.get_type(py));
     let text = format!("{} {}: {about}: interrupted by {kind}", errors::LOOK_FIRST, server.origin.as_str());
     let told = log::interrupted(py, server, about, interrupt.value(py));
     let interrupt = match told {

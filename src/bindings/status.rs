@@ -88,13 +88,7 @@ pub fn get_bulk_status<'py>(
 }
 
 pub fn block<'py>(py: Python<'py>, target: &Target, operation: PathSegment) -> PyResult<Bound<'py, PyAny>> {
-    twin::block(
-        py,
-        target,
-        1,
-        |transport, server| twin::ask(transport, server, status::call(&operation)),
-        outcome::status,
-    )
+    twin::block(py, target, |transport, server| twin::ask(transport, server, status::call(&operation)), outcome::status)
 }
 
 pub fn awaitable(py: Python<'_>, target: &Target, operation: PathSegment) -> PyResult<Awaitable> {

@@ -19,11 +19,10 @@ pub async fn ask<T>(transport: Transport, server: Arc<Server>, call: Call<T>) ->
     transport.ask(&server, call).await
 }
 
-/// Asks on this thread for so much at once, and waits for the answer.
+/// Asks on this thread, and waits for the answer.
 pub fn block<'py, F>(
     py: Python<'py>,
     target: &Target,
-    at_once: usize,
     ask: impl FnOnce(Transport, Arc<Server>) -> F,
     finish: impl FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>>
@@ -31,7 +30,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (mut runtime, transport) = Engine::current().acquire(&target.key, at_once)?;
+    let (mut runtime, transport) = Engine::current().acquire(&target.key)?;
     let output = runtime.block_on(py, &target.server, ask(transport, target.server.clone()))?;
     drop(runtime);
     finish(py, &target.server, output)

@@ -185,7 +185,7 @@ impl BulkIterator {
         let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
         let (engine, server) = (Engine::current(), self.target.server.clone());
         errors::check_open(py, &server)?;
-        let (runtime, transport) = engine.acquire(&self.target.key, plan.concurrency.min(operations.len()))?;
+        let (runtime, transport) = engine.acquire(&self.target.key)?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let mut items = Items::new(engine.process);
         runtime.drive(&mut items, |sender| waits.run(move |sent| sender.send(sent)))?;

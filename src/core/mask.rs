@@ -184,13 +184,13 @@ impl View {
         while let Some(c) = self.chars.get(at) {
             let rest = self.chars.get(at..).filter(|_| at >= first && *c == code.sign);
             match rest.map_or(Found::Nothing, code.read) {
-                Found::Escape(unit, length) => {
-                    builder.push(unit, self.start(at));
-                    (at, is_other) = (at + length, true);
-                }
-                Found::Begun if is_cut => {
+                Found::Begun | Found::Open(..) if is_cut => {
                     (end, is_other) = (self.start(at), true);
                     break;
+                }
+                Found::Escape(unit, length) | Found::Open(unit, length) => {
+                    builder.push(unit, self.start(at));
+                    (at, is_other) = (at + length, true);
                 }
                 Found::Begun | Found::Nothing => {
                     builder.push(Unit::Char(*c), self.start(at));
@@ -304,6 +304,8 @@ enum Found {
     Nothing,
     /// An escape of so many characters.
     Escape(Unit, usize),
+    /// The same, which the end of the text ends. Of a text that was cut it may be the beginning of a longer one.
+    Open(Unit, usize),
     /// The text ends within an escape.
     Begun,
 }
@@ -327,13 +329,50 @@ fn of_url(text: &[char]) -> Found {
     if text.get(1) == Some(&'u') { digits(text, 2, 4) } else { digits(text, 1, 2) }
 }
 
-/// Character references of HTML and XML.
+/// Character references of HTML and XML. Browsers take some without the semicolon too.
 fn of_html(text: &[char]) -> Found {
-    delimited(text, 1, ';', |name| match name {
+    let rest = text.get(1..).unwrap_or_default();
+    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '#';
+    let length = rest.iter().take(MAX_NAME_LENGTH).take_while(|c| is_part(c)).count();
+    let (name, behind) = rest.split_at(length);
+    if let (Some(';'), Some(unit)) = (behind.first(), reference(name)) {
+        return Found::Escape(unit, length + 2);
+    }
+    let beginning = (1..=length).rev().find_map(|length| Some((unended(name.get(..length)?)?, length + 1)));
+    match (beginning, behind.is_empty()) {
+        (Some((unit, length)), false) => Found::Escape(unit, length),
+        (Some((unit, length)), true) => Found::Open(unit, length),
+        (None, true) => Found::Begun,
+        (None, false) => Found::Nothing,
+    }
+}
+
+/// What stands between the ampersand and the semicolon.
+fn reference(name: &[char]) -> Option<Unit> {
+    match name {
         ['#', 'x' | 'X', digits @ ..] => scalar(number(digits, 16)?),
         ['#', digits @ ..] => scalar(number(digits, 10)?),
         name => named(name).map(Unit::Char),
-    })
+    }
+}
+
+/// The same without a semicolon: a number, or a name of the first HTML.
+fn unended(name: &[char]) -> Option<Unit> {
+    match name {
+        ['#', ..] => reference(name),
+        name if name.len() > LONGEST_UNENDED => None,
+        name => named(name).filter(|c| matches!(c, '&' | '<' | '>' | '"' | '\u{a0}'..='\u{ff}')).map(Unit::Char),
+    }
+}
+
+fn named(name: &[char]) -> Option<char> {
+    let text = format!("&{};", name.iter().collect::<String>());
+    let decoded = html_escape::decode_html_entities(&text);
+    let mut chars = decoded.chars();
+    match (chars.next(), chars.next()) {
+        (Some(one), None) => Some(one),
+        _ => None,
+    }
 }
 
 /// An escape of this many hexadecimal digits: two are a byte, four are UTF-16, eight are a character.
@@ -353,8 +392,11 @@ fn digits(text: &[char], from: usize, count: usize) -> Found {
     unit.map_or(Found::Nothing, |unit| Found::Escape(unit, from + count))
 }
 
-/// The longest name or number of a character, with zeros before it.
-const MAX_NAME_LENGTH: usize = 12;
+/// The longest name or number of a character, with zeros before it: `CounterClockwiseContourIntegral` has 31.
+const MAX_NAME_LENGTH: usize = 32;
+
+/// The longest name that needs no semicolon, such as `Aacute`.
+const LONGEST_UNENDED: usize = 6;
 
 /// An escape of letters and digits that a mark ends.
 fn delimited(text: &[char], from: usize, end: char, read: fn(&[char]) -> Option<Unit>) -> Found {
@@ -380,25 +422,6 @@ fn scalar(number: u32) -> Option<Unit> {
         Ok(half @ 0xd800..=0xdfff) => Some(Unit::Utf16(half)),
         _ => char::from_u32(number).map(Unit::Char),
     }
-}
-
-/// The names of HTML 4 for Latin-1, from U+00A0 on: PHP's `htmlentities` and Java's `escapeHtml` write them.
-const LATIN: [&str; 96] = [
-    "nbsp", "iexcl", "cent", "pound", "curren", "yen", "brvbar", "sect", "uml", "copy", "ordf", "laquo", "not", "shy",
-    "reg", "macr", "deg", "plusmn", "sup2", "sup3", "acute", "micro", "para", "middot", "cedil", "sup1", "ordm",
-    "raquo", "frac14", "frac12", "frac34", "iquest", "Agrave", "Aacute", "Acirc", "Atilde", "Auml", "Aring", "AElig",
-    "Ccedil", "Egrave", "Eacute", "Ecirc", "Euml", "Igrave", "Iacute", "Icirc", "Iuml", "ETH", "Ntilde", "Ograve",
-    "Oacute", "Ocirc", "Otilde", "Ouml", "times", "Oslash", "Ugrave", "Uacute", "Ucirc", "Uuml", "Yacute", "THORN",
-    "szlig", "agrave", "aacute", "acirc", "atilde", "auml", "aring", "aelig", "ccedil", "egrave", "eacute", "ecirc",
-    "euml", "igrave", "iacute", "icirc", "iuml", "eth", "ntilde", "ograve", "oacute", "ocirc", "otilde", "ouml",
-    "divide", "oslash", "ugrave", "uacute", "ucirc", "uuml", "yacute", "thorn", "yuml",
-];
-
-fn named(name: &[char]) -> Option<char> {
-    let is = |known: &str| known.chars().eq(name.iter().copied());
-    let marks = [("amp", '&'), ("lt", '<'), ("gt", '>'), ("quot", '"'), ("apos", '\'')];
-    let mark = marks.iter().find(|(known, _)| is(known)).map(|(_, mark)| *mark);
-    mark.or_else(|| ('\u{a0}'..='\u{ff}').zip(LATIN).find(|(_, known)| is(known)).map(|(letter, _)| letter))
 }
 
 #[cfg(test)]
@@ -443,6 +466,19 @@ mod tests {
                 assert_eq!(masked(format!("a {spelled} b"), SECRET), "a *** b", "{spelled}");
             }
         }
+        for spelled in [
+            "p&auml;ss&euro;&pi;&lpar;",
+            "p&auml;ss&#8364&#960&#40",
+            "p&aumlss&#x20ac&#x3c0&#40;",
+            "p&amp;auml;ss&amp;euro;&amp;pi;&amp;lpar;",
+            "p%26auml;ss&euro;%CF%80(",
+            r"p\u0026auml;ss\u20ac\u03c0(",
+            "P&Auml;SS&euro;&Pi;(",
+        ] {
+            assert_eq!(masked(format!("a {spelled}"), "p\u{e4}ss\u{20ac}\u{3c0}("), "a ***", "{spelled}");
+        }
+        assert_eq!(masked("&ltpw&gt", "<pw>"), "***");
+        assert_eq!(masked("&ltpw&gt;", "<pw>"), "***");
         assert_eq!(masked(b"a Gr\xfc\xdfe b", "Gr\u{fc}\u{df}e"), "a *** b");
         assert_eq!(masked("it&apos;s", "it's"), "***");
         assert_eq!(masked("a%2541bcd", "a%41bcd"), "***");
@@ -480,6 +516,7 @@ mod tests {
             "&#1083;/&quot;&uuml;&amp;secret",
             "%5Cu043b%5C/%5C%22%C3%BC%5cu0026secret",
             "&amp;#1083;/&amp;quot;&amp;uuml;&amp;amp;secret",
+            "&#1083/&quot&uuml&ampsecret",
             r#"\\u043b\\/\\"\\u00fc\\u0026secret"#,
         ] {
             for length in 1..=spelled.len() {

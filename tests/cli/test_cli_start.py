@@ -678,6 +678,22 @@ def test_hung_up_and_terminated_at_the_same_moment(peer: Peer, command: list[str
 
 @needs_signals
 @both
+@pytest.mark.parametrize("numbers", [(signal.SIGINT, signal.SIGTERM), (SIGHUP, signal.SIGINT), (signal.SIGTERM, SIGHUP)])
+def test_two_signals_one_after_the_other(peer: Peer, command: list[str], numbers: tuple[int, int]) -> None:
+    peer.answer(lambda wire: wire.hold())
+    for _ in range(4):
+        before = len(peer.requests)
+        with started(peer, *command) as process:
+            peer.wait_for(lambda before=before: len(peer.requests) > before)  # type: ignore[misc]
+            for number in numbers:
+                process.send_signal(number)
+            _, err = process.communicate(timeout=60)
+        assert exit_code(process) in {128 + number for number in numbers}
+        assert "Traceback" not in err
+
+
+@needs_signals
+@both
 @SIGNALS
 def test_a_signal_that_comes_with_the_answer(peer: Peer, command: list[str], number: int, code: int, word: str) -> None:
     pid: queue.Queue[int] = queue.Queue()

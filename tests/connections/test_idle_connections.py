@@ -40,8 +40,7 @@ def test_a_burst_of_a_batch_keeps_a_few(peer: Peer) -> None:
     peer.answer(late(RUN))
     proved(peer).get_bulk_statuses([f"op-{number}" for number in range(300)], concurrency=200)
     assert peer.connections > 100
-    # At most 16 for each of at most four workers.
-    peer.wait_for(lambda: peer.open <= 64)
+    peer.wait_for(lambda: peer.open <= 16)
 
 
 @pytest.mark.slow

@@ -114,3 +114,51 @@ def test_a_burst_has_no_more_connections_than_requests_at_once(
     in_turn(ask, is_async, client, [1000], 64)
     assert slow.most <= 64
     wait_until(lambda: slow.open <= 16, "16 connections stay at most")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("concurrency", [17, 64, 200])
+@pytest.mark.parametrize(("is_async", "ask"), WAYS.values(), ids=WAYS)
+def test_a_burst_keeps_16_connections_for_the_next(
+    slow: SlowServer, certificates: Certificates, is_async: bool, ask: Ask, concurrency: int
+) -> None:
+    client = Client(slow.host, LOGIN, PASSWORD, verify=certificates.ca)
+    kept = []
+
+    def settled() -> bool:
+        return slow.open <= 16
+
+    async def awaited() -> None:
+        for _ in range(3):
+            await ask(client, ids, concurrency)
+            while not settled():
+                await asyncio.sleep(0.01)
+            kept.append((slow.open, slow.connections))
+
+    ids = [f"op-{number}" for number in range(500)]
+    if is_async:
+        asyncio.run(awaited())
+    else:
+        for _ in range(3):
+            ask(client, ids, concurrency)
+            wait_until(settled, "16 connections stay at most")
+            kept.append((slow.open, slow.connections))
+    made = [after - before for (_, before), (_, after) in zip(kept, kept[1:])]
+    assert min(open for open, _ in kept) >= 12, kept
+    assert max(made) <= concurrency - 12, kept
+
+
+@pytest.mark.slow
+def test_what_one_thread_has_kept_leaves_room_for_several(slow: SlowServer, certificates: Certificates) -> None:
+    """A wait has one thread with 16 connections, a batch two with eight each; another server has used these lanes before."""
+    other = SlowServer(certificates)
+    ids = [f"op-{number}" for number in range(200)]
+    for server in (other, slow):
+        client = Client(server.host, LOGIN, PASSWORD, verify=certificates.ca)
+        assert len(dict(client.wait_for_bulks(ids))) == 200
+        for _ in range(3):
+            assert len(client.get_bulk_statuses(ids)) == 200
+            wait_until(lambda: server.open <= 16, "16 connections stay at most")  # noqa: B023
+            assert server.open >= 15
+    assert slow.connections <= 16 + 8
+    other.stop()

@@ -16,7 +16,6 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 
 use crate::bindings::errors;
 use crate::core::transport::exchange::Transport;
-use crate::core::transport::lanes::MAX_KEPT;
 use crate::core::transport::pool::{Clients, PoolKey, TlsConfigs};
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
@@ -93,13 +92,11 @@ impl RuntimePool {
         Self { process, idle: Mutex::default() }
     }
 
-    /// A runtime for a call that asks for so much at once. A burst has one of its own, which ends with it: nobody drives an idle
-    /// runtime until so many connections have ended.
-    pub fn acquire(&'static self, at_once: usize) -> PyResult<RuntimeGuard> {
-        let is_kept = at_once <= MAX_KEPT;
-        let idle = if is_kept { lock(&self.idle).runtimes.pop() } else { None };
+    /// A runtime for one call.
+    pub fn acquire(&'static self) -> PyResult<RuntimeGuard> {
+        let idle = lock(&self.idle).runtimes.pop();
         let runtime = idle.map_or_else(BlockingRuntime::new, |(_, runtime)| Ok(runtime))?;
-        Ok(RuntimeGuard { pool: self, runtime: Some(runtime), is_kept })
+        Ok(RuntimeGuard { pool: self, runtime: Some(runtime) })
     }
 
     /// Takes a runtime back, and looks after those that were not used lately; returns it if there are enough.
@@ -149,8 +146,6 @@ async fn heartbeat() {
 pub struct RuntimeGuard {
     pool: &'static RuntimePool,
     runtime: Option<BlockingRuntime>,
-    /// Whether other calls use the runtime after this one.
-    is_kept: bool,
 }
 
 impl RuntimeGuard {
@@ -176,7 +171,7 @@ impl RuntimeGuard {
     {
         let process = self.process();
         if is_within_a_runtime() {
-            let lent = Self { pool: self.pool, runtime: self.runtime.take(), is_kept: self.is_kept };
+            let lent = Self { pool: self.pool, runtime: self.runtime.take() };
             let mut output = Items::new(process);
             lent.drive(&mut output, |_| future)?;
             return match output.next(py, server, None)? {
@@ -273,8 +268,7 @@ impl RuntimeGuard {
 
 impl Drop for RuntimeGuard {
     fn drop(&mut self) {
-        if self.is_kept
-            && self.process().is_current()
+        if self.process().is_current()
             && let Some(runtime) = self.runtime.take()
         {
             self.runtime = self.pool.release(runtime);

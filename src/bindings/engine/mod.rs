@@ -85,9 +85,9 @@ impl Engine {
         Ok((origin, silence))
     }
 
-    /// A runtime for one blocking call that asks for so much at once, and the transport in it.
-    pub fn acquire(&'static self, key: &Arc<PoolKey>, at_once: usize) -> PyResult<(RuntimeGuard, Transport)> {
-        let mut runtime = self.runtimes.acquire(at_once)?;
+    /// A runtime for one blocking call, and the transport in it.
+    pub fn acquire(&'static self, key: &Arc<PoolKey>) -> PyResult<(RuntimeGuard, Transport)> {
+        let mut runtime = self.runtimes.acquire()?;
         let transport = runtime.transport(key, &self.tls)?;
         Ok((runtime, transport))
     }

@@ -60,8 +60,15 @@ impl Batch {
 
     /// Asks for what no thread has asked for yet. Ends when nothing is left, and at a failure that ends the batch, which is among
     /// the results. All threads share one ticket: a thread that begins late must not send a password that was refused meanwhile.
-    pub async fn work(self: Arc<Self>, transport: Transport, ticket: Ticket, at_once: usize) -> Vec<Placed> {
-        let lanes = Lanes::new(&transport);
+    /// `kept` lanes are kept for the next call.
+    pub async fn work(
+        self: Arc<Self>,
+        transport: Transport,
+        ticket: Ticket,
+        at_once: usize,
+        kept: usize,
+    ) -> Vec<Placed> {
+        let lanes = Lanes::new(&transport, kept);
         let (mut results, mut asking, mut limit) = (Vec::new(), FuturesUnordered::new(), at_once.min(FIRST_LANES));
         loop {
             while asking.len() < limit
@@ -84,10 +91,10 @@ impl Batch {
                 Err(_) => limit = at_once.min(limit * 2),
             }
         }
-        if !asking.is_empty() {
-            asking.clear();
-            yields::let_connections_settle().await;
-        }
+        // Connections go back to their lanes, and those of requests and lanes that are given up end.
+        drop(asking);
+        drop(lanes);
+        yields::let_connections_settle().await;
         results
     }
 

@@ -19,7 +19,7 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Completed, Transport};
 use crate::core::transport::gate::Ticket;
-use crate::core::transport::lanes::{self, Lanes};
+use crate::core::transport::lanes::{self, Lanes, MAX_KEPT};
 use crate::core::transport::rate::Rate;
 use crate::core::transport::server::Server;
 use crate::core::transport::yields;
@@ -57,7 +57,7 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
     let started = Instant::now();
     let shared = Arc::new(Shared {
         ticket: transport.ticket(&server),
-        lanes: Lanes::new(transport),
+        lanes: Lanes::new(transport, MAX_KEPT),
         rate: transport.rate(&server),
         started,
         deadline: Deadline::new(started, &plan),
@@ -122,6 +122,9 @@ impl Waits {
             let event = Event::TimedOut { pending: self.late, elapsed: self.shared.started.elapsed() };
             ready.push(Sent { event, in_hand: None });
         }
+        // Connections go back to their lanes, and those of lanes that are not kept end.
+        drop((self.polling, self.shared));
+        yields::let_connections_settle().await;
         ready
     }
 }

@@ -71,9 +71,10 @@ impl Transport {
     /// Keeps so many clients of lanes for the next calls.
     pub(super) fn keep(&self, lanes: Vec<Self>, at_most: usize) {
         let mut idle = lock(&self.idle_lanes);
-        let others = lanes.into_iter().map(|lane| lane.client).filter(|client| !Arc::ptr_eq(client, &self.client));
-        let room = at_most.saturating_sub(idle.len() + 1);
-        idle.extend(others.take(room));
+        idle.extend(lanes.into_iter().map(|lane| lane.client).filter(|client| !Arc::ptr_eq(client, &self.client)));
+        // Those that were used last stand at the end. The client of single calls is one of them.
+        let excess = (idle.len() + 1).saturating_sub(at_most);
+        idle.drain(..excess);
     }
 
     /// The client for a call. A call that must not be sent twice gets one with no kept connections: a dead one would make

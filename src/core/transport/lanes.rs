@@ -24,12 +24,14 @@ pub fn at_once(concurrency: usize, operations: usize) -> usize {
 pub struct Lanes {
     transport: Transport,
     free: Mutex<Vec<Transport>>,
+    /// How many are kept at the end. The connections of the others end when they are driven next.
+    kept: usize,
 }
 
 impl Lanes {
-    pub fn new(transport: &Transport) -> Self {
+    pub fn new(transport: &Transport, kept: usize) -> Self {
         // The client of single calls is the first lane.
-        Self { transport: transport.clone(), free: Mutex::new(vec![transport.clone()]) }
+        Self { transport: transport.clone(), free: Mutex::new(vec![transport.clone()]), kept }
     }
 
     /// A lane that no request uses: the last one used, since its connection is the warmest, or a new one.
@@ -42,7 +44,7 @@ impl Lanes {
 impl Drop for Lanes {
     fn drop(&mut self) {
         let free = std::mem::take(&mut *lock(&self.free));
-        self.transport.keep(free, MAX_KEPT);
+        self.transport.keep(free, self.kept);
     }
 }
 

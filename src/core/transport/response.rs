@@ -148,11 +148,14 @@ fn challenge(status: StatusCode) -> Option<HeaderName> {
 }
 
 /// Whether a redirect may stand for a request that was done: 303 says so, and many frameworks write 302 for it. A 302 to another
-/// origin leads to a login page.
+/// origin leads to a login page; but a server behind a gateway of TLS may write http for its own.
 fn may_be_done(status: StatusCode, location: Option<&str>, origin: &Origin) -> bool {
     let leads_elsewhere = |location: &str| {
-        let target = origin.join("/").join(location);
-        target.is_ok_and(|target| target.origin().ascii_serialization() != origin.as_str())
+        let here = origin.join("/");
+        here.join(location).is_ok_and(|target| {
+            let is_behind_tls = here.scheme() == "https" && target.scheme() == "http" && target.port().is_none();
+            target.origin() != here.origin() && !(is_behind_tls && target.host() == here.host())
+        })
     };
     match status {
         StatusCode::SEE_OTHER => true,
@@ -246,7 +249,11 @@ mod tests {
         assert!(may_be_done(303, None) && may_be_done(303, Some("https://other/login")));
         assert!(may_be_done(302, None) && may_be_done(302, Some("/done")) && may_be_done(302, Some("https://h:443/x")));
         assert!(may_be_done(302, Some("http://[")));
-        assert!(!may_be_done(302, Some("https://other/login")) && !may_be_done(302, Some("http://h/")));
+        assert!(may_be_done(302, Some("http://h/done")));
+        assert!(!may_be_done(302, Some("https://other/login")) && !may_be_done(302, Some("http://other/")));
+        assert!(!may_be_done(302, Some("http://h:8080/")) && !may_be_done(302, Some("https://h:8443/")));
+        let plain = Origin::parse("http://h").unwrap();
+        assert!(!super::may_be_done(StatusCode::FOUND, Some("https://h/x"), &plain));
         assert!(!may_be_done(301, Some("/x")) && !may_be_done(307, Some("/x")) && !may_be_done(308, Some("/x")));
     }
 
