@@ -136,7 +136,10 @@ impl fmt::Display for Failure {
             Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
             Self::Uncertain(failure) => failure.fmt(f),
             Self::Timeout { limit, endless, .. } => {
-                write!(f, "no complete answer within {} s", limit.as_secs_f64())?;
+                // What is left of a deadline has nanoseconds.
+                let seconds = limit.as_secs_f64();
+                let shown = if seconds < 0.001 { seconds } else { (seconds * 1000.0).round() / 1000.0 };
+                write!(f, "no complete answer within {shown} s")?;
                 endless.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
         }
