@@ -649,8 +649,9 @@ class Client(_core.Client):
             id: The id of the operation.
             timeout: Seconds for the whole wait; 3600 by default. None waits
                 without limit, 0 asks once. When the time is over, the wait
-                makes a last poll, which may take another second. `on_poll`
-                does not lengthen it.
+                makes a last poll, which may take another second. A call of
+                `on_poll` is not interrupted, and operations that have
+                finished by then are told, too.
             interval: Seconds of the shortest pause; 1 by default.
             max_interval: Seconds of the longest pause; 10 by default, and
                 never less than `interval`. A larger value means fewer polls

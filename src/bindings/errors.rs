@@ -56,6 +56,23 @@ pub fn caught<T>(act: impl FnOnce() -> T) -> PyResult<T> {
     catch_unwind(AssertUnwindSafe(act)).map_err(|_| panicked())
 }
 
+/// Calls a function of the program. While the interpreter ends, CPython before 3.14 ends a daemon thread in there by unwinding its
+/// stack, and glibc ends the process if a frame of Rust stops that. So the thread sleeps until the process has ended.
+pub fn outlived<T>(call: impl FnOnce() -> T) -> T {
+    struct Unwound;
+    impl Drop for Unwound {
+        fn drop(&mut self) {
+            while !std::thread::panicking() {
+                std::thread::park();
+            }
+        }
+    }
+    let unwound = Unwound;
+    let result = call();
+    std::mem::forget(unwound);
+    result
+}
+
 /// The runtime of a call has panicked. An OSError, so that `except Exception` catches it.
 pub fn panicked() -> PyErr {
     PyOSError::new_err(

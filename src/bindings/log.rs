@@ -125,7 +125,8 @@ fn write<'py>(
     let line = line.into_pyobject(py)?;
     let extra = [("extra", attributes)].into_py_dict(py)?;
     loop {
-        let Err(error) = logger.call_method("log", &line, Some(&extra)) else { return Ok(()) };
+        let written = errors::outlived(|| logger.call_method("log", &line, Some(&extra)));
+        let Err(error) = written else { return Ok(()) };
         match taken(&error, attributes)? {
             Some(name) => attributes.del_item(name)?,
             None => return Err(error),

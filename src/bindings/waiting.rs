@@ -143,7 +143,7 @@ impl BulkIterator {
             let Some(step) = step else { continue };
             let step = Bound::new(py, step)?;
             if let Some(on_step) = &self.on_step {
-                on_step.call1(py, (&step,))?;
+                errors::outlived(|| on_step.call1(py, (&step,)))?;
             }
             if let Some(item) = step.get().item(py) {
                 return Ok(Some(item));
@@ -173,7 +173,7 @@ impl BulkIterator {
                 Received::Nothing if events.listener.has_ended() => return Ok(events.give_up()),
                 Received::Nothing => {
                     if let (Some(on_step), Some(_)) = (&self.on_step, tick) {
-                        on_step.call1(py, (py.None(),))?;
+                        errors::outlived(|| on_step.call1(py, (py.None(),)))?;
                     }
                 }
                 Received::End => return Err(errors::panicked()),
