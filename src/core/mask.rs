@@ -315,7 +315,7 @@ enum Found {
 fn of_string(text: &[char]) -> Found {
     match text.get(1) {
         None => Found::Begun,
-        Some('u') if text.get(2) == Some(&'{') => delimited(text, 3, '}', |digits| scalar(number(digits, 16)?)),
+        Some('u') if text.get(2) == Some(&'{') => braced(text, 3),
         Some('u') => digits(text, 2, 4),
         Some('U') => digits(text, 2, 8),
         Some('x') => digits(text, 2, 2),
@@ -331,10 +331,8 @@ fn of_url(text: &[char]) -> Found {
 
 /// Character references of HTML and XML. Browsers take some without the semicolon too.
 fn of_html(text: &[char]) -> Found {
-    let rest = text.get(1..).unwrap_or_default();
-    let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '#';
-    let length = rest.iter().take(MAX_NAME_LENGTH).take_while(|c| is_part(c)).count();
-    let (name, behind) = rest.split_at(length);
+    let (name, behind) = word(text, 1);
+    let length = name.len();
     if let (Some(';'), Some(unit)) = (behind.first(), reference(name)) {
         return Found::Escape(unit, length + 2);
     }
@@ -398,15 +396,21 @@ const MAX_NAME_LENGTH: usize = 32;
 /// The longest name that needs no semicolon, such as `Aacute`.
 const LONGEST_UNENDED: usize = 6;
 
-/// An escape of letters and digits that a mark ends.
-fn delimited(text: &[char], from: usize, end: char, read: fn(&[char]) -> Option<Unit>) -> Found {
+/// The name or number of a character that begins there, and what stands behind it.
+fn word(text: &[char], from: usize) -> (&[char], &[char]) {
     let rest = text.get(from..).unwrap_or_default();
     let is_part = |c: &char| c.is_ascii_alphanumeric() || *c == '#';
-    let length = rest.iter().take(MAX_NAME_LENGTH).take_while(|c| is_part(c)).count();
-    let (inner, behind) = rest.split_at(length);
+    rest.split_at(rest.iter().take(MAX_NAME_LENGTH).take_while(|c| is_part(c)).count())
+}
+
+/// The number of a character in braces.
+fn braced(text: &[char], from: usize) -> Found {
+    let (digits, behind) = word(text, from);
     match behind.first() {
         None => Found::Begun,
-        Some(c) if *c == end => read(inner).map_or(Found::Nothing, |unit| Found::Escape(unit, from + length + 1)),
+        Some('}') => number(digits, 16)
+            .and_then(scalar)
+            .map_or(Found::Nothing, |unit| Found::Escape(unit, from + digits.len() + 1)),
         Some(_) => Found::Nothing,
     }
 }

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import math
 import sys
 import time
 from collections.abc import Iterator
@@ -146,14 +145,6 @@ def kernel() -> Iterator[Kernel]:
         yield one
     finally:
         one.stop()
-
-
-@pytest.fixture
-def server() -> Iterator[PracticeServer]:
-    with PracticeServer(LOGIN, PASSWORD) as one:
-        one.add_bulk(0, id="done")
-        one.add_bulk(math.inf, id="never")
-        yield one
 
 
 def test_blocking_calls_inside_the_running_loop(kernel: Kernel, server: PracticeServer) -> None:

@@ -185,9 +185,7 @@ class _Apply:
         if not is_clean:
             return not ids
         others = self.journal.open_elsewhere(ids)
-        for part in others:
-            if part.bulk_id is not None:
-                yield from self.wait(part, part.bulk_id)
+        yield from self.wait(others)
         send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
         self.refuse_doubts(send, [part for part in others if part.bulk_id is None])
         if stale and not self.options.skip_stale:
@@ -257,9 +255,7 @@ class _Apply:
         """Waits for the operations of parts, if need be, and tells what became of their objects. Whether all are clean."""
         for part in parts:
             self.check.set_unknown(part.ids)
-        for part in parts:
-            if part.bulk_id is not None and not part.is_finished and not part.is_settled:
-                yield from self.wait(part, part.bulk_id)
+        yield from self.wait(parts)
         # An object whose line was deleted from the plan decides nothing, unless its operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
@@ -280,13 +276,17 @@ class _Apply:
             is_clean &= is_as_asked or (part.is_finished and False not in outcomes)
         return is_clean
 
-    def wait(self, part: Part, bulk_id: str) -> Steps[None]:
-        is_forgotten = False
-        try:
-            yield Wait(bulk_id, self.options.polling)
-        except NotFoundError:
-            is_forgotten = True
-        self.note([part], lambda: self.journal.finished(part, forgotten=is_forgotten))
+    def wait(self, parts: Sequence[Part]) -> Steps[None]:
+        """Waits for the operations that may still run. Those without an id cannot be waited for."""
+        for part in parts:
+            if part.bulk_id is None or not part.is_open:
+                continue
+            is_forgotten = False
+            try:
+                yield Wait(part.bulk_id, self.options.polling)
+            except NotFoundError:
+                is_forgotten = True
+            self.note([part], functools.partial(self.journal.finished, part, forgotten=is_forgotten))
 
     def note(self, parts: Sequence[Part], write: Callable[[], None]) -> None:
         """Writes a line of the journal about a start that was made."""

@@ -47,6 +47,11 @@ class Part:
     is_settled: bool = False
     """Whether a read has told what became of its objects."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether its operation may still change something."""
+        return not (self.is_finished or self.is_settled)
+
     def to_dict(self) -> dict[str, Any]:
         finished = True if self.is_finished else None if self.bulk_id is None else False
         return {"bulkId": self.bulk_id, "request_id": self.request_id, "objects": len(self.ids), "finished": finished}
@@ -98,7 +103,7 @@ class Journal:
         """The starts of other plans that may still change some of these objects."""
         wanted = set(ids)
         others = (part for part in self.by_request.values() if part.plan != self.plan)
-        return [one for one in others if not (one.is_finished or one.is_settled) and not wanted.isdisjoint(one.ids)]
+        return [one for one in others if one.is_open and not wanted.isdisjoint(one.ids)]
 
     @property
     def named(self) -> set[str]:

@@ -63,8 +63,7 @@ def plan(plan: Plan, style: Style | None = None) -> list[str]:
     """The lines of a plan. The last one has the counts."""
     style = style or Style()
     labels = _labels(plan.changes)
-    groups = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
-    lines = [line for field, texts in groups for line in _group(field, texts, style.width)]
+    lines = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
     lines += _objects(plan.changes, lambda one: _change_text(one, labels, style), style)
     lines += [f"note: {plain(note)}" for note in plan.notes]
     return [*lines, counts(plan)]
@@ -174,7 +173,7 @@ def _group(field: str, texts: Sequence[str], columns: int | None) -> list[str]:
     return [line] if fit(line, columns) == line else [f"{field}:", *(fit(f"    {text}", columns) for text in texts)]
 
 
-def _transitions(changes: Sequence[ObjectChange], labels: Mapping[str, str], style: Style) -> list[tuple[str, list[str]]]:
+def _transitions(changes: Sequence[ObjectChange], labels: Mapping[str, str], style: Style) -> list[str]:
     """Each field with the values that it has now, the most frequent first."""
     befores: dict[str, Counter[str]] = {}
     afters: dict[str, str] = {}
@@ -185,15 +184,15 @@ def _transitions(changes: Sequence[ObjectChange], labels: Mapping[str, str], sty
             if field.field not in afters:
                 afters[field.field] = _after(field, style)
             befores.setdefault(field.field, Counter())[_before(field, style)] += 1
-    groups = []
+    lines = []
     for name, found in befores.items():
         shown = found.most_common(_TRANSITIONS)
         texts = [f"{before} → {afters[name]} in {_count(number)}" for before, number in shown]
         others = sum(found.values()) - sum(number for _, number in shown)
         if others:
             texts.append(f"other values → {afters[name]} in {others:,}")
-        groups.append((labels[name], texts))
-    return [*groups, ("cannot be told", [_count(untold)])] if untold else groups
+        lines += _group(labels[name], texts, style.width)
+    return [*lines, *_group("cannot be told", [_count(untold)], style.width)] if untold else lines
 
 
 def _before(field: FieldChange, style: Style) -> str:
@@ -249,8 +248,7 @@ def plan_html(plan: Plan) -> str:
     labels = _labels(plan.changes)
     rows = [(_title(one), _change_text(one, labels, Style())) for one in plan.changes[:_SHOWN]]
     more = [f"… and {len(plan.changes) - _SHOWN:,} more"] if len(plan.changes) > _SHOWN else []
-    groups = _transitions(plan.changes, labels, Style()) if more else []
-    above = [line for field, texts in groups for line in _group(field, texts, None)]
+    above = _transitions(plan.changes, labels, Style()) if more else []
     return _html(("object", "change"), rows, above, [*more, *map(plain, plan.notes), counts(plan)])
 
 

@@ -118,6 +118,14 @@ impl RuntimePool {
     }
 }
 
+/// Drives a future, after a look at the connections of a runtime that was idle.
+fn enter<F: Future>(runtime: &Runtime, future: F) -> F::Output {
+    runtime.block_on(async {
+        yields::let_others_run().await;
+        future.await
+    })
+}
+
 /// Whether this thread drives a runtime now: a signal's handler that calls this package does.
 fn is_within_a_runtime() -> bool {
     Handle::try_current().is_ok()
@@ -183,8 +191,7 @@ impl RuntimeGuard {
         // In a box, so that it can be leaked.
         let (mut call, mut interrupt) = (Some(Box::pin(future)), None);
         let drive = || {
-            runtime.block_on(async {
-                yields::let_others_run().await;
+            enter(runtime, async {
                 match select(call.as_mut()?.as_mut(), pin!(interruption(signal_check, process, server))).await {
                     Either::Left((output, _)) => return Some(output),
                     Either::Right((raised, _)) => interrupt = Some(raised),
@@ -217,7 +224,6 @@ impl RuntimeGuard {
         let future = make(items.sender());
         items.spawn(move |stopped| {
             let last = self.run(async {
-                yields::let_others_run().await;
                 let last = match select(pin!(select(pin!(future), stopped)), pin!(heartbeat())).await {
                     Either::Left((Either::Left((last, _)), _)) => Some(last),
                     Either::Left((Either::Right(_), _)) | Either::Right(_) => None,
@@ -241,7 +247,7 @@ impl RuntimeGuard {
     fn run<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
         let BlockingRuntime { runtime, .. } = self.runtime()?;
         let mut future = Box::pin(future);
-        let output = errors::caught(|| runtime.block_on(future.as_mut()));
+        let output = errors::caught(|| enter(runtime, future.as_mut()));
         if output.is_err() {
             std::mem::forget(future);
             self.leak();

@@ -112,10 +112,9 @@ impl Waits {
             }
             ready.push(Sent { event, in_hand });
             if is_refused {
-                // The listener gives the refusal to the others. Their polls are cut off.
-                self.polling.clear();
-                yields::let_connections_settle().await;
-                return ready;
+                // The listener gives the refusal to the others, also to those that are late. Their polls are cut off.
+                self.late.clear();
+                break;
             }
         }
         if !self.late.is_empty() {

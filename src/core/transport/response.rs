@@ -91,7 +91,7 @@ async fn read_stream<T>(
 
 /// Whether a body begins as JSON with more than one value in it does.
 fn is_json(body: &[u8]) -> bool {
-    body.trim_ascii_start().starts_with(b"{") || body.trim_ascii_start().starts_with(b"[")
+    matches!(body.trim_ascii_start().first(), Some(b'{' | b'['))
 }
 
 /// Why only the end of the connection ends an answer: it has no length, or a coding that is not chunked and goes before a length
@@ -120,8 +120,8 @@ async fn read_failure<T>(mut response: Response, attempt: &Attempt<'_, T>) -> Ht
     let patience = (attempt.time_left() / 2).min(REASON_TIMEOUT);
     // A success has data, which no text of an error shows.
     let is_data = status.is_success() && matches!(attempt.call.read, Reader::Stream(_));
-    let body = if is_data { None } else { timeout(patience, read_body(&mut response)).await.ok() };
-    let body = body.unwrap_or_default();
+    let body =
+        if is_data { Body::default() } else { timeout(patience, read_body(&mut response)).await.unwrap_or_default() };
     let mut failure = body::read_error(status.as_u16(), &body.bytes, body.is_cut(), &masks);
     failure.retry_after = header(&response, RETRY_AFTER).and_then(|value| body::retry_after(&value, SystemTime::now()));
     if let Some(name) = challenge(status) {
