@@ -56,17 +56,20 @@ pub fn values<'py>(
     return_exceptions: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let statuses = PyDict::new(py);
-    let mut first_error = None;
+    let (mut first_error, mut first_shared) = (None, None);
     for asked in results {
         let id = asked.about.id();
         match answered(py, server, &asked)? {
             Ok(status) => statuses.set_item(id, status)?,
             Err(error) if return_exceptions => statuses.set_item(id, error.into_value(py))?,
-            Err(error) if asked.took.is_some() => first_error = first_error.or(Some(error)),
-            Err(_) => {}
+            // One that was not sent shares the refusal of another: of this batch, or of another call at the same time.
+            Err(error) => {
+                let first = if asked.took.is_some() { &mut first_error } else { &mut first_shared };
+                first.get_or_insert(error);
+            }
         }
     }
-    first_error.map_or(Ok(statuses.into_any()), Err)
+    first_error.or(first_shared).map_or(Ok(statuses.into_any()), Err)
 }
 
 /// What happened to one operation of a wait.

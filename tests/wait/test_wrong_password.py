@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
@@ -177,28 +177,43 @@ def test_a_password_that_becomes_wrong_ends_all(desk: Desk, ask: Ask) -> None:
 # Many calls of one client
 
 
-async def in_tasks(client: Any, of: Callable[[Any, str], Any]) -> dict[str, Any]:
-    return dict(zip(IDS, await asyncio.gather(*(of(client, id) for id in IDS), return_exceptions=True)))
+PARTS = [IDS[start : start + 20] for start in range(0, len(IDS), 20)]
 
 
-def in_threads(client: Any, of: Callable[[Any, str], Any]) -> dict[str, Any]:
-    def call(id: str) -> Any:
+async def in_tasks(client: Any, of: Callable[[Any, Any], Any], each: Sequence[Any] = IDS) -> dict[str, Any]:
+    return by_id(each, await asyncio.gather(*(of(client, one) for one in each), return_exceptions=True))
+
+
+def in_threads(client: Any, of: Callable[[Any, Any], Any], each: Sequence[Any] = IDS) -> dict[str, Any]:
+    def call(one: Any) -> Any:
         try:
-            return of(client, id)
+            return of(client, one)
         except SaymonError as error:
             return error
 
     # All at once: one that comes after the refusal may be right, if somebody has mended the account.
-    with ThreadPoolExecutor(len(IDS)) as pool:
-        return dict(zip(IDS, pool.map(call, IDS)))
+    with ThreadPoolExecutor(len(each)) as pool:
+        return by_id(each, pool.map(call, each))
+
+
+def by_id(each: Sequence[Any], outcomes: Iterable[Any]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for one, outcome in zip(each, outcomes):
+        if isinstance(one, str):
+            found[one] = outcome
+        else:
+            found.update(dict.fromkeys(one, outcome) if isinstance(outcome, Exception) else outcome)
+    return found
 
 
 CALLS: dict[str, Callable[[Any], dict[str, Any]]] = {
     "tasks, statuses": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.get_bulk_status_async(id))),
     "tasks, waits": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.wait_for_bulk_async(id))),
+    "tasks, batches": lambda client: asyncio.run(in_tasks(client, lambda one, ids: one.get_bulk_statuses_async(ids), PARTS)),
     "tasks, starts": lambda client: asyncio.run(in_tasks(client, lambda one, id: one.start_clone_async(id))),
     "threads, statuses": lambda client: in_threads(client, lambda one, id: one.get_bulk_status(id)),
     "threads, waits": lambda client: in_threads(client, lambda one, id: one.wait_for_bulk(id)),
+    "threads, batches": lambda client: in_threads(client, lambda one, ids: one.get_bulk_statuses(ids), PARTS),
     "threads, starts": lambda client: in_threads(client, lambda one, id: one.start_clone(id)),
 }
 
@@ -212,6 +227,7 @@ def test_tasks_and_threads_share_one_failed_login(peer: Peer, call: Callable[[An
 
     peer.answer(late)
     found = call(at(peer))
+    assert found.keys() == set(IDS)
     assert {(type(error), error.status_code) for error in found.values()} == {(AuthError, 401)}
     # A thread may have started after the refusal.
     assert len(peer.requests) <= 2
@@ -222,8 +238,50 @@ def test_tasks_and_threads_share_one_failed_login(peer: Peer, call: Callable[[An
 def test_tasks_and_threads_go_on_after_the_first(desk: Desk, call: Callable[[Any], dict[str, Any]]) -> None:
     desk.answer(response('{"bulkId": "x", "finished": true}'))
     found = call(at(desk))
+    assert found.keys() == set(IDS)
     assert all(outcome["finished"] is True for outcome in found.values())
     assert len(desk.requests) == len(IDS)
+
+
+AHEAD: dict[str, Callable[[Any], object]] = {
+    "status": lambda client: client.get_bulk_status("ahead"),
+    "batch": lambda client: client.get_bulk_statuses(["ahead", "more"]),
+    "wait": lambda client: client.wait_for_bulk("ahead"),
+    "start": lambda client: client.start_clone("ahead"),
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5000])
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("ahead", AHEAD.values(), ids=AHEAD)
+def test_a_batch_behind_a_call_that_is_refused(
+    peer: Peer, ahead: Callable[[Any], object], is_awaited: bool, count: int
+) -> None:
+    """The batch sends nothing itself: what ends it is the failure of another call."""
+    answer = threading.Event()
+
+    def late(wire: Wire) -> None:
+        answer.wait(60)
+        wire.send(UNAUTHORIZED)
+
+    peer.answer(late, UNAUTHORIZED)
+    client, ids = at(peer), [f"op-{number}" for number in range(count)]
+
+    def behind() -> Any:
+        return asyncio.run(client.get_bulk_statuses_async(ids)) if is_awaited else client.get_bulk_statuses(ids)
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(ahead, client)
+        peer.wait_for(lambda: len(peer.requests) == 1)
+        second = pool.submit(behind)
+        time.sleep(0.2)  # until it waits behind the first
+        answer.set()
+        assert isinstance(first.exception(), AuthError)
+        error = second.exception()
+    assert isinstance(error, AuthError)
+    assert error.id in ids
+    assert len(peer.requests) <= 2
 
 
 def test_a_start_that_waits_for_a_refused_password_is_not_sent(peer: Peer) -> None:

@@ -119,7 +119,7 @@ impl Batch {
         (place, asked)
     }
 
-    /// Whether a result ends the batch. One that was not sent follows from the failure of another, which does.
+    /// Whether a result ends the batch. One that was not sent shares the refusal of another, which ends its own call.
     fn is_end(&self, asked: &Completed<Status>) -> bool {
         let ends = |failure: &Failure| self.stops_at_failure || failure.refuses_all();
         asked.took.is_some() && asked.outcome.as_ref().is_err_and(ends)
