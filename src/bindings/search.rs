@@ -1,4 +1,4 @@
-//! A search, blocking and awaited: objects become dicts while the answer comes, since the whole of it may not fit twice.
+//! A search. Of a blocking one, objects become dicts while the answer comes, since the whole of it may not fit twice.
 
 use std::collections::{HashMap, HashSet};
 
@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString};
 
 use crate::core::api::search::{self, Found, Sink};
-use crate::core::transport::call::Call;
+use crate::core::failure::Failure;
 use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
@@ -35,6 +35,29 @@ impl Sink for Dicts {
     fn take(&mut self, objects: &[u8]) -> Result<(), String> {
         Python::try_attach(|py| self.append(py, objects).map_err(|error| error.to_string()))
             .unwrap_or_else(|| Err("the interpreter has ended".to_owned()))
+            .map_err(|error| format!("an object that cannot be read: {error}"))
+    }
+}
+
+/// The objects of an awaited search in JSON, piece by piece: the background thread never enters the interpreter.
+#[derive(Default)]
+struct Texts(Vec<Vec<u8>>);
+
+impl Sink for Texts {
+    fn take(&mut self, objects: &[u8]) -> Result<(), String> {
+        self.0.push(objects.to_vec());
+        Ok(())
+    }
+}
+
+impl Texts {
+    /// Makes the dicts. Each piece is dropped when it is read.
+    fn dicts(self) -> Result<Dicts, Failure> {
+        let mut dicts = Dicts::default();
+        for piece in self.0 {
+            dicts.take(&piece).map_err(|reason| Failure::BadAnswer { text: format!("HTTP 200 with {reason}") })?;
+        }
+        Ok(dicts)
     }
 }
 
@@ -120,7 +143,7 @@ pub fn block<'py>(
     body: Vec<u8>,
     fields: Option<HashSet<String>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let call = call(body, fields);
+    let call = search::call(body, fields, Dicts::default);
     twin::block(py, target, |transport, server| twin::ask(transport, server, call), objects)
 }
 
@@ -130,12 +153,8 @@ pub fn awaitable(
     body: Vec<u8>,
     fields: Option<HashSet<String>>,
 ) -> PyResult<Awaitable> {
-    let call = call(body, fields);
-    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), objects, |_, _| Ok(()))
-}
-
-fn call(body: Vec<u8>, fields: Option<HashSet<String>>) -> Call<Found<Dicts>> {
-    search::call(body, fields, Dicts::default)
+    let call = search::call(body, fields, Texts::default);
+    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), made_objects, |_, _| Ok(()))
 }
 
 /// The objects as a list of dicts, or an exception.
@@ -147,4 +166,11 @@ fn objects<'py>(py: Python<'py>, server: &Server, asked: Completed<Found<Dicts>>
         }
         Err(failure) => Err(errors::exception(py, &failure, &server.origin, &asked.about)?),
     }
+}
+
+/// The same of an awaited search, whose dicts are made now.
+fn made_objects<'py>(py: Python<'py>, server: &Server, asked: Completed<Found<Texts>>) -> PyResult<Bound<'py, PyAny>> {
+    let make = |found: Found<Texts>| Ok(Found { count: found.count, objects: found.objects.dicts()? });
+    let Completed { about, outcome, took } = asked;
+    objects(py, server, Completed { about, outcome: outcome.and_then(make), took })
 }

@@ -294,7 +294,7 @@ impl AsyncWaits {
     }
 
     /// The events, from the beginning on; None once the wait is over.
-    fn events(&self, py: Python<'_>) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
+    fn events(&self) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
         let mut state = lock(&self.state);
         if let AsyncState::Running(_, events) = &*state {
             return Ok(Some(events.clone()));
@@ -303,7 +303,6 @@ impl AsyncWaits {
             return Ok(None);
         };
         let server = self.target.server.clone();
-        errors::check_open(py, &server)?;
         let transport = self.engine.transport(&self.target.key)?;
         let (waits, listener) = waiting::wait(&transport, server, operations, plan);
         let (sender, received) = unbounded_channel();
@@ -341,7 +340,9 @@ impl AsyncWaits {
         self.engine.process.check()?;
         // The driver asks at once, and a coroutine outside of asyncio must send nothing.
         running_loop(py)?;
-        let events = self.events(py)?;
+        // Not under the lock: the exception runs Python, and another thread may wait for the lock with the interpreter held.
+        errors::check_open(py, &self.target.server)?;
+        let events = self.events()?;
         let (server, return_exceptions) = (self.target.server.clone(), self.return_exceptions);
         let next = async move {
             match events {

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import gc
 import json
+import sys
+import threading
 from collections.abc import Iterable, Mapping
 from typing import Any, Callable
 
@@ -118,6 +121,30 @@ def test_fields_may_be_any_iterable(peer: Peer, fields: Iterable[str]) -> None:
 def test_the_older_form_of_an_answer(peer: Peer) -> None:
     peer.answer(response(json.dumps({"total": 3, "objects": park(3), "more": {"objects": []}})))
     assert at(peer).search_objects(CRITERIA) == park(3)
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="no garbage collection in the middle of native code")
+@pytest.mark.parametrize("fields", [None, ["name"]])
+def test_no_thread_of_ours_makes_objects_of_python(peer: Peer, fields: list[str] | None) -> None:
+    """A fork or the exit would catch it there. The garbage collector runs where objects are made."""
+    known, makers, strangers = set(sys._current_frames()), set(), set()
+
+    def note(*_: object) -> None:
+        makers.add(threading.get_ident())
+        if threading.get_ident() not in {*known, *(one.ident for one in threading.enumerate())}:
+            strangers.add(threading.get_ident())
+
+    peer.answer(response(json.dumps(park(2000))))
+    thresholds = gc.get_threshold()
+    gc.callbacks.append(note)
+    gc.set_threshold(1)
+    try:
+        assert len(awaited(at(peer), CRITERIA, fields=fields)) == 2000
+    finally:
+        gc.set_threshold(*thresholds)
+        gc.callbacks.remove(note)
+    assert threading.get_ident() in makers
+    assert not strangers
 
 
 @both_ways

@@ -14,7 +14,7 @@ use crate::core::transport::call::{About, Call, Reader, StreamReader};
 
 /// What becomes of the objects.
 pub trait Sink: Send {
-    /// Takes some objects as a JSON array.
+    /// Takes some objects as a JSON array. An error says what they are.
     fn take(&mut self, objects: &[u8]) -> Result<(), String>;
 }
 
@@ -84,6 +84,11 @@ struct Objects<S> {
     is_last: bool,
 }
 
+/// Whether a byte may stand between two tokens (RFC 8259 section 2).
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | b'\r' | b'\n')
+}
+
 /// Why a value could not be read.
 enum Stop {
     Incomplete,
@@ -118,7 +123,7 @@ impl<S: Sink> Objects<S> {
         let mut used = 0;
         let done = loop {
             let unread = rest.get(used..).unwrap_or_default();
-            let blank = unread.iter().position(|byte| !matches!(byte, b' ' | b'\t' | b'\r' | b'\n'));
+            let blank = unread.iter().position(|byte| !is_blank(*byte));
             let Some(blank) = blank else {
                 used = rest.len();
                 break Ok(());
@@ -143,7 +148,7 @@ impl<S: Sink> Objects<S> {
         self.taken.push(b']');
         let done = self.sink.take(&self.taken);
         self.taken.clear();
-        done.map_err(|error| format!("an object that cannot be read: {error}"))
+        done
     }
 
     /// Reads one token or value of the answer. The text begins with it. Returns its length.
@@ -188,7 +193,7 @@ impl<S: Sink> Objects<S> {
         let (name, colon) = value::<Cow<'_, str>>(text).map_err(|error| stop(error, text, self.is_last, wrong))?;
         let behind = |at: usize| {
             let rest = text.get(at..).unwrap_or_default();
-            let blank = rest.iter().position(|byte| !byte.is_ascii_whitespace()).ok_or(Stop::Incomplete)?;
+            let blank = rest.iter().position(|byte| !is_blank(*byte)).ok_or(Stop::Incomplete)?;
             Ok((at + blank, rest.get(blank).copied().unwrap_or_default()))
         };
         let (at, first) = behind(colon)?;
