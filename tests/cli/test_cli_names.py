@@ -14,8 +14,8 @@ from commands import COMMAND, Terminal, Word, environment, run
 from peer import LOGIN, PASSWORD
 from processes import POSIX, needs_shell
 from saymon_bulk import Client
+from saymon_bulk._text import one_line
 from saymon_bulk.cli import parser
-from saymon_bulk.cli.output import one_line
 from saymon_bulk.testing import PracticeServer
 from servers import Certificates, Nginx
 

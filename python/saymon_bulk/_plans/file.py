@@ -14,9 +14,9 @@ from math import isinf
 from os import PathLike
 from typing import Any, NoReturn, Protocol
 
+from .._text import cut
 from . import compare
 from .changes import FieldChange, ObjectChange
-from .text import cut
 
 
 class Plan(Protocol):

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line
 from . import file, table
-from .text import plain
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -56,7 +56,7 @@ class BulkPlan:
 
     def __repr__(self) -> str:
         counts = f"{len(self.changes)} to change, {len(self.already)} already as asked"
-        return f"<saymon_bulk.BulkPlan {plain(self.id)} for {plain(self.host)}: {counts}>"
+        return f"<saymon_bulk.BulkPlan {one_line(self.id)} for {one_line(self.host)}: {counts}>"
 
     def __str__(self) -> str:
         return "\n".join(table.plan(self))

@@ -11,10 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .._text import cut, object_count, one_line
 from .changes import FieldChange, ObjectChange
 from .file import Plan
-from .text import cut as cut
-from .text import plain as plain
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -65,12 +64,12 @@ def plan(plan: Plan, style: Style | None = None) -> list[str]:
     labels = _labels(plan.changes)
     lines = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
     lines += _objects(plan.changes, lambda one: _change_text(one, labels, style), style)
-    lines += [f"note: {plain(note)}" for note in plan.notes]
+    lines += [f"note: {one_line(note)}" for note in plan.notes]
     return [*lines, counts(plan)]
 
 
 def counts(plan: Plan) -> str:
-    found = f"{_count(plan.matched)} found, {len(plan.changes):,} to change, {len(plan.already):,} already as asked"
+    found = f"{object_count(plan.matched)} found, {len(plan.changes):,} to change, {len(plan.already):,} already as asked"
     gone = plan.matched - len(plan.changes) - len(plan.already)
     return f"{found}, {gone:,} left out by hand" if gone > 0 else found
 
@@ -89,7 +88,7 @@ def report_counts(report: Report) -> str:
     yet = " yet" if report.not_as_asked and not is_over else ""
     unchecked = sum(one.reason is None for one in report.unknown)
     text = (
-        f"{_count(len(report.as_asked))} as asked, {len(report.not_as_asked):,} not as asked{yet}, "
+        f"{object_count(len(report.as_asked))} as asked, {len(report.not_as_asked):,} not as asked{yet}, "
         f"{len(report.unknown) - unchecked:,} cannot be told"
     )
     return f"{text}, {unchecked:,} not checked" if unchecked else text
@@ -110,13 +109,9 @@ def _starts(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
 
 def _start_line(start: dict[str, Any]) -> str:
     if start["bulkId"] is None:
-        return f"perhaps started: X-Request-Id {plain(start['request_id'])}, {_count(start['objects'])}"
+        return f"perhaps started: X-Request-Id {one_line(start['request_id'])}, {object_count(start['objects'])}"
     state = "finished" if start["finished"] else "not known to have finished"
-    return f"bulk operation {plain(start['bulkId'])}: {_count(start['objects'])}, {state}"
-
-
-def _count(number: int) -> str:
-    return "1 object" if number == 1 else f"{number:,} objects"
+    return f"bulk operation {one_line(start['bulkId'])}: {object_count(start['objects'])}, {state}"
 
 
 def _objects(objects: Sequence[ObjectChange], text: Callable[[ObjectChange], str], style: Style) -> list[str]:
@@ -159,12 +154,12 @@ def _labels(objects: Iterable[ObjectChange]) -> dict[str, str]:
     for name in short:
         if name.startswith(_PROPERTY) and name[len(_PROPERTY) :] not in short:
             short[name] = name[len(_PROPERTY) :]
-    return {name: cut(plain(label)) for name, label in short.items()}
+    return {name: cut(one_line(label)) for name, label in short.items()}
 
 
 def _title(one: ObjectChange) -> str:
-    name = "" if one.name is None else f"{cut(plain(one.name))} "
-    return f"{name}({plain(one.id)})"
+    name = "" if one.name is None else f"{cut(one_line(one.name))} "
+    return f"{name}({one_line(one.id)})"
 
 
 def _group(field: str, texts: Sequence[str], columns: int | None) -> list[str]:
@@ -187,12 +182,12 @@ def _transitions(changes: Sequence[ObjectChange], labels: Mapping[str, str], sty
     lines = []
     for name, found in befores.items():
         shown = found.most_common(_TRANSITIONS)
-        texts = [f"{before} → {afters[name]} in {_count(number)}" for before, number in shown]
+        texts = [f"{before} → {afters[name]} in {object_count(number)}" for before, number in shown]
         others = sum(found.values()) - sum(number for _, number in shown)
         if others:
             texts.append(f"other values → {afters[name]} in {others:,}")
         lines += _group(labels[name], texts, style.width)
-    return [*lines, *_group("cannot be told", [_count(untold)], style.width)] if untold else lines
+    return [*lines, *_group("cannot be told", [object_count(untold)], style.width)] if untold else lines
 
 
 def _before(field: FieldChange, style: Style) -> str:
@@ -206,7 +201,7 @@ def _after(field: FieldChange, style: Style) -> str:
 def _value(name: str, value: Any, style: Style) -> str:
     if not style.show_values and is_hidden(name, value):
         return HIDDEN
-    return cut(plain(json.dumps(value, ensure_ascii=False)))
+    return cut(one_line(json.dumps(value, ensure_ascii=False)))
 
 
 def is_hidden(name: str, value: Any) -> bool:
@@ -249,7 +244,7 @@ def plan_html(plan: Plan) -> str:
     rows = [(_title(one), _change_text(one, labels, Style())) for one in plan.changes[:_SHOWN]]
     more = [f"… and {len(plan.changes) - _SHOWN:,} more"] if len(plan.changes) > _SHOWN else []
     above = _transitions(plan.changes, labels, Style()) if more else []
-    return _html(("object", "change"), rows, above, [*more, *map(plain, plan.notes), counts(plan)])
+    return _html(("object", "change"), rows, above, [*more, *map(one_line, plan.notes), counts(plan)])
 
 
 def report_html(report: Report) -> str:

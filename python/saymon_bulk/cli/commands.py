@@ -5,32 +5,35 @@ A new command is an entry here. The parser, the help, the completion scripts and
 
 from __future__ import annotations
 
+import os
+
 from .options import (
+    ANYWHERE,
+    AT_MOST,
+    BULK,
+    CONCURRENT,
+    IDS,
     OF_A_WAIT,
+    PART,
+    PLAN,
+    SETTLE_TIME,
     SHELLS,
-    add_apply,
-    add_at_most,
-    add_bulk,
-    add_common,
-    add_concurrency,
-    add_flag,
-    add_ids,
-    add_option,
-    add_plan,
-    add_schedule,
-    add_search,
-    add_settle,
-    add_show_values,
-    add_wait,
-    add_wait_flag,
+    SHOW_VALUES,
+    WAIT,
+    WAITING,
+    argument,
+    flag,
+    group,
+    option,
+    schedule,
+    search,
 )
 from .output import FINISHED, emit
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from argparse import ArgumentParser
     from collections.abc import Sequence
-    from typing import Callable
+    from typing import Any, Callable
 
     from .options import Options
 
@@ -43,7 +46,7 @@ class Command:
         summary: Its line in the list of commands.
         text: What it does, in one paragraph.
         examples: Three, each a comment and a command line.
-        add: Adds its options to a parser.
+        options: They add themselves to a parser, in this order.
         run: Does it, and returns the exit code. It imports what only this command needs.
         extra: The most words that are no options, in the words of an error.
         notes: What its help says at the end; if it says nothing of its own, what all commands say.
@@ -55,60 +58,16 @@ class Command:
         summary: str,
         text: str,
         examples: Sequence[tuple[str, str]],
-        add: Callable[[ArgumentParser], object],
+        options: Sequence[Callable[[Any], object]],
         run: Callable[[Options], int],
         extra: str = "no ID",
         notes: str | None = None,
     ) -> None:
         self.takes, self.summary, self.text, self.examples = takes, summary, text, examples
-        self.add, self.run, self.extra, self.notes = add, run, extra, notes
+        self.options, self.run, self.extra, self.notes = options, run, extra, notes
 
 
 # search, plan, show, apply and verify
-
-
-def _add_search(parser: ArgumentParser) -> None:
-    add_search(parser, required=True)
-    add_flag(parser, "--count", help="print the number of objects alone")
-    add_common(parser)
-
-
-def _add_plan(parser: ArgumentParser) -> None:
-    add_search(parser)
-    add_bulk(parser)
-    add_flag(parser, "--every-object", help="no criteria: plan a change of every object of the installation")
-    add_option(parser, "--out", metavar="PLAN", help="write the plan to this file, for show, apply and verify")
-    add_at_most(parser)
-    add_flag(parser, "--exit-code", help="exit with 3 if something is to change")
-    add_flag(parser, "--all", help="a line for each object")
-    add_show_values(parser)
-    add_common(parser)
-
-
-def _add_show(parser: ArgumentParser) -> None:
-    add_plan(parser)
-    add_flag(parser, "--all", help="a line for each object")
-    add_show_values(parser)
-    add_common(parser)
-
-
-def _add_apply(parser: ArgumentParser) -> None:
-    add_plan(parser)
-    add_at_most(parser)
-    add_apply(parser)
-    add_settle(parser)
-    add_flag(parser, "--all", help="a line for each object that is not as asked")
-    add_show_values(parser)
-    add_schedule(parser)
-    add_common(parser)
-
-
-def _add_verify(parser: ArgumentParser) -> None:
-    add_plan(parser)
-    add_settle(parser)
-    add_flag(parser, "--all", help="a line for each object that is not as asked")
-    add_show_values(parser)
-    add_common(parser)
 
 
 def _run_plan(options: Options) -> int:
@@ -123,21 +82,6 @@ def _run_plan(options: Options) -> int:
 # start and clone
 
 
-def _add_start(parser: ArgumentParser) -> None:
-    add_search(parser)
-    add_bulk(parser)
-    add_flag(parser, "--every-object", help="no criteria: change every object of the installation")
-    add_flag(parser, "--yes", help="with --every-object: do not ask whether that is meant")
-    add_wait_flag(parser)
-    add_common(parser)
-
-
-def _add_clone(parser: ArgumentParser) -> None:
-    parser.add_argument("object_id", metavar="OBJECT_ID", help='its id, or "discovery id:" and its discovery id')
-    add_wait_flag(parser)
-    add_common(parser)
-
-
 def _run_start(options: Options) -> int:
     for name in OF_A_WAIT:
         if name in options.given and not options.wait:
@@ -150,49 +94,30 @@ def _run_start(options: Options) -> int:
 # status and wait
 
 
-def _add_status(parser: ArgumentParser) -> None:
-    add_ids(parser)
-    add_concurrency(parser)
-    add_common(parser)
-
-
-def _add_wait(parser: ArgumentParser) -> None:
-    add_ids(parser)
-    add_wait(parser)
-    add_common(parser)
-
-
-def _run_status(options: Options) -> int:
-    from .credentials import client_of
-    from .inputs import ids_of
-    from .wait import status
-
-    ids = ids_of(options)
-    return status(client_of(options), ids, options)
-
-
 def _run_wait(options: Options) -> int:
+    from . import wait
     from .credentials import client_of
     from .inputs import ids_of
-    from .wait import wait
 
-    ids = ids_of(options)
-    return wait(client_of(options), ids, options)
+    ids = ids_of(options)  # before a password is asked for
+    code: int = getattr(wait, options.command)(client_of(options), ids, options)
+    return code
 
 
 # completion
 
 
-def _add_completion(parser: ArgumentParser) -> None:
-    parser.add_argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS))
-
-
 def _run_completion(options: Options) -> int:
-    from .completion import script
-
-    emit(script(options.shell))
+    # Made by `tools/shell_files.py` from the parser.
+    with open(
+        os.path.join(os.path.dirname(__file__), "completion", f"saymon-bulk.{options.shell}"), encoding="utf-8"
+    ) as file:
+        emit(file.read().rstrip("\n"))
     return FINISHED
 
+
+_ALL = flag("--all", help="a line for each object")
+_ALL_NOT_AS_ASKED = flag("--all", help="a line for each object that is not as asked")
 
 _ID, _OBJECT = "079b3102-c326-4dd7-bf48-a945232b32d6", "62d7e58056d203149a08001b"
 
@@ -206,7 +131,7 @@ COMMANDS = {
             ("how many", 'saymon-bulk search --count --search \'{"name": "CPU"}\''),
             ("their weights", "saymon-bulk search --json --search search.json |\n  jq -r '[.id, .weight] | @tsv'"),
         ),
-        _add_search,
+        (search(required=True), flag("--count", help="print the number of objects alone"), *ANYWHERE),
         _run_plan,
         "no ID",
     ),
@@ -226,7 +151,17 @@ COMMANDS = {
                 "saymon-bulk plan --quiet --exit-code \\\n  --search search.json --bulk bulk.json",
             ),
         ),
-        _add_plan,
+        (
+            search(),
+            BULK,
+            flag("--every-object", help="no criteria: plan a change of every object of the installation"),
+            option("--out", metavar="PLAN", help="write the plan to this file, for show, apply and verify"),
+            AT_MOST,
+            flag("--exit-code", help="exit with 3 if something is to change"),
+            _ALL,
+            SHOW_VALUES,
+            *ANYWHERE,
+        ),
         _run_plan,
     ),
     "show": Command(
@@ -238,7 +173,7 @@ COMMANDS = {
             ("a line for each object", "saymon-bulk show --all plan.json"),
             ("the ids of its objects", "saymon-bulk show --json plan.json |\n  jq -r 'select(.fields).id'"),
         ),
-        _add_show,
+        (PLAN, _ALL, SHOW_VALUES, *ANYWHERE),
         _run_plan,
         "one PLAN",
     ),
@@ -256,7 +191,18 @@ COMMANDS = {
                 "saymon-bulk apply --json plan.json |\n  jq -r 'select(.state == \"not-as-asked\").id'",
             ),
         ),
-        _add_apply,
+        (
+            PLAN,
+            AT_MOST,
+            flag("--skip-stale", help="leave out objects that have changed since the plan was made, or are gone"),
+            PART,
+            option("--journal", metavar="PATH", help="the file that remembers what was started; default: PLAN.log"),
+            SETTLE_TIME,
+            _ALL_NOT_AS_ASKED,
+            SHOW_VALUES,
+            group(WAITING, *schedule("the wait of each part")),
+            *ANYWHERE,
+        ),
         _run_plan,
         "one PLAN",
     ),
@@ -270,7 +216,7 @@ COMMANDS = {
             ("read once", "saymon-bulk verify --settle 0 plan.json"),
             ("all that are not", "saymon-bulk verify --all plan.json"),
         ),
-        _add_verify,
+        (PLAN, SETTLE_TIME, _ALL_NOT_AS_ASKED, SHOW_VALUES, *ANYWHERE),
         _run_plan,
         "one PLAN",
     ),
@@ -289,7 +235,14 @@ COMMANDS = {
             ),
             ("change every object, without a question", "saymon-bulk start --every-object --yes --bulk bulk.json"),
         ),
-        _add_start,
+        (
+            search(),
+            BULK,
+            flag("--every-object", help="no criteria: change every object of the installation"),
+            flag("--yes", help="with --every-object: do not ask whether that is meant"),
+            WAIT,
+            *ANYWHERE,
+        ),
         _run_start,
     ),
     "clone": Command(
@@ -301,7 +254,11 @@ COMMANDS = {
             ("by its discovery id; wait until it has finished", "saymon-bulk clone --wait 'discovery id:rack-7'"),
             ("for a script: the id, then the end", f'id=$(saymon-bulk clone {_OBJECT}) &&\n  saymon-bulk wait -- "$id"'),
         ),
-        _add_clone,
+        (
+            argument("object_id", metavar="OBJECT_ID", help='its id, or "discovery id:" and its discovery id'),
+            WAIT,
+            *ANYWHERE,
+        ),
         _run_start,
         "one OBJECT_ID",
     ),
@@ -317,8 +274,8 @@ COMMANDS = {
                 "saymon-bulk status --json --ids ids.txt |\n  jq -r 'select(.finished == false).id'",
             ),
         ),
-        _add_status,
-        _run_status,
+        (*IDS, CONCURRENT, *ANYWHERE),
+        _run_wait,
     ),
     "wait": Command(
         "(ID | --ids FILE)...",
@@ -329,7 +286,7 @@ COMMANDS = {
             ("wait longer, for all operations in a file", "saymon-bulk wait --timeout 4h30m --ids ids.txt"),
             ("wait for what another command starts", f"saymon-bulk clone {_OBJECT} |\n  saymon-bulk wait -"),
         ),
-        _add_wait,
+        (*IDS, group(WAITING, *schedule(), CONCURRENT), *ANYWHERE),
         _run_wait,
     ),
     "completion": Command(
@@ -341,7 +298,7 @@ COMMANDS = {
             ("zsh, in this session, after compinit", 'eval "$(saymon-bulk completion zsh)"'),
             ("fish, in this session", "saymon-bulk completion fish | source"),
         ),
-        _add_completion,
+        (argument("shell", metavar="SHELL", choices=SHELLS, help=", ".join(SHELLS)),),
         _run_completion,
         "one SHELL",
         "To use it in every session, add the line to ~/.bashrc, ~/.zshrc or ~/.config/fish/config.fish.",

@@ -10,7 +10,8 @@ from codecs import BOM_UTF8
 from .. import _core
 from .._client import Client
 from .._credentials import certificate, credentials, why_netrc_has_none
-from .output import is_terminal, one_line, show
+from .._text import one_line
+from .output import is_terminal, show
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

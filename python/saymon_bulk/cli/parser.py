@@ -8,16 +8,16 @@ import sys
 from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, _SubParsersAction
 
 from .._core import __version__
+from .._text import one_line
 from .commands import COMMANDS, EXAMPLES, Command
-from .options import COMMAND_LIST, NO_PASSWORD, Options, add_common, refused
-from .output import one_line
+from .options import ANYWHERE, COMMAND_LIST, NO_PASSWORD, Options, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Any, NoReturn
 
-# The name of an option as options are written, and what parts a value from it. Any other word may be a value.
+# The name of an option, up to "=", ":" or a blank. Nothing else is shown: it may be a password.
 _NAME = re.compile("(--[A-Za-z]?[a-z]*(?:[-_][a-z]+)*)(?:[=: ]|$)")
 
 # What argparse takes for a value or an id.
@@ -49,12 +49,14 @@ def build() -> Parser:
     main = Parser(None, prog="saymon-bulk", usage="saymon-bulk COMMAND [OPTION]... [ARGUMENT]...")
     commands = main.add_subparsers(dest="command", metavar="COMMAND", title=COMMAND_LIST, required=True, prog="saymon-bulk")
     main.add_argument("--version", action="version", version=f"saymon-bulk {__version__}", help="print the version")
-    add_common(main)
+    for add in ANYWHERE:
+        add(main)
     _add_help(main)
     for name, command in COMMANDS.items():
         usage = f"saymon-bulk {name} [OPTION]... {command.takes}"
         parser = commands.add_parser(name, usage=usage, help=command.summary, command=command)
-        command.add(parser)
+        for add in command.options:
+            add(parser)
         _add_help(parser)
     return main
 
