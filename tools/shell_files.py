@@ -21,7 +21,7 @@ MAN = ROOT / "saymon_bulk.data" / "data" / "share" / "man" / "man1" / "saymon-bu
 
 PAGE = ROOT / "docs" / "reference" / "commands.md"
 
-SUMMARY = "start SAYMON bulk operations, and ask whether they have finished"
+SUMMARY = "see, change and check objects of SAYMON by bulk operations"
 
 
 def made() -> dict[Path, str]:

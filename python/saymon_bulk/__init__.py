@@ -100,7 +100,7 @@ __all__ = [
 
 
 def _before_fork() -> None:
-    # What comes at first use comes now: a child could wait for ever for an import of a thread that it does not have.
+    # What is imported at first use: a child would wait for ever for an import that another thread of its parent had begun.
     try:
         import inspect  # noqa: F401
         import json  # noqa: F401

@@ -37,7 +37,7 @@ def request_id() -> str:
 
 
 class Interruptible:
-    """An awaited start. Whatever ends it before its outcome leads to a text that the start may have happened."""
+    """An awaited start. An exception that ends it before its outcome is known says "perhaps started"."""
 
     def __init__(self, interrupted: Callable[[BaseException, str], BaseException], id: str | None = None) -> None:
         self._interrupted = interrupted

@@ -175,6 +175,45 @@ def test_a_stale_plan(server: PracticeServer) -> None:
     assert "10 objects as asked, 2 not as asked" in applied.stdout
 
 
+def test_the_status_of_an_error_comes_first(server: PracticeServer) -> None:
+    """3 would mean that nothing runs any more: a script makes a new plan then."""
+    planned(server)
+    server.objects["a1"]["properties"] = [{"name": "Room", "value": "99"}]
+    server.finishes_after = 3600
+    running = run(server, "apply", "--skip-stale", "--timeout", "0.2", "plan.json")
+    assert "1 not as asked" in running.stdout
+    assert running.returncode == 8
+    server.fail_next(1, 403)
+    assert run(server, "apply", "--skip-stale", "plan.json").returncode == 4
+    assert len(server.starts) == 1
+
+
+@pytest.mark.skipif(not POSIX, reason="a link needs a right of its own on this system")
+def test_a_plan_has_one_journal(server: PracticeServer) -> None:
+    planned(server, path="rooms-30.json")
+    for link, of in (("rooms.json", "rooms-30.json"), ("plan.json", "rooms.json")):
+        Path(link).symlink_to(of)
+    server.finishes_after = 3600
+    for path in ("plan.json", "rooms-30.json", "rooms.json"):
+        assert run(server, "apply", "--timeout", "0.2", path).returncode == 8
+    assert len(server.starts) == 1
+    assert sorted(path.name for path in Path().glob("*.log")) == ["rooms-30.json.log"]
+
+
+def test_no_file(server: PracticeServer) -> None:
+    planned(server)
+    Path("folder").mkdir()
+    requests = len(server.requests)
+    for out in ("-", "folder", "nosuch/plan.json"):
+        refused = planned(server, path=out)
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "--out" in refused.stderr
+    refused = run(server, "apply", "--journal", "-", "plan.json")
+    assert (refused.returncode, "--journal" in refused.stderr) == (2, True)
+    assert len(server.requests) == requests
+    assert not Path("-").exists()
+
+
 @pytest.mark.skipif(not POSIX, reason="no signals to a process on this system")
 def test_ctrl_c_says_how_to_go_on(server: PracticeServer) -> None:
     planned(server)

@@ -232,6 +232,26 @@ def test_uncertain(peer: Peer, command: list[str], answer: Answer, status: int |
     assert len(peer.requests) == 1
 
 
+@pytest.mark.parametrize("given", ["stdin", "JSON", "JSON in a list", "a pipe"])
+def test_the_hint_after_an_uncertain_start_can_be_followed(peer: Peer, given: str) -> None:
+    """It names no file that cannot be read again, and no value that may be a secret."""
+    peer.answer(end)
+    secret = '{"properties.createOrModify": {"name": "SNMP community", "value": "s3cret"}}'
+    words = {
+        "stdin": ["--search", "-", "--bulk", "bulk.json"],
+        "JSON": ["--search", SEARCH, "--bulk", "bulk.json"],
+        "JSON in a list": ["--search", "search.json", "--bulk", f"[{secret}]"],
+        "a pipe": ["--search", "/dev/stdin", "--bulk", "bulk.json"],
+    }[given]
+    if given == "a pipe" and not POSIX:
+        pytest.skip("no /dev/stdin on this system")
+    result = run(peer, "start", *words, stdin=SEARCH)
+    assert result.returncode == 9
+    assert result.stderr.endswith("to see what is left to change: make a plan with the same --search and --bulk\n")
+    assert "s3cret" not in result.stderr
+    assert len(peer.requests) == 1
+
+
 # The id is the server's, and a script hands it on as a word
 
 

@@ -509,8 +509,30 @@ def test_a_new_plan_waits_for_the_operation_of_the_one_before(
     report = call(client, "apply_plan", second, journal=path, **FAST)
     assert check_lists(report, second).ok
     assert ([start.id for start in server.starts], report.starts) == ([running], ())
-    assert events(path) == ["starting", "started", "finished", "done"]
-    assert [one["plan"] for one in lines(path)] == [first.id] * 3 + [second.id]
+    assert events(path) == ["starting", "started", "finished", "verified", "done"]
+    assert [one["plan"] for one in lines(path)] == [first.id] * 4 + [second.id]
+
+
+@pytest.mark.slow
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("is_over", [False, True], ids=["running", "finished"])
+def test_a_new_plan_does_not_trust_a_read_right_after_the_end(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int, is_over: bool
+) -> None:
+    """Reads come from a cache, and the apply before was killed in its wait, or before it had read the objects."""
+    server.objects.update(park(count))
+    first, second = a_plan(client), a_plan(client)
+    ids = [one.id for one in first.changes]
+    server.lag_reads(1.0)
+    server.finishes_after = 0 if is_over else 0.3
+    running = client.start_bulk({"id": {"$in": ids}}, first.bulk)["bulkId"]
+    start = line(first, "starting", request_id="r-1", objects=ids)
+    text = start + line(first, "started", request_id="r-1", bulkId=running)
+    path.write_text(text + (line(first, "finished", request_id="r-1") if is_over else ""))
+    report = call(client, "apply_plan", second, journal=path, **{**FAST, "settle": 20})
+    assert check_lists(report, second).ok
+    assert ([start.id for start in server.starts], report.starts) == ([running], ())
 
 
 @both_ways

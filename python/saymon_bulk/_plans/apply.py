@@ -1,4 +1,4 @@
-"""Plan, apply, verify, step by step. What is started is what was seen: by the ids that are read again right before."""
+"""Plan, apply, verify, step by step. An apply names the objects of the plan by id, and reads them again right before."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .. import _start_body
+from .._text import cut, object_count, one_line
 from ..errors import HTTPStatusError, NotFoundError, PlanRefusedError, ResponseError, SaymonError, StartUncertainError
 from . import compare
-from .changes import FieldChange, ObjectChange, change_of, field_change, name_of
+from .changes import FieldChange, ObjectChange, compared, name_of
 from .journal import Journal, LockedError, Part
 from .model import BulkPlan, BulkReport
 from .steps import Checkpoint, Pause, Search, Start, Steps, Wait
-from .text import cut, plain
 
 if TYPE_CHECKING:
     from typing import Callable
@@ -42,12 +42,12 @@ def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan
     lacking: Counter[str] = Counter()
     read_write = {wish.name for wish in wishes if wish.part == "type_id" and compare.same(wish.value, 3)}
     for place, one in enumerate(found):
-        change = change_of(one, wishes)
-        lacking.update(wish.field for wish in wishes if wish.found_in(one) is compare.Absent.UNKNOWN)
-        if change is None:
+        fields, untold = compared(one, wishes)
+        lacking.update(untold)
+        if not fields and not untold:
             already.append(one["id"])
         else:
-            to_change.append(change)
+            to_change.append(ObjectChange(one["id"], name_of(one), fields))
             read_write.update(wish.name for wish in wishes if compare.is_read_write(one, wish))
         found[place] = None  # a hundred thousand objects take much memory
     return BulkPlan(
@@ -111,7 +111,7 @@ class Options:
 
 def _check_host(plan: BulkPlan, host: str) -> None:
     if plan.host != host:
-        raise _refused(host, "other-server", f"the plan is for {plain(plan.host)}")
+        raise _refused(host, "other-server", f"the plan is for {one_line(plan.host)}")
 
 
 def _refused(host: str, reason: Refusal, text: str, objects: Sequence[str] = ()) -> PlanRefusedError:
@@ -140,7 +140,9 @@ def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
     try:
         _check_host(plan, host)
         if options.at_most is not None and len(check.ids) > options.at_most:
-            raise _refused(host, "too-many", f"the plan changes {_objects(len(check.ids))}, more than {options.at_most:,}")
+            raise _refused(
+                host, "too-many", f"the plan changes {object_count(len(check.ids))}, more than {options.at_most:,}"
+            )
         try:
             journal.open(options.journal)
         except LockedError:
@@ -184,12 +186,15 @@ class _Apply:
         ids = [id for id in self.check.ids if id not in named]
         if not is_clean:
             return not ids
-        others = self.journal.open_elsewhere(ids)
-        yield from self.wait(others)
+        others = self.journal.unsettled_elsewhere(ids)
+        # With its reads, since a read right after the end may come from a cache.
+        yield from self.settle([part for part in others if part.bulk_id is not None])
+        ids = [id for id in ids if not self.check.is_as_asked(id)]
+        self.check.set_unsent(ids)
         send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
         self.refuse_doubts(send, [part for part in others if part.bulk_id is None])
         if stale and not self.options.skip_stale:
-            text = f"{_objects(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
+            text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
         size = self.options.part_size
         parts = deque(send[start : start + size] for start in range(0, len(send), size))
@@ -215,8 +220,8 @@ class _Apply:
             self.check.set_unknown(doubtful)
             text = (
                 f"an earlier plan in this journal has perhaps started an operation (X-Request-Id {named[doubtful[0]]}) that"
-                f" changes {_objects(len(doubtful))} of this one: {_named(doubtful)}. Look at the server, then give another"
-                " journal"
+                f" changes {object_count(len(doubtful))} of this one: {_named(doubtful)}. Look at the server, then give"
+                " another journal"
             )
             raise _refused(self.host, "running", text, doubtful)
 
@@ -256,7 +261,7 @@ class _Apply:
         for part in parts:
             self.check.set_unknown(part.ids)
         yield from self.wait(parts)
-        # An object whose line was deleted from the plan decides nothing, unless its operation may still run.
+        # Objects whose lines were deleted from the plan do not count, unless their operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
         yield from self.check.verify(every, self.options.part_size, self.options.settle)
@@ -296,7 +301,7 @@ class _Apply:
             if not parts:
                 raise
             id = parts[-1].bulk_id
-            text = f"{self.host}: bulk operation {plain(str(id))} was started, and the journal cannot be written: {error}"
+            text = f"{self.host}: bulk operation {one_line(str(id))} was started, and the journal cannot be written: {error}"
             raise SaymonError(text, host=self.host, id=id) from error
 
     def note_not_started(self, part: Part, start: SaymonError) -> None:
@@ -356,7 +361,7 @@ class _Reader:
         found = {one["id"]: one for one in objects}
         others = found.keys() - set(ids)
         if others:
-            which = f"{_objects(len(ids))} by id has found others, {_named(sorted(others))}"
+            which = f"{object_count(len(ids))} by id has found others, {_named(sorted(others))}"
             raise _CriterionIgnoredError(f"a search for {which}: the server ignores the search")
         return found
 
@@ -377,10 +382,10 @@ class _Check:
         self._changes = {change.id: change for change in plan.changes}
         if len(self._changes) != len(plan.changes):
             raise ValueError("plan has an object twice")
-        wishes = {wish.field: wish for wish in self._wishes}
+        self._wish_of = {wish.field: wish for wish in self._wishes}
         for change in plan.changes:
             for one in change.fields:
-                if one.field not in wishes or not wishes[one.field].is_met_by(one.after):
+                if one.field not in self._wish_of or not self._wish_of[one.field].is_met_by(one.after):
                     raise ValueError(f"plan changes {one.field!r} of {_named([change.id])} otherwise than its bulk does")
         self.reader = _Reader(compare.fields_to_read(self._wishes), polling)
         self._outcomes: dict[str, _Outcome] = {}
@@ -410,6 +415,9 @@ class _Check:
     def set_unknown(self, ids: Iterable[str]) -> None:
         for id in ids:
             self._outcomes[id] = _Outcome(None, ObjectChange(id, self._planned(id).name))
+
+    def is_as_asked(self, id: str) -> bool:
+        return self._outcomes[id].is_met is True
 
     def outcomes(self, ids: Iterable[str]) -> list[bool | None]:
         return [self._outcomes[id].is_met for id in ids]
@@ -462,25 +470,20 @@ class _Check:
                 return False
         return True
 
+    def _is_as_before(self, found: FieldChange, seen: FieldChange | None) -> bool:
+        return seen is not None and self._wish_of[found.field].as_before(found.before, seen.before, seen.created)
+
     def _outcome(self, planned: ObjectChange, now: Mapping[str, Any] | None) -> _Outcome:
         if now is None:
             return _Outcome(False, ObjectChange(planned.id, planned.name, (), "gone"))
-        fields: list[FieldChange] = []
-        before = {one.field: one for one in planned.fields}
-        is_told, is_unchanged = True, True
-        for wish in self._wishes:
-            found = wish.found_in(now)
-            if found is compare.Absent.UNKNOWN:
-                is_told = False
-            elif not wish.is_met_by(found):
-                fields.append(field_change(wish, found))
-                seen = before.get(wish.field)
-                is_unchanged &= seen is not None and wish.as_before(found, seen.before, seen.created)
+        fields, untold = compared(now, self._wishes)
         name = name_of(now) or planned.name
         if fields:
+            before = {one.field: one for one in planned.fields}
+            is_unchanged = all(self._is_as_before(one, before.get(one.field)) for one in fields)
             reason: Reason = "unchanged" if is_unchanged else "other-value"
-            return _Outcome(False, ObjectChange(planned.id, name, tuple(fields), reason))
-        if not is_told:
+            return _Outcome(False, ObjectChange(planned.id, name, fields, reason))
+        if untold:
             return _Outcome(None, ObjectChange(planned.id, name, (), "not-in-answer"))
         return _Outcome(True, ObjectChange(planned.id, name))
 
@@ -494,10 +497,6 @@ class _Outcome(NamedTuple):
 
 def _is_too_long(error: SaymonError) -> bool:
     return isinstance(error, HTTPStatusError) and error.status_code == 413
-
-
-def _objects(count: int) -> str:
-    return "1 object" if count == 1 else f"{count:,} objects"
 
 
 def _named(ids: Sequence[str]) -> str:

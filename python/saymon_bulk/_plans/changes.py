@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .._text import one_line
 from . import compare
-from .text import plain
 
 if TYPE_CHECKING:
     from .._types import Reason
@@ -49,7 +49,7 @@ class FieldChange:
 
     def __repr__(self) -> str:
         # Without values, which may be confidential.
-        return f"<saymon_bulk.FieldChange {plain(self.field)}>"
+        return f"<saymon_bulk.FieldChange {one_line(self.field)}>"
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,8 +69,7 @@ class ObjectChange:
             asked: "unchanged" since the plan, "other-value" than before and
             after, "gone" from what the login can see, "not-sent"; or why it
             cannot be told: "not-in-answer", a field is missing there. None
-            where no answer says anything, after an uncertain start for
-            example.
+            if the object was not read, as after an uncertain start.
     """
 
     id: str
@@ -91,22 +90,22 @@ class ObjectChange:
 
     def __repr__(self) -> str:
         reason = f", {self.reason}" if self.reason else ""
-        return f"<saymon_bulk.ObjectChange {plain(self.id)}: {len(self.fields)} fields{reason}>"
+        return f"<saymon_bulk.ObjectChange {one_line(self.id)}: {len(self.fields)} fields{reason}>"
 
 
-def change_of(one: Mapping[str, Any], wishes: Sequence[compare.Wanted]) -> ObjectChange | None:
-    """The change that makes an object as asked; None if it is so in everything."""
-    fields, is_told = [], True
+def compared(one: Mapping[str, Any], wishes: Sequence[compare.Wanted]) -> tuple[tuple[FieldChange, ...], list[str]]:
+    """The fields of an object that are not as asked, and the names of those that cannot be told."""
+    fields, untold = [], []
     for wish in wishes:
         found = wish.found_in(one)
         if found is compare.Absent.UNKNOWN:
-            is_told = False
+            untold.append(wish.field)
         elif not wish.is_met_by(found):
-            fields.append(field_change(wish, found))
-    return None if is_told and not fields else ObjectChange(one["id"], name_of(one), tuple(fields))
+            fields.append(_field_change(wish, found))
+    return tuple(fields), untold
 
 
-def field_change(wish: compare.Wanted, found: Any) -> FieldChange:
+def _field_change(wish: compare.Wanted, found: Any) -> FieldChange:
     after = copy.deepcopy(wish.value)  # each change has its own
     if isinstance(found, compare.Absent):
         return FieldChange(wish.field, None, after, found is compare.Absent.CREATED)

@@ -1,7 +1,7 @@
 """What an apply has done, in a file that outlives it: one JSON object a line, on the disk before and after each start.
 
 An object that a line "starting" names is never sent again by the same plan, unless a line "not-started" follows. Another
-plan sends it when that operation has ended.
+plan sends it when that operation has ended and a read has shown what it did.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Journal:
     process: int = 0
 
     def open(self, path: str | PathLike[str] | None) -> None:
-        """Locks the file, which is made if there is none, and reads what it says of the plan. `close` is due then."""
+        """Locks the file, which is made if there is none, and reads it. The caller must call `close`."""
         if path is None:
             return
         self.path, self.process = os.fspath(path), os.getpid()
@@ -99,11 +99,11 @@ class Journal:
         """The starts of this plan."""
         return [part for part in self.by_request.values() if part.plan == self.plan]
 
-    def open_elsewhere(self, ids: Iterable[str]) -> list[Part]:
-        """The starts of other plans that may still change some of these objects."""
+    def unsettled_elsewhere(self, ids: Iterable[str]) -> list[Part]:
+        """The starts of other plans whose objects, some of these, nobody has read since their end."""
         wanted = set(ids)
         others = (part for part in self.by_request.values() if part.plan != self.plan)
-        return [one for one in others if one.is_open and not wanted.isdisjoint(one.ids)]
+        return [one for one in others if not one.is_settled and not wanted.isdisjoint(one.ids)]
 
     @property
     def named(self) -> set[str]:
@@ -135,7 +135,7 @@ class Journal:
 
     def settled(self, part: Part, as_asked: int) -> None:
         part.is_settled = True
-        self._write("verified", part.request_id, as_asked=as_asked)
+        self._write("verified", part.request_id, plan=part.plan, as_asked=as_asked)
 
     def done(self, ids: Iterable[str]) -> None:
         """Nothing is left to do for these objects."""
@@ -158,7 +158,7 @@ class Journal:
         except BaseException as error:
             if isinstance(error, OSError):
                 error.filename = self.path
-            # Half a line would make the next one unreadable, and a start that is not made now is not to be named.
+            # Cuts off half a line; also a whole line "starting", since its start will not be sent.
             if data or event == "starting":
                 with contextlib.suppress(OSError):
                     self.file.truncate(end)
@@ -177,7 +177,7 @@ class Journal:
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
                 raise ValueError(f"{path!r}, line {number}: no line of a journal") from None
         if cut:  # the process ended in the middle of this line
-            # Only then: another file must not lose its end. A system that went down may have left zeros.
+            # Cuts only what begins as a line of a journal: any other file must stay whole. A power failure may leave zeros.
             written = cut.rstrip(b"\0")
             if written[: len(_BEGINNING)] != _BEGINNING[: len(written)]:
                 raise ValueError(f"{path!r}, last line: no line of a journal")
@@ -237,11 +237,10 @@ def _lock(file: IO[bytes], path: str) -> None:
 
 def _sync_folder(path: str) -> None:
     """A new file is on the disk when its folder is."""
-    if os.name == "posix":
+    # Some file systems have no such thing, and a folder may be written to and not read.
+    with contextlib.suppress(OSError):
         descriptor = os.open(os.path.dirname(path) or ".", os.O_RDONLY)
         try:
             os.fsync(descriptor)
-        except OSError:
-            pass  # some file systems have no such thing
         finally:
             os.close(descriptor)

@@ -169,7 +169,7 @@ async def run_async(client: Client, steps: Steps[Result]) -> Result:
 
 
 def _end(steps: Steps[Any], error: BaseException) -> None:
-    """A signal's handler can raise between two steps, too: the steps are told, and let go of the journal."""
+    """Ends the steps if an exception came between two of them, so that they close the journal."""
     if getattr(steps, "gi_frame", None) is not None:
         with contextlib.suppress(BaseException):
             steps.throw(error)

@@ -36,7 +36,7 @@ EXIT_STATUS = {
     "4": "not authorised",
     "5": "refused: nothing was started",
     "8": "not finished yet",
-    "9": "perhaps started: after apply give it again, else look at the server first; or the id is not safe in a shell",
+    "9": "perhaps started: give an apply again, else look at the server first; or the started id is not safe in a shell",
     "129": "the terminal hung up",
     "130": "interrupted (Ctrl-C)",
     "141": "nobody reads the output",
@@ -84,7 +84,10 @@ NOTES = {
     ),
     "environment": _table(ENVIRONMENT),
     "files": _table(FILES),
-    "exit status": f"Where several apply, the first of 9, 4, 3, 1 and 8 is the exit status:\n{_table(EXIT_STATUS)}",
+    "exit status": (
+        "Of several operations, the first of 4, 1 and 8 is the exit status. An apply that an error ends has that of the "
+        f"error:\n{_table(EXIT_STATUS)}"
+    ),
     "notes": (
         'The server chooses an id, so a script writes -- before it: saymon-bulk wait -- "$id".\n'
         "The operations go on, on the server. Finished does not mean succeeded: the server reports only that the operation "

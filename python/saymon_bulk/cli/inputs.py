@@ -1,4 +1,4 @@
-"""What the commands read: ids, each once, and the JSON files of a start. A ValueError names the place of a mistake."""
+"""What the commands read: ids, each once, and JSON from a file or an option. A ValueError names the place of a mistake."""
 
 from __future__ import annotations
 

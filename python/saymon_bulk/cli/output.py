@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 
+from .._text import one_line
 from ..errors import AuthError, PlanRefusedError, SaymonError, StartUncertainError, WaitTimeoutError
 
 TYPE_CHECKING = False
@@ -71,14 +72,6 @@ def emit(text: str) -> None:
 def note(what: object) -> None:
     """Write a line to stderr."""
     show(f"saymon-bulk: {one_line(str(what))}\n")
-
-
-def one_line(text: str) -> str:
-    """Text of others fit for a terminal: a file name or an argument forges no second line, and turns no line around."""
-    if text.isprintable():
-        return text
-    blanks = "\xa0\u2007\u202f\u3000"  # not printable to Python, and harmless
-    return "".join(c if c.isprintable() or c in blanks else c.encode("unicode_escape").decode() for c in text)
 
 
 def note_all(lines: Iterable[str]) -> None:
@@ -210,9 +203,8 @@ def code(outcome: BulkStatus | Exception) -> int:
 
 
 def worst(codes: list[int]) -> int:
-    """The code of a command where several apply."""
-    order = (UNCERTAIN, NOT_AUTHORISED, NOT_AS_ASKED, ERROR, RUNNING)
-    return next((code for code in order if code in codes), FINISHED)
+    """The exit code of a command that asks for several operations."""
+    return next((code for code in (NOT_AUTHORISED, ERROR, RUNNING) if code in codes), FINISHED)
 
 
 # The words for the signals that end a command: SIGHUP, SIGINT and SIGTERM.

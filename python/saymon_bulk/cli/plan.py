@@ -9,7 +9,8 @@ import sys
 from .. import _start_body
 from .._client import PART_SIZE, READING
 from .._plans import apply as steps_of
-from .._plans import model, steps, table
+from .._plans import compare, model, steps, table
+from .._text import one_line
 from ..errors import PlanRefusedError, SaymonError
 from .credentials import client_of
 from .inputs import job_of, json_of
@@ -26,7 +27,6 @@ from .output import (
     is_terminal,
     note,
     quoted,
-    worst,
 )
 from .wait import Progress
 
@@ -57,15 +57,16 @@ def search(options: Options) -> int:
             emit_json(one)
         else:
             name = one.get("name")
-            text = table.plain(one["id"])
-            emit(f"{text} {table.plain(name)}" if isinstance(name, str) else text)
+            text = one_line(one["id"])
+            emit(f"{text} {one_line(name)}" if isinstance(name, str) else text)
     return FINISHED
 
 
 def plan(options: Options) -> int:
     criteria, bulk = job_of(options)
-    if options.out is not None and not os.path.isdir(os.path.dirname(options.out) or "."):
-        raise ValueError(f"--out: there is no folder {os.path.dirname(options.out)}")
+    if options.out is not None:
+        _check_out(options.out)
+    compare.wanted(bulk)  # before a password is asked for
     made = client_of(options).plan_bulk(criteria, bulk, every_object=options.every_object)
     is_refused = options.at_most is not None and len(made.changes) > options.at_most
     if options.out is not None and not is_refused:
@@ -81,6 +82,15 @@ def plan(options: Options) -> int:
         elif options.out is not None and made.changes:
             note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', options.out])}")
     return NOT_AS_ASKED if options.exit_code and made.changes else FINISHED
+
+
+def _check_out(path: str) -> None:
+    if path == "-":
+        raise ValueError("--out is a file: --json prints the plan")
+    if os.path.isdir(path):
+        raise ValueError(f"--out: {path} is a folder")
+    if not os.path.isdir(os.path.dirname(path) or "."):
+        raise ValueError(f"--out: there is no folder {os.path.dirname(path)}")
 
 
 def show(options: Options) -> int:
@@ -109,8 +119,10 @@ def _show(made: model.BulkPlan, options: Options, path: str | None) -> None:
 
 
 def apply(options: Options) -> int:
+    if options.journal == "-":
+        raise ValueError("--journal is a file: it must outlive the command")
     made = _loaded(options)
-    journal = options.journal if options.journal is not None else f"{options.plan}.log"
+    journal = options.journal if options.journal is not None else _journal_of(options.plan)
     client = client_of(options)
     waiting = _Waiting(options)
     polling = {
@@ -126,30 +138,9 @@ def apply(options: Options) -> int:
     except PlanRefusedError as error:
         waiting.end()
         return _refused(error, options)
-    except (SaymonError, OSError) as error:
-        waiting.end()
-        if (known := getattr(error, "report", None)) is None:
-            raise
-        # Where nothing was read and nothing was started, there is nothing to report.
-        if known.starts or any(one.reason != "not-sent" for one in known.not_as_asked):
-            _report(known, options)
-        result = fatal(error, options)
-        # What was not sent, or cannot be told yet, is so because of the error.
-        if any(one.reason != "not-sent" for one in known.not_as_asked):
-            result = worst([result, NOT_AS_ASKED])
-        if not options.quiet:
-            if os.path.exists(journal):
-                note(_again(journal))
-            if result == UNCERTAIN:
-                note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
-        return result
-    except KeyboardInterrupt as interrupt:
-        waiting.end(leave=True)
-        if (known := getattr(interrupt, "report", None)) is not None:
-            _report(known, options)
-        result = interrupted(interrupt)
-        note(_again(journal))
-        return result
+    except (SaymonError, OSError, KeyboardInterrupt) as error:
+        waiting.end(leave=isinstance(error, KeyboardInterrupt))
+        return _stopped(error, journal, options)
     waiting.end()
     result = _report(report, options)
     if result == NOT_AS_ASKED and not options.quiet:
@@ -157,8 +148,32 @@ def apply(options: Options) -> int:
     return result
 
 
-def _again(journal: str) -> str:
-    return f"to continue, give the same command again; {journal} remembers what was started"
+def _journal_of(path: str) -> str:
+    """Beside the file itself: a plan has one journal, by whichever link it is named."""
+    return f"{os.path.realpath(path) if os.path.islink(path) else path}.log"
+
+
+def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, options: Options) -> int:
+    """Print what is known when an error or Ctrl-C ends an apply. The exit code is that of the error alone.
+
+    NOT_AS_ASKED would say that nothing runs any more, and that a new plan is safe.
+    """
+    known: model.BulkReport | None = getattr(error, "report", None)
+    # Where nothing was read and nothing was started, there is nothing to report.
+    if known is not None and (known.starts or any(one.reason != "not-sent" for one in known.not_as_asked)):
+        _report(known, options)
+    if isinstance(error, KeyboardInterrupt):
+        result = interrupted(error)
+    elif known is None:
+        raise error
+    else:
+        result = fatal(error, options)
+    if not options.quiet:
+        if os.path.exists(journal):
+            note(f"to continue, give the same command again; {journal} remembers what was started")
+        if result == UNCERTAIN:
+            note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
+    return result
 
 
 def verify(options: Options) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from .. import _start_body
@@ -59,8 +60,7 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
     if isinstance(outcome, SaymonError):
         result = report(None, outcome, options)
         if result == UNCERTAIN and options.bulk and not (options.quiet or options.json):
-            criteria = ["--every-object"] if options.search is None else ["--search", options.search]
-            note(f"to see what is left to change: {quoted(['saymon-bulk', 'plan', *criteria, '--bulk', options.bulk])}")
+            note(f"to see what is left to change: {_plan(options)}")
         return result
     id = outcome["bulkId"]
     if not is_word(id):
@@ -81,6 +81,15 @@ def _go_on(outcome: BulkStart | SaymonError, client: Client, options: Options) -
     from .wait import wait
 
     return wait(client, [id], options, _started(outcome) if options.quiet else None)
+
+
+def _plan(options: Options) -> str:
+    """The plan with the criteria and the changes of a start. stdin is gone by now, and JSON may hold secrets."""
+    search = options.search
+    if not all(value is None or os.path.isfile(value) for value in (search, options.bulk)):
+        return "make a plan with the same --search and --bulk"
+    criteria = ["--every-object"] if search is None else ["--search", search]
+    return quoted(["saymon-bulk", "plan", *criteria, "--bulk", options.bulk])
 
 
 def _started(start: BulkStart) -> str:

@@ -44,7 +44,7 @@ _REPEATED = (
 
 
 def status(client: Client, ids: list[str], options: Options) -> int:
-    """A wait of no time, since its answers come one by one: a server that is silent about one id delays no other line."""
+    """A wait with timeout 0. Its answers come one by one, so a server that is silent about one id delays no other line."""
     left, codes, errors = set(ids), [], Errors(len(ids))
 
     def tell(id: str, outcome: Any) -> None:
