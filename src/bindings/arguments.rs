@@ -15,7 +15,6 @@ use crate::core::credentials::Credentials;
 use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::segment::PathSegment;
-
 use crate::core::transport::pool::{Cert, PoolKey, Verify};
 use crate::core::transport::server::Server;
 

@@ -225,28 +225,22 @@ fn late(pending: &[Pending], elapsed: Duration) -> String {
     let seconds = format!("{:.1} s", elapsed.as_secs_f64());
     let mut failures = pending.iter().filter_map(|one| one.failure.as_ref());
     let (first, failed) = (failures.next(), failures.count() + 1);
-    match (pending, first) {
-        ([one], Some(failure)) => {
-            format!(
-                "bulk operation {}: not known to be finished after {seconds}; the last poll failed: {failure}",
-                one.operation
-            )
+    let which = match pending {
+        [one] => format!("bulk operation {}", one.operation),
+        many => {
+            let id = many.first().map_or("", |one| one.operation.as_str());
+            format!("{} bulk operations, {id} and {} more", many.len(), many.len().saturating_sub(1))
         }
-        ([one], None) if one.status.is_none() => {
-            format!("bulk operation {}: not asked for in {seconds}", one.operation)
+    };
+    match (first, pending) {
+        (Some(failure), [_]) => {
+            format!("{which}: not known to be finished after {seconds}; the last poll failed: {failure}")
         }
-        ([one], None) => format!("bulk operation {}: not finished after {seconds}", one.operation),
-        (many, first) => {
-            let id = many.first().map_or_else(String::new, |one| one.operation.to_string());
-            let others = many.len().saturating_sub(1);
-            let which = format!("{} bulk operations, {id} and {others} more", many.len());
-            match first {
-                None => format!("{which}: not finished after {seconds}"),
-                Some(failure) => format!(
-                    "{which}: not known to be finished after {seconds}; the last poll failed for {failed} of them: {failure}"
-                ),
-            }
-        }
+        (Some(failure), _) => format!(
+            "{which}: not known to be finished after {seconds}; the last poll failed for {failed} of them: {failure}"
+        ),
+        (None, [one]) if one.status.is_none() => format!("{which}: not asked for in {seconds}"),
+        (None, _) => format!("{which}: not finished after {seconds}"),
     }
 }
 

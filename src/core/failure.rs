@@ -44,7 +44,7 @@ pub enum Failure {
     Http(Box<HttpFailure>),
     /// No complete HTTP answer came.
     Transport { cause: Cause, text: String },
-    /// The exchange took longer than its limit. A kept connection may have died in silence; a new one may do.
+    /// The exchange took longer than its limit. On a kept connection it may only mean that this one has died.
     /// `endless` says why an answer that has begun may have no end.
     Timeout { limit: Duration, on_kept: bool, endless: Option<String> },
     /// A 200 that is not the documented answer.

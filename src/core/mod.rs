@@ -1,5 +1,4 @@
-//! A request's way, top to bottom: where to, what about, who asks, how anything is sent and answered, what the server can
-//! be asked. No Python below here.
+//! The core: `api` makes the calls, `transport` sends them, `tls` secures connections. No Python below here.
 
 pub mod api;
 pub mod credentials;

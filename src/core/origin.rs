@@ -125,11 +125,11 @@ pub fn split_port(authority: &str) -> Result<(String, Option<u16>), InvalidInput
     }
     let port = match port {
         None => None,
-        Some(digits) if digits.bytes().all(|b| b.is_ascii_digit()) => match digits.parse::<u16>() {
-            Ok(port) if port > 0 => Some(port),
+        Some(digits) => match digits.parse::<u16>() {
+            // Not "+80", which `parse` takes.
+            Ok(port) if port > 0 && !digits.starts_with('+') => Some(port),
             _ => return Err(InvalidInput::new("host", "must have a port from 1 to 65535 behind its ':'")),
         },
-        Some(_) => return Err(InvalidInput::new("host", "must have a port from 1 to 65535 behind its ':'")),
     };
     Ok((name.to_owned(), port))
 }

@@ -24,9 +24,6 @@ use crate::lock::lock;
 use super::driven::{ItemSender, Items, Received, SIGNAL_CHECK, look};
 use super::process::Process;
 
-/// How often a thread of a driven future looks at its descriptors at least; otherwise arbitrary.
-const HEARTBEAT: Duration = Duration::from_secs(1);
-
 /// Steps of a connection between two looks at the clock: a server that never stops sending must not outrun the limits.
 const TIMER_CHECK: u32 = 3;
 
@@ -142,14 +139,6 @@ async fn interruption(signal_check: &mut Interval, process: Process, server: &Se
     }
 }
 
-/// Never ends. Where others have closed the descriptors of a runtime nothing wakes it, and its next look at them panics.
-async fn heartbeat() {
-    let mut interval = interval(HEARTBEAT);
-    loop {
-        interval.tick().await;
-    }
-}
-
 /// A runtime that one call holds.
 pub struct RuntimeGuard {
     pool: &'static RuntimePool,
@@ -224,9 +213,9 @@ impl RuntimeGuard {
         let future = make(items.sender());
         items.spawn(move |stopped| {
             let last = self.run(async {
-                let last = match select(pin!(select(pin!(future), stopped)), pin!(heartbeat())).await {
-                    Either::Left((Either::Left((last, _)), _)) => Some(last),
-                    Either::Left((Either::Right(_), _)) | Either::Right(_) => None,
+                let last = match select(pin!(future), stopped).await {
+                    Either::Left((last, _)) => Some(last),
+                    Either::Right(_) => None,
                 };
                 if last.is_none() {
                     // As for an interrupted call.

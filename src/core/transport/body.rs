@@ -150,7 +150,7 @@ pub fn read_error(http_status: u16, body: &[u8], is_cut: bool, masks: &Masks) ->
         message = member(&inner, "message").or(message);
         code = code.or_else(|| member(&inner, "code"));
     }
-    // A control character is shown by its escape, which may be a part of the password.
+    // Escaping may spell the password again: a tab becomes \t, and a password may hold a backslash and a t.
     let mask = |text: String| {
         let masked = masks.mask(&text);
         let shown = text::escape(&masked);

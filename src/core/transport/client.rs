@@ -14,9 +14,6 @@ use super::rate::Rate;
 use super::resolver::{Resolver, StartThread};
 use super::server::{PerOrigin, Server};
 
-/// How many connections for single calls may be in the making at the same time, for each server.
-const MAX_OPENINGS: usize = 16;
-
 /// What the transports of a process have in common.
 #[derive(Debug, Clone)]
 pub struct Shared {
@@ -45,8 +42,8 @@ impl Settings {
     }
 
     /// A client without proxies.
-    pub fn builder(&self, openings: usize) -> ClientBuilder {
-        let openings = Openings::new(openings);
+    pub fn builder(&self) -> ClientBuilder {
+        let openings = Openings::default();
         Client::builder()
             .tls_backend_preconfigured(self.tls.clone())
             .redirect(redirect::Policy::none())
@@ -60,28 +57,17 @@ impl Settings {
 
     /// A client that keeps no connection.
     pub fn one_way_client(&self) -> Result<Client, reqwest::Error> {
-        self.proxies.apply(self.builder(1)).pool_max_idle_per_host(0).build()
+        self.proxies.apply(self.builder()).pool_max_idle_per_host(0).build()
     }
 }
 
 /// A client that keeps its connections, made when it is needed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct KeptClient {
-    openings: usize,
     made: Option<(Client, Instant)>,
 }
 
 impl KeptClient {
-    /// For single calls, which may be many at once.
-    pub fn shared() -> Self {
-        Self { openings: MAX_OPENINGS, made: None }
-    }
-
-    /// For one request at a time.
-    pub fn of_lane() -> Self {
-        Self { openings: 1, made: None }
-    }
-
     /// The client, made again if its connections may be dead.
     pub fn get(&mut self, settings: &Settings, server: &Server) -> Result<Client, reqwest::Error> {
         if let Some((client, made)) = &self.made
@@ -89,7 +75,7 @@ impl KeptClient {
         {
             return Ok(client.clone());
         }
-        let client = settings.proxies.apply(settings.builder(self.openings)).build()?;
+        let client = settings.proxies.apply(settings.builder()).build()?;
         self.made = Some((client.clone(), Instant::now()));
         Ok(client)
     }

@@ -58,13 +58,12 @@ pub struct Transport {
 impl Transport {
     pub fn new(tls: ClientConfig, variables: &Variables, shared: &Shared) -> Self {
         let settings = Arc::new(Settings::new(tls, variables, shared));
-        Self { settings, client: Arc::new(Mutex::new(KeptClient::shared())), idle_lanes: Arc::default() }
+        Self { settings, client: Arc::default(), idle_lanes: Arc::default() }
     }
 
     /// The same with a client of its own, for one request at a time.
     pub(super) fn lane(&self) -> Self {
-        let client = lock(&self.idle_lanes).pop();
-        let client = client.unwrap_or_else(|| Arc::new(Mutex::new(KeptClient::of_lane())));
+        let client = lock(&self.idle_lanes).pop().unwrap_or_default();
         Self { client, ..self.clone() }
     }
 
@@ -152,8 +151,8 @@ impl Transport {
         })
     }
 
-    /// The outcome; None if the time is over. A process that was stopped meanwhile finds the limit passed and the answer waiting,
-    /// so connections are read once more: by the driver, which a timer calls, and then by their tasks.
+    /// The outcome; None if the time is over. After a suspension the limit has passed and the answer may be there, so connections
+    /// are read once more: by the driver, which a timer calls, and then by their tasks.
     async fn send_in_time<T>(&self, attempt: &Attempt<'_, T>) -> Option<Result<T, Failure>> {
         let mut sent = pin!(self.send(attempt));
         match select(sent.as_mut(), pin!(tokio::time::sleep_until(attempt.end.into()))).await {
@@ -190,7 +189,7 @@ impl Transport {
     async fn explain<T>(&self, error: &reqwest::Error, attempt: &Attempt<'_, T>) -> Failure {
         if error::is_refused_tunnel(error)
             // In a box, since each call would make room for what few of them do.
-            && let Some(refusal) = Box::pin(tunnel::refusal(attempt, self.settings.builder(1))).await
+            && let Some(refusal) = Box::pin(tunnel::refusal(attempt, self.settings.builder())).await
         {
             let text = format!("the proxy refused the tunnel: {refusal}");
             // Other statuses tell of a server that the proxy does not reach now, or of too many requests.

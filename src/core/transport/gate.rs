@@ -46,10 +46,10 @@ struct State {
 pub struct Pass(Option<Arc<Gate>>);
 
 /// What the end of a request tells of the password.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 enum Verdict {
     Accepted,
-    Refused,
+    Refused(Failure),
     /// Nobody has answered, so nobody has looked at the password.
     Silent,
     /// A gateway may answer before it asks for a password.
@@ -73,30 +73,26 @@ impl Gates {
 
     /// Learns from the end of a request.
     pub fn judge<T>(&self, server: &Server, outcome: &Result<T, Failure>) {
-        let verdict = verdict(outcome);
-        match (&verdict, outcome) {
-            (Verdict::Accepted, _) => {
+        match verdict(outcome) {
+            Verdict::Accepted => {
                 let was_open = server.is_open();
                 server.prove();
                 if was_open {
                     return;
                 }
             }
-            (Verdict::Silent, _) => server.open_gate(),
-            (Verdict::Unknown, _) => server.shut_gate(),
-            (Verdict::Refused, Err(failure)) => {
+            Verdict::Silent => server.open_gate(),
+            Verdict::Unknown => return server.shut_gate(),
+            Verdict::Refused(failure) => {
                 server.doubt();
                 if let Some(gate) = self.known(server) {
                     let mut state = lock(&gate.state);
                     state.refusals += 1;
-                    state.refusal = Some(failure.plain().clone());
+                    state.refusal = Some(failure);
                 }
             }
-            (Verdict::Refused, Ok(_)) => {}
         }
-        if verdict != Verdict::Unknown
-            && let Some(gate) = self.known(server)
-        {
+        if let Some(gate) = self.known(server) {
             gate.changed.notify_waiters();
         }
     }
@@ -143,7 +139,7 @@ impl Ticket {
                 }
                 match state.ahead {
                     Some(ahead) => ahead,
-                    // What waits here ends when it looks at the client next, and sends nothing before.
+                    // The client is closed: its caller ends what waits here. Nothing is sent until then.
                     None if server.is_closed() => Instant::now(),
                     None => {
                         state.ahead = Some(Instant::now());
@@ -171,7 +167,7 @@ impl Drop for Pass {
 fn verdict<T>(outcome: &Result<T, Failure>) -> Verdict {
     match outcome.as_ref().map_err(Failure::plain) {
         Ok(_) => Verdict::Accepted,
-        Err(failure) if failure.refuses_all() => Verdict::Refused,
+        Err(failure) if failure.refuses_all() => Verdict::Refused(failure.clone()),
         Err(Failure::Timeout { .. }) => Verdict::Silent,
         Err(Failure::Http(failure)) => match (failure.http_status, failure.code.as_deref()) {
             // A gateway's own time-out (RFC 9110 section 15.6.5).
@@ -228,10 +224,10 @@ mod tests {
             assert_eq!(verdict(&http(status, Some("X"))), Verdict::Unknown, "{status}");
         }
         for status in [401, 407] {
-            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Refused, "{status}");
+            assert!(matches!(verdict(&http(status, Some("X"))), Verdict::Refused(_)), "{status}");
         }
         let transport = |cause| Err::<(), _>(Failure::Transport { cause, text: String::new() });
-        assert_eq!(verdict(&transport(Cause::Proxy)), Verdict::Refused);
+        assert!(matches!(verdict(&transport(Cause::Proxy)), Verdict::Refused(_)));
         assert_eq!(verdict(&transport(Cause::Connect)), Verdict::Unknown);
         assert_eq!(verdict(&transport(Cause::Cut)), Verdict::Unknown);
         assert_eq!(verdict(&http(504, None)), Verdict::Silent);

@@ -15,6 +15,9 @@ use tower::{Service, ServiceExt};
 use super::yields;
 use crate::lock::lock;
 
+/// How many connections of a client to one server may be in the making at the same time: enough for many single calls.
+const MAX_OPENINGS: usize = 16;
+
 /// So many servers may be known before those to which no connection is made are forgotten; bounds memory, otherwise arbitrary.
 const MAX_IDLE_SERVERS: usize = 256;
 
@@ -70,8 +73,8 @@ fn set(connection: Connection) {
     let _ = PROGRESS.try_with(|progress| progress.connection.set(connection));
 }
 
-/// Polls an exchange. A connection that is being made says so at each poll. One that says nothing goes to the pool: an idle
-/// connection has won, and the request is sent on that one.
+/// Polls an exchange. As long as it makes a connection, its connector sets `Opening` at each poll. If it does not, an idle
+/// connection has won, and the request goes on that one.
 pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll<F::Output> {
     if connection() == Connection::Opening {
         set(Connection::Kept);
@@ -79,20 +82,15 @@ pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll
     exchange.poll(context)
 }
 
-/// How many connections of a client to one server may be in the making at the same time. hyper-util begins one for each request
-/// that finds no idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept would get
-/// hundreds.
-#[derive(Debug, Clone)]
+/// Limits how many connections of a client to one server are in the making at the same time. hyper-util begins one for each
+/// request that finds no idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept
+/// would get hundreds.
+#[derive(Debug, Clone, Default)]
 pub struct Openings {
-    at_once: usize,
     of_servers: Arc<Mutex<HashMap<usize, Arc<Semaphore>>>>,
 }
 
 impl Openings {
-    pub fn new(at_once: usize) -> Self {
-        Self { at_once: at_once.min(Semaphore::MAX_PERMITS), of_servers: Arc::default() }
-    }
-
     /// The leave to begin a connection; none if the request has taken another one meanwhile. Then hyper-util goes on outside of
     /// [`watch`].
     async fn next(&self) -> Option<OwnedSemaphorePermit> {
@@ -116,7 +114,7 @@ impl Openings {
         if of_servers.len() >= MAX_IDLE_SERVERS {
             of_servers.retain(|_, openings| Arc::strong_count(openings) > 1);
         }
-        of_servers.entry(server).or_insert_with(|| Arc::new(Semaphore::new(self.at_once))).clone()
+        of_servers.entry(server).or_insert_with(|| Arc::new(Semaphore::new(MAX_OPENINGS))).clone()
     }
 }
 

@@ -76,8 +76,8 @@ impl Rate {
         state.pause.is_zero() && state.resume_at.is_none_or(|resume| resume <= Instant::now())
     }
 
-    /// Waits until a poll may begin: polls begin in order, a pause apart. No poll waits longer than `longest`, the longest pause
-    /// of its own, once for each poll in the queue and once more.
+    /// Waits until a poll may begin: polls begin in order, a pause apart. No poll waits longer than `longest`, its own longest
+    /// pause, for each poll ahead of it, and once more.
     pub async fn wait_for_slot(&self, longest: Duration) {
         let queued = Queued::enter(&self.state);
         let slot = async {

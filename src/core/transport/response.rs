@@ -7,7 +7,7 @@ use reqwest::header::{
     CONTENT_ENCODING, CONTENT_TYPE, HeaderName, HeaderValue, LOCATION, PROXY_AUTHENTICATE, RETRY_AFTER,
     TRANSFER_ENCODING, WWW_AUTHENTICATE,
 };
-use reqwest::{Response, StatusCode, Url};
+use reqwest::{Response, StatusCode};
 use tokio::time::timeout;
 
 use super::attempt::Attempt;
@@ -170,16 +170,15 @@ fn redirect_advice(location: &str, origin: &Origin) -> Option<String> {
     if !matches!(target.scheme(), "http" | "https") {
         return Some(format!("a redirect to another scheme, {}, which is not followed", text::escape(target.scheme())));
     }
-    let target = target.origin().ascii_serialization();
-    if target == origin.as_str() {
-        return Some(format!("a redirect within {target}, which is not followed"));
+    let shown = target.origin().ascii_serialization();
+    if shown == origin.as_str() {
+        return Some(format!("a redirect within {shown}, which is not followed"));
     }
-    let same_name = |url: &Url| url.host_str().map(str::to_owned);
-    let upgraded = target.starts_with("https://") && origin.as_str().starts_with("http://");
-    if upgraded && Url::parse(&target).ok().and_then(|url| same_name(&url)) == same_name(&origin.join("/")) {
-        return Some(format!("a redirect, which is not followed; write {target} as host"));
+    let is_upgrade = target.scheme() == "https" && !origin.is_tls();
+    if is_upgrade && target.host_str() == origin.url().host_str() {
+        return Some(format!("a redirect, which is not followed; write {shown} as host"));
     }
-    Some(format!("a redirect to {target}, which is not followed; if that is the server, write it as host"))
+    Some(format!("a redirect to {shown}, which is not followed; if that is the server, write it as host"))
 }
 
 fn header(response: &Response, name: HeaderName) -> Option<String> {
