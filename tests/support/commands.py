@@ -206,7 +206,16 @@ class Terminal:
         return exit_code(self._process)
 
     def type(self, text: str) -> None:
+        if text == "\x03":
+            # Python does not see a signal that comes between its last look and a read that blocks.
+            deadline = time.monotonic() + PATIENCE
+            while not self._is_asleep():
+                assert time.monotonic() < deadline, f"it reads nothing: {self.screen()}"
         os.write(self._master, text.encode(errors="surrogateescape"))
+
+    def _is_asleep(self) -> bool:
+        status = Path(f"/proc/{self._process.pid}/status")
+        return not status.exists() or "State:\tS" in status.read_text()
 
     def screen(self) -> list[str]:
         """The lines as one sees them: after a carriage return the line is written over."""
