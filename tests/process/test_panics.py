@@ -54,6 +54,15 @@ for way in WAYS:
     attempt(way)
 """
 
+# Others have the numbers: what wakes the background thread goes into a pipe.
+TAKEN = """
+attempt("awaited")
+os.closerange(3, 4096)
+pipes = [os.pipe() for _ in range(64)]
+for way in ["awaited", "awaited", "awaited wait"]:
+    attempt(way)
+"""
+
 NO_THREAD = """
 before = resource.getrlimit(resource.RLIMIT_NPROC)
 if os.getuid() == 0:  # whom the limit does not bind
@@ -117,6 +126,11 @@ def test_after_all_descriptors_were_closed_the_next_call_works() -> None:
     assert [kind for _, kind, _ in found[:6]] == ["True"] * 6
     second = found[7::2]
     assert [(way, kind) for way, kind, _ in second] == [(way, "True") for way, _, _ in found[:6]]
+
+
+@pytest.mark.slow
+def test_after_the_numbers_of_all_descriptors_were_taken_one_awaited_call_fails() -> None:
+    assert [kind for _, kind, _ in lines(TAKEN)] == ["True", "OSError", "True", "True"]
 
 
 def test_after_a_callback_has_closed_all_descriptors_the_next_call_works() -> None:

@@ -18,6 +18,9 @@ use super::process::{start_thread, without_signals};
 /// How long the exit waits for the background thread, and for a wake-up of a loop that is under way.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long the background thread may take to answer at the first use by an event loop. Long beside any delay of a busy machine.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(3);
+
 /// asyncio's part of an engine.
 #[derive(Default)]
 pub struct Asyncio {
@@ -83,6 +86,20 @@ pub fn spawn(
     task: impl Future<Output = ()> + Send + 'static,
 ) -> PyResult<tokio::task::JoinHandle<()>> {
     errors::caught(|| handle.spawn(task)).inspect_err(|_| lock(asyncio).give_up())
+}
+
+/// Checks that the background thread answers, and gives it up if not. After its descriptors were closed by others, it sleeps for
+/// ever: what should wake it goes to a number that is somebody else's by then.
+pub fn check(py: Python<'_>, asyncio: &Mutex<Asyncio>) -> PyResult<()> {
+    let handle = lock(asyncio).handle()?;
+    let (answer, answered) = mpsc::channel();
+    spawn(asyncio, &handle, async move {
+        let _ = answer.send(());
+    })?;
+    py.detach(move || answered.recv_timeout(ANSWER_TIMEOUT)).map_err(|_| {
+        lock(asyncio).give_up();
+        errors::panicked()
+    })
 }
 
 impl BackgroundRuntime {

@@ -23,7 +23,7 @@ use crate::bindings::cached::Interned;
 use crate::bindings::errors;
 use crate::lock::lock;
 
-use super::background::Asyncio;
+use super::background::{self, Asyncio};
 
 /// What a loop calls after a wake-up.
 const DRAIN: &str = "drain";
@@ -58,6 +58,8 @@ impl CompletionQueue {
         if let Some(known) = queues.of(running) {
             return Ok(known);
         }
+        // The first use by this loop.
+        background::check(py, asyncio)?;
         let queue = Self::new(running, asyncio, queues)?.into_bound(py);
         queues.add(&queue)?;
         Ok(queue)
