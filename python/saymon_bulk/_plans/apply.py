@@ -284,7 +284,7 @@ class _Apply:
     def wait(self, parts: Sequence[Part]) -> Steps[None]:
         """Waits for the operations that may still run. Those without an id cannot be waited for."""
         for part in parts:
-            if part.bulk_id is None or not part.is_open:
+            if part.bulk_id is None or part.is_finished or part.is_settled:
                 continue
             is_forgotten = False
             try:

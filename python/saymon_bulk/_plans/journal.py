@@ -47,11 +47,6 @@ class Part:
     is_settled: bool = False
     """Whether a read has told what became of its objects."""
 
-    @property
-    def is_open(self) -> bool:
-        """Whether its operation may still change something."""
-        return not (self.is_finished or self.is_settled)
-
     def to_dict(self) -> dict[str, Any]:
         finished = True if self.is_finished else None if self.bulk_id is None else False
         return {"bulkId": self.bulk_id, "request_id": self.request_id, "objects": len(self.ids), "finished": finished}

@@ -73,8 +73,6 @@ class Command:
 def _run_plan(options: Options) -> int:
     from . import plan
 
-    if options.command not in ("search", "plan") and options.plan == "-":
-        raise ValueError("PLAN is a file: a plan on stdin could not be applied again")
     code: int = getattr(plan, options.command)(options)
     return code
 
@@ -109,9 +107,8 @@ def _run_wait(options: Options) -> int:
 
 def _run_completion(options: Options) -> int:
     # Made by `tools/shell_files.py` from the parser.
-    with open(
-        os.path.join(os.path.dirname(__file__), "completion", f"saymon-bulk.{options.shell}"), encoding="utf-8"
-    ) as file:
+    path = os.path.join(os.path.dirname(__file__), "completion", f"saymon-bulk.{options.shell}")
+    with open(path, encoding="utf-8") as file:
         emit(file.read().rstrip("\n"))
     return FINISHED
 

@@ -188,6 +188,8 @@ def verify(options: Options) -> int:
 
 
 def _loaded(options: Options) -> model.BulkPlan:
+    if options.plan == "-":
+        raise ValueError("PLAN is a file: a plan on stdin could not be applied again")
     try:
         return model.BulkPlan.load(options.plan)
     except OSError as error:
