@@ -17,6 +17,9 @@ _PACKAGE = Path(__file__).parent / "package"
 _COMMAND_LINE = Path(__file__).parent / "cli"
 _QUICK_ONES = {"test_cli.py", "test_cli_help.py"}
 
+# A test with a `count` from here on is slow.
+MANY = 200
+
 
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,5 +40,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if _PACKAGE in item.path.parents:
             item.add_marker("package")
         if _COMMAND_LINE in item.path.parents and item.path.name not in _QUICK_ONES:
+            item.add_marker("slow")
+        count = (
+            item.callspec.params.get("count") if isinstance(item, pytest.Function) and hasattr(item, "callspec") else None
+        )
+        if isinstance(count, int) and count >= MANY:
             item.add_marker("slow")
     items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("slow", "package")))

@@ -95,7 +95,7 @@ def test_one_at_a_time_keeps_the_order(server: PracticeServer) -> None:
 # What is printed
 
 
-@pytest.mark.parametrize("count", [1, 16, 17, 200, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5000])
 @pytest.mark.parametrize("words", [[], ["--json"]], ids=["words", "json"])
 def test_each_id_has_one_line(server: PracticeServer, count: int, words: list[str]) -> None:
     kinds = ["unknown" if number % 7 == 3 else "running" if number % 5 == 1 else "finished" for number in range(count)]

@@ -105,6 +105,7 @@ def test_a_client_goes_where_it_was_made_to_go(site: Site, made: str, asked: str
     assert site.goes(lambda: ask(site.host)) == [made]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("order", list(itertools.permutations(WAYS, 3)))
 def test_each_way_of_asking_makes_its_connections_from_that_reading(
     site: Site, order: tuple[Callable[[Client], None], ...]

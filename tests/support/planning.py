@@ -23,7 +23,7 @@ SECRET = "the-secret-value-of-an-object"
 # Of an apply whose pauses are not what is tested.
 FAST: dict[str, Any] = {**QUICK, "settle": 0}
 
-COUNTS = [1, 16, 17, 200, pytest.param(5000, marks=pytest.mark.slow)]
+COUNTS = [1, 16, 17, 200, 5000]
 
 
 def blocking(client: Client, name: str, *arguments: Any, **more: Any) -> Any:

@@ -25,12 +25,6 @@ SLACK = 30.0
 COUNTS = [1, 16, 17, 200, 5000]
 
 
-def cases(*values: Any) -> list[Any]:
-    """Parameters of tests: a count, or a count and more. Those of thousands are slow."""
-    tuples = [value if isinstance(value, tuple) else (value,) for value in values]
-    return [pytest.param(*one, marks=[pytest.mark.slow] if one[0] == 5000 else []) for one in tuples]
-
-
 Wait = Callable[..., dict[str, Any]]
 
 _no_hanging = no_hanging()
@@ -74,7 +68,7 @@ def assert_all_came(found: dict[str, Any], ids: list[str]) -> None:
 @both_ways
 @pytest.mark.parametrize(
     ("count", "trouble"),
-    cases(*((count, "none") for count in COUNTS), *((n, t) for n in (200, 5000) for t in ("one 503", "500", "cut"))),
+    [*((count, "none") for count in COUNTS), *((n, t) for n in (200, 5000) for t in ("one 503", "500", "cut"))],
 )
 def test_each_comes_out(wait: Wait, count: int, trouble: str) -> None:
     ids = ids_of(count)
@@ -124,7 +118,7 @@ def assert_ends(wait: Wait, host: str, count: int, timeout: float, **more: Any) 
 @both_ways
 @pytest.mark.parametrize(
     ("count", "trouble"),
-    cases(*((count, "busy") for count in COUNTS), *((n, t) for n in (200, 5000) for t in ("running", "slow", "limited"))),
+    [*((count, "busy") for count in COUNTS), *((n, t) for n in (200, 5000) for t in ("running", "slow", "limited"))],
 )
 def test_it_ends_at_its_timeout(wait: Wait, count: int, trouble: str) -> None:
     with Crowd(trouble) as crowd:
@@ -133,7 +127,7 @@ def test_it_ends_at_its_timeout(wait: Wait, count: int, trouble: str) -> None:
 
 @pytest.mark.slow
 @both_ways
-@pytest.mark.parametrize("count", cases(*COUNTS))
+@pytest.mark.parametrize("count", COUNTS)
 def test_it_ends_at_its_timeout_where_nobody_answers(wait: Wait, count: int) -> None:
     error = assert_ends(wait, nobody(), count, 1.5)
     # Until somebody answers, one goes ahead alone: an operation may not have been asked for at all.
@@ -200,7 +194,7 @@ def batch_async(client: Client, ids: list[str], **more: Any) -> dict[str, Any]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ask", [batch, batch_async])
-@pytest.mark.parametrize("count", cases(*COUNTS))
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("concurrency", [16, 64])
 def test_a_batch_has_each_outcome(ask: Wait, count: int, concurrency: int) -> None:
     ids = ids_of(count)
@@ -215,7 +209,7 @@ def test_a_batch_has_each_outcome(ask: Wait, count: int, concurrency: int) -> No
                 ask(client, ids, concurrency=concurrency)
 
 
-@pytest.mark.parametrize("count", cases(*COUNTS))
+@pytest.mark.parametrize("count", COUNTS)
 @pytest.mark.parametrize("concurrency", [16, 64])
 @pytest.mark.parametrize("ask", [batch, batch_async, blocking, awaited])
 def test_a_wrong_password_is_one_failed_login(ask: Wait, count: int, concurrency: int) -> None:
@@ -284,7 +278,7 @@ def test_many_waits_in_many_threads() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("count", cases(200, 5000))
+@pytest.mark.parametrize("count", [200, 5000])
 @pytest.mark.parametrize("trouble", ["down", "one 503", "busy"])
 def test_the_command_line_ends_at_its_timeout(tmp_path: Path, count: int, trouble: str) -> None:
     file = tmp_path / "ids"
