@@ -111,15 +111,6 @@ impl Failure {
         }
     }
 
-    /// The same with another limit, if it is a time-out: that of the whole call, of which the exchange had the rest.
-    pub fn of_limit(self, whole: Duration) -> Self {
-        match self {
-            Self::Timeout { on_kept, endless, .. } => Self::Timeout { limit: whole, on_kept, endless },
-            Self::Uncertain(failure) => Self::Uncertain(Box::new(failure.of_limit(whole))),
-            failure => failure,
-        }
-    }
-
     /// The failure itself, without what it leaves uncertain.
     pub fn plain(&self) -> &Self {
         match self {

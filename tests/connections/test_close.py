@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
-from peer import RUN, Answer, Peer, Wire, at, headers, no_hanging
+from peer import END, RUN, Answer, Desk, Peer, Wire, at, headers, no_hanging, proved
 from saymon_bulk import Client, ClosedError, StartUncertainError
 
 _no_hanging = no_hanging()
@@ -129,6 +129,36 @@ def test_a_start_may_have_happened(peer: Peer, caplog: pytest.LogCaptureFixture,
     assert_ended_by_close(caught.value)
     assert caught.value.request_id == dict(headers(peer.requests[0]))["x-request-id"]
     assert caught.value.request_id in caplog.text
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_nothing_is_sent_while_the_loop_body_runs_on(desk: Desk, count: int, is_awaited: bool) -> None:
+    desk.answer(RUN)
+    desk.of = {"first": END}
+    client, ids = proved(desk), ["first", *(f"op-{n}" for n in range(count))]
+    after: list[int] = []
+    schedule: dict[str, Any] = {"interval": 1.0, "max_interval": 1.0}
+
+    def body() -> None:
+        desk.wait_for(lambda: len(desk.requests) == 1 + count)
+        client.close()
+        after.append(len(desk.requests))
+
+    def blocking() -> None:
+        for _ in client.wait_for_bulks(ids, **schedule):
+            body()
+            time.sleep(2)
+
+    async def awaited() -> None:
+        async for _ in client.wait_for_bulks_async(ids, **schedule):
+            body()
+            await asyncio.sleep(2)
+
+    with pytest.raises(ClosedError):
+        asyncio.run(awaited()) if is_awaited else blocking()
+    assert after == [len(desk.requests)]
 
 
 def test_a_wait_that_is_closed_by_its_own_loop(peer: Peer) -> None:

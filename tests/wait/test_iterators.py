@@ -355,3 +355,19 @@ def test_an_iterator_can_be_shown_while_it_is_used(desk: Desk) -> None:
     waiting: Any = at(desk).wait_for_bulks(["a"], on_poll=lambda *_: shown.append(repr(waiting)))
     list(waiting)
     assert shown == ["<saymon_bulk.BulkIterator>"]
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_a_cancelled_iterator_does_not_end_as_if_all_were_done(desk: Desk, count: int) -> None:
+    desk.answer(RUN)
+
+    async def run() -> None:
+        statuses = proved(desk).wait_for_bulks_async([f"op-{n}" for n in range(count)], **QUICK)
+        with pytest.raises(asyncio.TimeoutError):
+            await asyncio.wait_for(statuses.__anext__(), 0.1)
+        for _ in range(2):
+            with pytest.raises(RuntimeError, match="this iterator was cancelled"):
+                await statuses.__anext__()
+        await statuses.aclose()
+
+    asyncio.run(run())

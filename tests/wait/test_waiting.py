@@ -11,6 +11,7 @@ import ssl
 import threading
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Callable
 
 import pytest
@@ -283,6 +284,30 @@ def test_retry_after_beyond_the_deadline(clock: Clock, wait: Wait, value: str) -
     began = time.monotonic()
     assert wait(clock.host, timeout=0.3, **QUICK) == FINISHED
     assert 0.28 <= clock.times[1] - began < 0.3 + SLACK
+
+
+@pytest.mark.parametrize("timeout", [0.3, 1.5])
+def test_retry_after_longer_than_the_longest_pause(clock: Clock, wait: Wait, timeout: float) -> None:
+    """The wait polls at its deadline all the same: the operation may have finished."""
+    clock.answer(response("{}", 503, "Retry-After: 100"), END)
+    began = time.monotonic()
+    assert wait(clock.host, timeout=timeout) == FINISHED
+    assert timeout <= clock.times[1] - began < timeout + SLACK
+
+
+def test_retry_after_that_another_wait_was_told(clock: Clock, wait: Wait) -> None:
+    pause = response("{}", 503, "Retry-After: 100")
+    clock.answer(pause, pause, END)
+    client = Client(clock.host, LOGIN, PASSWORD)
+    with pytest.raises(WaitTimeoutError):
+        client.wait_for_bulk("told", timeout=0.1)
+    with ThreadPoolExecutor(1) as pool:
+        longer = pool.submit(client.wait_for_bulk, "longer", timeout=3)
+        time.sleep(0.2)  # until it waits for its turn
+        began = time.monotonic()
+        assert wait(clock.host, timeout=0.5) == FINISHED
+        assert 0.5 <= clock.times[2] - began < 0.5 + SLACK
+        assert longer.result() == FINISHED
 
 
 # The deadline

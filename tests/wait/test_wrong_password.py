@@ -28,6 +28,7 @@ from peer import (
     proved,
     response,
     saying,
+    when,
 )
 from saymon_bulk import (
     AuthError,
@@ -313,6 +314,91 @@ def test_a_call_that_waits_for_another_ends_in_its_own_time(peer: Peer) -> None:
     assert time.monotonic() - began < 0.6 * 8
     assert {type(error) for error in errors} == {RequestTimeoutError}
     assert {str(error).rpartition("within ")[2] for error in errors} == {"0.6 s"}
+
+
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5000])
+@pytest.mark.parametrize("concurrency", [16, 64])
+def test_silence_after_a_refusal_frees_nobody(desk: Desk, count: int, is_awaited: bool, concurrency: int) -> None:
+    """What is under way with the refusal ends in a time-out after it."""
+    desk.answer(END)
+    client, ids = proved(desk, request_timeout=0.5), [f"op-{n}" for n in range(count)]
+    desk.answer(Wire.hold)
+    desk.of = {ids[-1 if count < 16 else 3]: UNAUTHORIZED}
+    desk.requests.clear()
+    if is_awaited:
+        found = asyncio.run(client.get_bulk_statuses_async(ids, concurrency=concurrency, return_exceptions=True))
+    else:
+        found = client.get_bulk_statuses(ids, concurrency=concurrency, return_exceptions=True)
+    assert sorted(found) == sorted(ids)
+    assert {type(error) for error in found.values()} <= {AuthError, RequestTimeoutError}
+    assert sum(isinstance(error, AuthError) for error in found.values()) >= count - concurrency
+    assert len(desk.requests) <= concurrency
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("late", [END, response("", 504)], ids=["200", "504"])
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_an_old_answer_frees_nobody(desk: Desk, count: int, late: bytes) -> None:
+    """A request that was sent before the refusal is answered after it."""
+    told, pause = threading.Event(), 3.0
+    desk.answer(RUN)
+    client = proved(desk)
+    desk.of = {"slow": when(told, saying(late)), "probe": UNAUTHORIZED}
+
+    async def run() -> list[Any]:
+        schedule: dict[str, Any] = {"interval": pause, "max_interval": pause, "timeout": 30}
+        waits = [asyncio.ensure_future(client.wait_for_bulk_async(f"op-{n}", **schedule)) for n in range(count)]
+        await asyncio.to_thread(desk.wait_for, lambda: len(desk.requests) == count)
+        slow = asyncio.ensure_future(client.get_bulk_status_async("slow"))
+        await asyncio.to_thread(desk.wait_for, lambda: len(desk.requests) == 1 + count)
+        desk.answer(UNAUTHORIZED)
+        with pytest.raises(AuthError):
+            await client.get_bulk_status_async("probe")
+        told.set()
+        await asyncio.wait([slow])
+        return await asyncio.gather(*waits, return_exceptions=True)
+
+    assert {type(error) for error in asyncio.run(run())} == {AuthError}
+    assert len(desk.requests) == 2 + count
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("verb", ["start_clone", "start_clone_async"])
+def test_a_start_behind_another_call_has_its_whole_time(desk: Desk, verb: str) -> None:
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(0.7)
+        wire.send(response('{"bulkId": "x", "finished": true}'))
+
+    desk.answer(late)
+    client = at(desk, request_timeout=1)
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(client.get_bulk_status, "ahead")
+        desk.wait_for(lambda: len(desk.requests) == 1)
+        started = getattr(client, verb)("y")
+        assert (asyncio.run(started) if verb.endswith("_async") else started)["bulkId"] == "x"
+        assert ahead.result()["finished"] is True
+
+
+@pytest.mark.clock
+@pytest.mark.parametrize("count", [1, 16])
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
+def test_who_asks_once_waits_at_the_gate_as_long_as_for_an_answer(desk: Desk, is_awaited: bool, count: int) -> None:
+    def late(wire: Wire) -> None:
+        wire.stopping.wait(0.45)
+        wire.send(response("", 502))
+
+    desk.answer(late)
+    client, ids = at(desk, request_timeout=0.5), [f"op-{n}" for n in range(count)]
+    more: dict[str, Any] = {"timeout": 0, "return_exceptions": True}
+    with ThreadPoolExecutor(1) as pool:
+        ahead = pool.submit(client.get_bulk_statuses, [f"ahead-{n}" for n in range(8)], return_exceptions=True)
+        desk.wait_for(lambda: len(desk.requests) == 1)
+        found = asyncio.run(collected(client, ids, **more)) if is_awaited else dict(client.wait_for_bulks(ids, **more))
+        ahead.result()
+    assert sorted(found) == sorted(ids)
+    assert {type(error) for error in found.values()} <= {RequestTimeoutError, HTTPStatusError}
+    assert RequestTimeoutError in {type(error) for error in found.values()}
 
 
 WAITS: dict[str, Callable[..., dict[str, Any]]] = {

@@ -29,7 +29,7 @@ const MAX_TOGETHER: usize = 64;
 
 /// Waits for operations, all on one schedule's rules and under one deadline.
 pub struct Waits {
-    shared: Arc<Shared>,
+    common: Arc<Common>,
     polling: FuturesUnordered<Polling>,
     late: Vec<Pending>,
 }
@@ -37,7 +37,7 @@ pub struct Waits {
 /// A pause and a poll. The result is None if the wait ended before the poll.
 type Polling = Pin<Box<dyn Future<Output = (Wait, Option<(Completed<Status>, Next)>)> + Send>>;
 
-struct Shared {
+struct Common {
     lanes: Lanes,
     ticket: Ticket,
     server: Arc<Server>,
@@ -55,7 +55,7 @@ struct Shared {
 /// The two ends of a wait that begins now.
 pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegment>, plan: Plan) -> (Waits, Listener) {
     let started = Instant::now();
-    let shared = Arc::new(Shared {
+    let common = Arc::new(Common {
         ticket: transport.ticket(&server),
         lanes: Lanes::new(transport, MAX_KEPT),
         rate: transport.rate(&server),
@@ -69,10 +69,10 @@ pub fn wait(transport: &Transport, server: Arc<Server>, operations: Vec<PathSegm
     });
     let polling = FuturesUnordered::new();
     for operation in &operations {
-        polling.push(Wait::new(operation.clone(), &shared).poll_when_due(shared.clone()));
+        polling.push(Wait::new(operation.clone(), &common).poll_when_due(common.clone()));
     }
-    let listener = Listener::new(operations, &shared.plan, started, shared.server.request_timeout);
-    (Waits { shared, polling, late: Vec::new() }, listener)
+    let listener = Listener::new(operations, &common.plan, started, common.server.request_timeout);
+    (Waits { common, polling, late: Vec::new() }, listener)
 }
 
 impl Waits {
@@ -103,12 +103,12 @@ impl Waits {
                 continue;
             };
             let is_refused = asked.outcome.as_ref().is_err_and(Failure::refuses_all);
-            let event = Event::Polled { asked, elapsed: self.shared.started.elapsed(), failures: wait.failures, next };
+            let event = Event::Polled { asked, elapsed: self.common.started.elapsed(), failures: wait.failures, next };
             let mut in_hand = None;
             if next != Next::Over {
                 let (holding, dealt_with) = oneshot::channel();
                 in_hand = Some(holding);
-                self.polling.push(Wait { dealt_with: Some(dealt_with), ..wait }.poll_when_due(self.shared.clone()));
+                self.polling.push(Wait { dealt_with: Some(dealt_with), ..wait }.poll_when_due(self.common.clone()));
             }
             ready.push(Sent { event, in_hand });
             if is_refused {
@@ -118,11 +118,11 @@ impl Waits {
             }
         }
         if !self.late.is_empty() {
-            let event = Event::TimedOut { pending: self.late, elapsed: self.shared.started.elapsed() };
+            let event = Event::TimedOut { pending: self.late, elapsed: self.common.started.elapsed() };
             ready.push(Sent { event, in_hand: None });
         }
         // Connections go back to their lanes, and those of lanes that are not kept end.
-        drop((self.polling, self.shared));
+        drop((self.polling, self.common));
         yields::let_connections_settle().await;
         ready
     }
@@ -148,21 +148,21 @@ struct Wait {
 }
 
 impl Wait {
-    fn new(operation: PathSegment, shared: &Shared) -> Self {
+    fn new(operation: PathSegment, common: &Common) -> Self {
         let pending = Pending { operation, status: None, failure: None };
-        let (pause, due) = (shared.plan.interval, shared.started);
+        let (pause, due) = (common.plan.interval, common.started);
         Self { pending, pause, due, failures: 0, answers: 0, was_last: false, dealt_with: None }
     }
 
-    fn poll_when_due(mut self, shared: Arc<Shared>) -> Polling {
+    fn poll_when_due(mut self, common: Arc<Common>) -> Polling {
         Box::pin(async move {
-            let polled = self.poll(&shared).await;
+            let polled = self.poll(&common).await;
             (self, polled)
         })
     }
 
-    async fn poll(&mut self, shared: &Shared) -> Option<(Completed<Status>, Next)> {
-        if self.was_last || shared.server.is_closed() {
+    async fn poll(&mut self, common: &Common) -> Option<(Completed<Status>, Next)> {
+        if self.was_last || common.server.is_closed() {
             return None;
         }
         // A timer that is over already takes another millisecond.
@@ -173,18 +173,23 @@ impl Wait {
             && dealt_with.try_recv() == Err(oneshot::error::TryRecvError::Empty)
         {
             // The caller is busy with the last answer. The deadline wants another one all the same.
-            let _ = timeout_at(shared.deadline.at(), dealt_with).await;
+            let _ = timeout_at(common.deadline.at(), dealt_with).await;
         }
-        let _permit = shared.in_time(shared.polls.acquire()).await?;
+        let _permit = common.in_time(common.polls.acquire()).await?;
         // In a box: most operations are in a pause or wait for a permit, which needs no room for an exchange.
-        Box::pin(self.ask(shared)).await
+        Box::pin(self.ask(common)).await
     }
 
-    async fn ask(&mut self, shared: &Shared) -> Option<(Completed<Status>, Next)> {
-        if !shared.may_poll_at_this_rate().await {
+    async fn ask(&mut self, common: &Common) -> Option<(Completed<Status>, Next)> {
+        if !common.may_poll_at_this_rate().await {
             return None;
         }
-        let pass = match shared.in_time(shared.ticket.pass(&shared.server)).await? {
+        let pass = if common.plan.asks_once() {
+            common.ticket.pass_in_time(&common.server).await
+        } else {
+            common.in_time(common.ticket.pass(&common.server)).await?
+        };
+        let pass = match pass {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());
@@ -192,34 +197,34 @@ impl Wait {
             }
         };
         let now = Instant::now();
-        let limit = shared.deadline.time_for_poll(now, shared.server.request_timeout)?;
-        self.was_last = shared.deadline.has_passed(now);
+        let limit = common.deadline.time_for_poll(now, common.server.request_timeout)?;
+        self.was_last = common.deadline.has_passed(now);
         let call = status::call(&self.pending.operation);
-        let asked = shared.lanes.take().ask_within(limit, &shared.server, call, pass).await;
+        let asked = common.lanes.take().ask_within(limit, &common.server, call, pass).await;
         let next = match &asked.outcome {
-            Ok(status) => self.answered(shared, status),
-            Err(failure) => self.failed(shared, failure, now.elapsed() > limit + OVERRUN),
+            Ok(status) => self.answered(common, status),
+            Err(failure) => self.failed(common, failure, now.elapsed() > limit + OVERRUN),
         };
         Some((asked, next))
     }
 
-    fn answered(&mut self, shared: &Shared, status: &Status) -> Next {
-        shared.answers.fetch_add(1, Ordering::Relaxed);
-        shared.rate.ease();
+    fn answered(&mut self, common: &Common, status: &Status) -> Next {
+        common.answers.fetch_add(1, Ordering::Relaxed);
+        common.rate.ease();
         self.failures = 0;
         self.pending.failure = None;
         if status.finished {
             return Next::Over;
         }
         self.pending.status = Some(status.shortened());
-        self.pause = shared.plan.pause_at(shared.started.elapsed());
-        self.schedule(shared, None);
+        self.pause = common.plan.pause_at(common.started.elapsed());
+        self.schedule(common, None);
         Next::PollAgain
     }
 
     /// `was_stopped`: the poll took longer than it may, since the process was stopped.
-    fn failed(&mut self, shared: &Shared, failure: &Failure, was_stopped: bool) -> Next {
-        let is_cut_off = matches!(failure, Failure::Timeout { limit, .. } if *limit < shared.server.request_timeout);
+    fn failed(&mut self, common: &Common, failure: &Failure, was_stopped: bool) -> Next {
+        let is_cut_off = matches!(failure, Failure::Timeout { limit, .. } if *limit < common.server.request_timeout);
         if is_cut_off {
             // The deadline cut the poll off; the server may be well.
             self.was_last = self.was_last || !was_stopped;
@@ -227,7 +232,7 @@ impl Wait {
             self.pending.failure = Some(failure.clone());
             return Next::CutOff;
         }
-        let answers = shared.answers.load(Ordering::Relaxed);
+        let answers = common.answers.load(Ordering::Relaxed);
         if !is_tolerable(failure, answers > 0) {
             return Next::Over;
         }
@@ -236,7 +241,7 @@ impl Wait {
             _ => None,
         };
         if is_throttling(failure) {
-            shared.rate.throttle(retry_after, shared.plan.longest_pause());
+            common.rate.throttle(retry_after, common.plan.longest_pause());
             if answers > self.answers {
                 // Others get answers, so the server is up and this operation's turn comes.
                 self.failures = 0;
@@ -247,23 +252,23 @@ impl Wait {
         if !matches!(failure, Failure::Timeout { on_kept: true, .. }) {
             self.failures += 1;
         }
-        if self.failures > shared.plan.retries {
+        if self.failures > common.plan.retries {
             return Next::Over;
         }
-        self.schedule(shared, retry_after);
-        self.pause = shared.plan.grown(self.pause);
+        self.schedule(common, retry_after);
+        self.pause = common.plan.grown(self.pause);
         self.pending.failure = Some(failure.clone());
         Next::PollAgain
     }
 
     /// Sets the next poll: after the pause, or when the server asks for it, but not after the deadline.
-    fn schedule(&mut self, shared: &Shared, retry_after: Option<Duration>) {
+    fn schedule(&mut self, common: &Common, retry_after: Option<Duration>) {
         let pause = jittered(self.pause).max(retry_after.unwrap_or_default());
-        self.due = shared.deadline.next_poll(Instant::now(), pause);
+        self.due = common.deadline.next_poll(Instant::now(), pause);
     }
 }
 
-impl Shared {
+impl Common {
     /// The outcome of a future, or None if it does not come before the wait is over.
     async fn in_time<T>(&self, future: impl Future<Output = T>) -> Option<T> {
         let mut future = pin!(future);
@@ -288,7 +293,7 @@ impl Shared {
         }
         let slot = async {
             let _first = self.queue.acquire().await;
-            self.rate.wait_for_slot(self.plan.longest_pause()).await;
+            self.rate.wait_for_slot(self.plan.longest_pause(), self.deadline.at().into()).await;
         };
         self.in_time(slot).await.is_some()
     }

@@ -82,29 +82,18 @@ impl Transport {
         if call.is_repeatable { lock(&self.client).get(&self.settings, server) } else { self.settings.one_way_client() }
     }
 
-    /// Makes a call within the server's own limit, also if it waits at the gate.
+    /// Makes a call within the server's own limit. It may wait at the gate as long before.
     pub async fn ask<T>(&self, server: &Server, call: Call<T>) -> Completed<T> {
-        if server.is_open() {
-            return self.ask_within(server.request_timeout, server, call, Pass::default()).await;
-        }
-        // In a box, since few calls wait there.
-        Box::pin(async {
-            let began = Instant::now();
-            let limit = server.request_timeout;
-            let ticket = self.ticket(server);
-            let pass = tokio::time::timeout(limit, ticket.pass(server)).await;
-            let left = limit.saturating_sub(began.elapsed());
-            let failure = match pass {
-                Ok(Ok(pass)) if !left.is_zero() => {
-                    let asked = self.ask_within(left, server, call, pass).await;
-                    return Completed { outcome: asked.outcome.map_err(|failure| failure.of_limit(limit)), ..asked };
-                }
-                Ok(Err(failure)) => failure,
-                Ok(Ok(_)) | Err(_) => Failure::Timeout { limit, on_kept: false, endless: None },
-            };
-            Completed::unsent(call.about, failure)
-        })
-        .await
+        let pass = if server.is_open() {
+            Pass::default()
+        } else {
+            // In a box, since few calls wait there.
+            match Box::pin(self.ticket(server).pass_in_time(server)).await {
+                Ok(pass) => pass,
+                Err(failure) => return Completed::unsent(call.about, failure),
+            }
+        };
+        self.ask_within(server.request_timeout, server, call, pass).await
     }
 
     /// For the passes of all requests of a call that begins now.
@@ -119,9 +108,9 @@ impl Transport {
 
     /// Makes a call within another limit.
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Completed<T> {
-        let started = Instant::now();
+        let (started, refusals) = (Instant::now(), server.refusals());
         let outcome = self.exchange(limit, server, &call).await;
-        self.settings.shared.gates.judge(server, &outcome);
+        self.settings.shared.gates.judge(server, refusals, &outcome);
         drop(pass);
         Completed { about: call.about, outcome, took: Some(started.elapsed()) }
     }

@@ -2,13 +2,14 @@
 //! account.
 
 use std::collections::HashMap;
+use std::future::pending;
 use std::pin::pin;
 use std::ptr;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use tokio::sync::Notify;
-use tokio::time::{Instant, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::server::Server;
 use crate::core::failure::Failure;
@@ -36,8 +37,7 @@ struct Gate {
 struct State {
     /// When the one ahead has begun, if there is one.
     ahead: Option<Instant>,
-    /// How often the password was refused, and the last refusal.
-    refusals: u64,
+    /// The last refusal.
     refusal: Option<Failure>,
 }
 
@@ -54,6 +54,8 @@ enum Verdict {
     Silent,
     /// A gateway may answer before it asks for a password.
     Unknown,
+    /// The caller's own deadline has cut the request off.
+    CutOff,
 }
 
 /// What a call, a batch or a wait takes when it begins: a refusal that comes later is for all its requests.
@@ -66,14 +68,15 @@ pub struct Ticket {
 
 impl Gates {
     pub fn ticket(&self, server: &Server) -> Ticket {
-        let gate = self.of(server);
-        let refusals = lock(&gate.state).refusals;
-        Ticket { gate, refusals }
+        Ticket { gate: self.of(server), refusals: server.refusals() }
     }
 
-    /// Learns from the end of a request.
-    pub fn judge<T>(&self, server: &Server, outcome: &Result<T, Failure>) {
-        match verdict(outcome) {
+    /// Learns from the end of a request that began after so many refusals.
+    pub fn judge<T>(&self, server: &Server, refusals: u64, outcome: &Result<T, Failure>) {
+        match verdict(outcome, server.request_timeout) {
+            // What was sent before a refusal tells nothing of the password since then.
+            Verdict::Accepted | Verdict::Silent if refusals != server.refusals() => return,
+            Verdict::CutOff => return,
             Verdict::Accepted => {
                 let was_open = server.is_open();
                 server.prove();
@@ -84,12 +87,11 @@ impl Gates {
             Verdict::Silent => server.open_gate(),
             Verdict::Unknown => return server.shut_gate(),
             Verdict::Refused(failure) => {
-                server.doubt();
+                // First the refusal: who sees the number looks for it.
                 if let Some(gate) = self.known(server) {
-                    let mut state = lock(&gate.state);
-                    state.refusals += 1;
-                    state.refusal = Some(failure);
+                    lock(&gate.state).refusal = Some(failure);
                 }
+                server.doubt();
             }
         }
         if let Some(gate) = self.known(server) {
@@ -120,38 +122,48 @@ impl Gates {
 impl Ticket {
     /// Waits until a request may go. A password that was refused since the ticket was taken is refused for this one too.
     pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
-        if server.is_open() {
-            return Ok(Pass::default());
-        }
         let gate = &self.gate;
         loop {
+            if server.is_closed() {
+                // Nothing is sent any more, and the caller ends what waits here.
+                return pending().await;
+            }
+            if server.refusals() != self.refusals
+                && let Some(refusal) = &lock(&gate.state).refusal
+            {
+                return Err(refusal.clone());
+            }
+            if server.is_open() {
+                return Ok(Pass::default());
+            }
             let mut changed = pin!(gate.changed.notified());
             changed.as_mut().enable();
             let ahead = {
                 let mut state = lock(&gate.state);
-                if server.is_open() {
-                    return Ok(Pass::default());
-                }
-                if state.refusals != self.refusals
-                    && let Some(refusal) = &state.refusal
-                {
-                    return Err(refusal.clone());
+                if server.is_open() || (server.refusals() != self.refusals && state.refusal.is_some()) {
+                    continue;
                 }
                 match state.ahead {
                     Some(ahead) => ahead,
-                    // The client is closed: its caller ends what waits here. Nothing is sent until then.
-                    None if server.is_closed() => Instant::now(),
                     None => {
                         state.ahead = Some(Instant::now());
                         return Ok(Pass(Some(gate.clone())));
                     }
                 }
             };
-            if timeout_at(ahead + MAX_TIME_AHEAD, changed).await.is_err() {
+            // Another one may be ahead by then.
+            if timeout_at(ahead + MAX_TIME_AHEAD, changed).await.is_err() && lock(&gate.state).ahead == Some(ahead) {
                 server.open_gate();
                 gate.changed.notify_waiters();
             }
         }
+    }
+
+    /// The same within the server's own limit.
+    pub async fn pass_in_time(&self, server: &Server) -> Result<Pass, Failure> {
+        let limit = server.request_timeout;
+        let late = Err(Failure::Timeout { limit, on_kept: false, endless: None });
+        timeout(limit, self.pass(server)).await.unwrap_or(late)
     }
 }
 
@@ -164,10 +176,11 @@ impl Drop for Pass {
     }
 }
 
-fn verdict<T>(outcome: &Result<T, Failure>) -> Verdict {
+fn verdict<T>(outcome: &Result<T, Failure>, request_timeout: Duration) -> Verdict {
     match outcome.as_ref().map_err(Failure::plain) {
         Ok(_) => Verdict::Accepted,
         Err(failure) if failure.refuses_all() => Verdict::Refused(failure.clone()),
+        Err(Failure::Timeout { limit, .. }) if *limit < request_timeout.min(MAX_TIME_AHEAD) => Verdict::CutOff,
         Err(Failure::Timeout { .. }) => Verdict::Silent,
         Err(Failure::Http(failure)) => match (failure.http_status, failure.code.as_deref()) {
             // A gateway's own time-out (RFC 9110 section 15.6.5).
@@ -201,6 +214,19 @@ mod tests {
         Err(Failure::Http(Box::new(HttpFailure { http_status, code, ..HttpFailure::default() })))
     }
 
+    fn told<T>(outcome: &Result<T, Failure>) -> Verdict {
+        verdict(outcome, Duration::from_secs(30))
+    }
+
+    fn timeout_of(seconds: u64) -> Result<(), Failure> {
+        Err(Failure::Timeout { limit: Duration::from_secs(seconds), on_kept: false, endless: None })
+    }
+
+    /// The end of a request that began just now.
+    fn judge(gates: &Gates, server: &Server, outcome: &Result<(), Failure>) {
+        gates.judge(server, server.refusals(), outcome);
+    }
+
     async fn pass(gates: &Gates, server: &Server) -> Result<Pass, Failure> {
         let ticket = gates.ticket(server);
         ticket.pass(server).await
@@ -213,31 +239,33 @@ mod tests {
 
     #[test]
     fn only_the_server_s_own_answers_tell_of_the_password() {
-        assert_eq!(verdict(&Ok(())), Verdict::Accepted);
+        assert_eq!(told(&Ok(())), Verdict::Accepted);
         for status in [400, 403, 404, 409] {
-            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Accepted, "{status}");
+            assert_eq!(told(&http(status, Some("X"))), Verdict::Accepted, "{status}");
         }
         for status in [300, 302, 400, 403, 404, 408, 429, 500, 502, 503, 520, 522, 530] {
-            assert_eq!(verdict(&http(status, None)), Verdict::Unknown, "{status}");
+            assert_eq!(told(&http(status, None)), Verdict::Unknown, "{status}");
         }
         for status in [408, 429, 500, 503] {
-            assert_eq!(verdict(&http(status, Some("X"))), Verdict::Unknown, "{status}");
+            assert_eq!(told(&http(status, Some("X"))), Verdict::Unknown, "{status}");
         }
         for status in [401, 407] {
-            assert!(matches!(verdict(&http(status, Some("X"))), Verdict::Refused(_)), "{status}");
+            assert!(matches!(told(&http(status, Some("X"))), Verdict::Refused(_)), "{status}");
         }
         let transport = |cause| Err::<(), _>(Failure::Transport { cause, text: String::new() });
-        assert!(matches!(verdict(&transport(Cause::Proxy)), Verdict::Refused(_)));
-        assert_eq!(verdict(&transport(Cause::Connect)), Verdict::Unknown);
-        assert_eq!(verdict(&transport(Cause::Cut)), Verdict::Unknown);
-        assert_eq!(verdict(&http(504, None)), Verdict::Silent);
-        assert_eq!(verdict(&http(404, Some("ResourceNotFound"))), Verdict::Unknown);
-        assert_eq!(verdict(&http(405, Some("X"))), Verdict::Unknown);
-        assert_eq!(
-            verdict::<()>(&Err(Failure::Timeout { limit: Duration::ZERO, on_kept: false, endless: None })),
-            Verdict::Silent
-        );
-        assert_eq!(verdict::<()>(&Err(Failure::BadAnswer { text: String::new() })), Verdict::Unknown);
+        assert!(matches!(told(&transport(Cause::Proxy)), Verdict::Refused(_)));
+        assert_eq!(told(&transport(Cause::Connect)), Verdict::Unknown);
+        assert_eq!(told(&transport(Cause::Cut)), Verdict::Unknown);
+        assert_eq!(told(&http(504, None)), Verdict::Silent);
+        assert_eq!(told(&http(404, Some("ResourceNotFound"))), Verdict::Unknown);
+        assert_eq!(told(&http(405, Some("X"))), Verdict::Unknown);
+        for (seconds, expected) in
+            [(30, Verdict::Silent), (10, Verdict::Silent), (9, Verdict::CutOff), (0, Verdict::CutOff)]
+        {
+            assert_eq!(told(&timeout_of(seconds)), expected, "{seconds}");
+        }
+        assert_eq!(verdict(&timeout_of(1), Duration::from_secs(1)), Verdict::Silent);
+        assert_eq!(told::<()>(&Err(Failure::BadAnswer { text: String::new() })), Verdict::Unknown);
     }
 
     #[test]
@@ -248,13 +276,13 @@ mod tests {
         let first = pass(&gates, &server).now_or_never().unwrap().unwrap();
         let mut second = Box::pin(pass(&gates, &server));
         assert!((&mut second).now_or_never().is_none());
-        gates.judge(&server, &http(502, None));
+        judge(&gates, &server, &http(502, None));
         assert!((&mut second).now_or_never().is_none());
         drop(first);
         let second = second.now_or_never().unwrap().unwrap();
         let mut others: Vec<_> = (0..3).map(|_| Box::pin(pass(&gates, &server))).collect();
         assert!(others.iter_mut().all(|other| other.now_or_never().is_none()));
-        gates.judge(&server, &Ok(()));
+        judge(&gates, &server, &Ok(()));
         assert!(others.into_iter().all(|other| other.now_or_never().is_some_and(|pass| pass.is_ok())));
         drop(second);
         assert!(server.is_proved());
@@ -268,7 +296,7 @@ mod tests {
         let first = pass(&gates, &server).now_or_never().unwrap().unwrap();
         let mut second = Box::pin(pass(&gates, &server));
         assert!((&mut second).now_or_never().is_none());
-        gates.judge(&server, &http(401, None));
+        judge(&gates, &server, &http(401, None));
         drop(first);
         assert!(second.now_or_never().unwrap().is_err_and(|failure| failure.refuses_all()));
         assert!(pass(&gates, &server).now_or_never().unwrap().is_ok());
@@ -279,15 +307,41 @@ mod tests {
         let runtime = runtime();
         let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
-        gates.judge(&server, &Ok(()));
+        judge(&gates, &server, &Ok(()));
         let before = gates.ticket(&server);
         assert!(before.pass(&server).now_or_never().unwrap().is_ok());
-        gates.judge(&server, &http(502, None));
+        judge(&gates, &server, &http(502, None));
         assert!(server.is_proved());
-        gates.judge(&server, &http(401, None));
+        judge(&gates, &server, &http(401, None));
         assert!(!server.is_open());
         assert!(before.pass(&server).now_or_never().unwrap().is_err());
         assert!(gates.ticket(&server).pass(&server).now_or_never().unwrap().is_ok());
+    }
+
+    #[test]
+    fn what_was_sent_before_a_refusal_frees_nobody() {
+        for late in [Ok(()), http(504, None), timeout_of(30)] {
+            let (gates, server) = (Gates::default(), server());
+            judge(&gates, &server, &Ok(()));
+            let (before, refusals) = (gates.ticket(&server), server.refusals());
+            judge(&gates, &server, &http(401, None));
+            gates.judge(&server, refusals, &late);
+            assert!(!server.is_open());
+            // Nor does what comes later free those that began before.
+            judge(&gates, &server, &late);
+            assert!(server.is_open());
+            assert!(before.pass(&server).now_or_never().unwrap().is_err());
+            assert!(pass(&gates, &server).now_or_never().unwrap().is_ok());
+        }
+    }
+
+    #[test]
+    fn a_refusal_that_nobody_waited_for_is_for_nobody() {
+        let (gates, server) = (Gates::default(), server());
+        let refusals = server.refusals();
+        judge(&gates, &server, &http(401, None));
+        let ticket = Ticket { refusals, ..gates.ticket(&server) };
+        assert!(ticket.pass(&server).now_or_never().unwrap().is_ok());
     }
 
     #[test]
@@ -301,6 +355,8 @@ mod tests {
         server.close();
         drop(first);
         assert!(second.now_or_never().is_none());
+        server.prove();
+        assert!(pass(&gates, &server).now_or_never().is_none());
     }
 
     #[test]
@@ -308,9 +364,9 @@ mod tests {
         let runtime = runtime();
         let _within = runtime.enter();
         let (gates, server) = (Gates::default(), server());
-        gates.judge(&server, &http(504, None));
+        judge(&gates, &server, &http(504, None));
         let passes: Vec<_> = (0..3).map(|_| pass(&gates, &server).now_or_never().unwrap().unwrap()).collect();
-        gates.judge(&server, &http(502, None));
+        judge(&gates, &server, &http(502, None));
         let ahead = pass(&gates, &server).now_or_never().unwrap();
         assert!(pass(&gates, &server).now_or_never().is_none());
         drop((passes, ahead));
@@ -341,6 +397,21 @@ mod tests {
             assert!(pass(&gates, &server).now_or_never().is_none());
             lock(&gates.of(&server).state).ahead = Some(Instant::now() - MAX_TIME_AHEAD);
             assert!(pass(&gates, &server).await.is_ok() && pass(&gates, &server).await.is_ok());
+        });
+    }
+
+    #[test]
+    fn the_time_is_that_of_the_one_ahead_now() {
+        const SHORT: Duration = Duration::from_millis(20);
+        let (gates, server) = (Gates::default(), server());
+        runtime().block_on(async {
+            let gate = gates.of(&server);
+            let _first = pass(&gates, &server).await.unwrap();
+            lock(&gate.state).ahead = Some(Instant::now() + SHORT - MAX_TIME_AHEAD);
+            let mut waiting = Box::pin(pass(&gates, &server));
+            assert!((&mut waiting).now_or_never().is_none());
+            lock(&gate.state).ahead = Some(Instant::now());
+            assert!(timeout(SHORT * 10, waiting).await.is_err() && !server.is_open());
         });
     }
 }

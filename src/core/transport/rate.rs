@@ -77,22 +77,35 @@ impl Rate {
     }
 
     /// Waits until a poll may begin: polls begin in order, a pause apart. No poll waits longer than `longest`, its own longest
-    /// pause, for each poll ahead of it, and once more.
-    pub async fn wait_for_slot(&self, longest: Duration) {
+    /// pause, for each poll ahead of it, and once more. A Retry-After holds it up until its `deadline` at most.
+    pub async fn wait_for_slot(&self, longest: Duration, deadline: Instant) {
         let queued = Queued::enter(&self.state);
         let slot = async {
-            let _first = self.queue.acquire().await;
-            while let Some(slot) = self.begin() {
-                sleep_until(slot.into()).await;
+            loop {
+                // Outside of the queue, where those with an earlier deadline would wait for this one.
+                while let Some(resume) = self.resume(deadline) {
+                    sleep_until(resume.into()).await;
+                }
+                let _first = self.queue.acquire().await;
+                while self.resume(deadline).is_none() {
+                    let Some(slot) = self.begin() else { return };
+                    sleep_until(slot.into()).await;
+                }
             }
         };
         let _ = timeout(longest.saturating_mul(queued.place.saturating_add(1)), slot).await;
     }
 
-    /// Begins a poll if its time has come; returns that time if not.
+    /// When the server wants to be asked again, if that has not come, and not after the deadline.
+    fn resume(&self, deadline: Instant) -> Option<Instant> {
+        let resume = lock(&self.state).resume_at?.min(deadline);
+        (resume > Instant::now()).then_some(resume)
+    }
+
+    /// Begins a poll if a pause has passed since the last one; returns that time if not.
     fn begin(&self) -> Option<Instant> {
         let (mut state, now) = (lock(&self.state), Instant::now());
-        let due = state.polled_at.map(|last| last + state.pause).max(state.resume_at).unwrap_or(now);
+        let due = state.polled_at.map_or(now, |last| last + state.pause);
         if due > now {
             return Some(due);
         }
@@ -131,6 +144,11 @@ mod tests {
 
     const LONGEST: Duration = Duration::from_secs(10);
     const PAUSE: Duration = Duration::from_millis(30);
+
+    /// No deadline.
+    fn later() -> Instant {
+        Instant::now() + Duration::from_secs(86_400)
+    }
 
     fn throttled(pause: Duration) -> Rate {
         let rate = Rate::default();
@@ -178,7 +196,7 @@ mod tests {
         let polls = (0..5).map(|number| {
             let (rate, began) = (&rate, &began);
             async move {
-                rate.wait_for_slot(LONGEST).await;
+                rate.wait_for_slot(LONGEST, later()).await;
                 lock(began).push((number, lock(&rate.state).polled_at.unwrap()));
             }
         });
@@ -194,8 +212,8 @@ mod tests {
         for eases in [false, true] {
             let rate = throttled(PAUSE);
             run(async {
-                let mut ahead: Vec<_> = (0..1000).map(|_| Box::pin(rate.wait_for_slot(LONGEST))).collect();
-                let mut behind = Box::pin(rate.wait_for_slot(LONGEST));
+                let mut ahead: Vec<_> = (0..1000).map(|_| Box::pin(rate.wait_for_slot(LONGEST, later()))).collect();
+                let mut behind = Box::pin(rate.wait_for_slot(LONGEST, later()));
                 for poll in &mut ahead {
                     let _ = poll.now_or_never();
                 }
@@ -219,10 +237,10 @@ mod tests {
     fn a_wait_with_short_pauses_is_not_held_up() {
         const HOUR: Duration = Duration::from_secs(3600);
         let rate = throttled(HOUR);
-        run(rate.wait_for_slot(HOUR));
+        run(rate.wait_for_slot(HOUR, later()));
         rate.throttle(Some(HOUR), HOUR);
         let polled_at = lock(&rate.state).polled_at;
-        run(rate.wait_for_slot(PAUSE));
+        run(rate.wait_for_slot(PAUSE, later()));
         assert_eq!(lock(&rate.state).polled_at, polled_at, "those in the queue are not held up either");
     }
 

@@ -20,12 +20,15 @@ pub struct Server {
     /// Whether requests need not wait for one another, although the credentials are not proved.
     has_open_gate: AtomicBool,
     is_closed: AtomicBool,
+    /// How often the credentials were refused.
+    refusals: AtomicU64,
 }
 
 impl Server {
     pub fn new(origin: Origin, credentials: Credentials, request_timeout: Duration, silence: Arc<Silence>) -> Self {
         let [is_proved, has_open_gate, is_closed] = [const { AtomicBool::new(false) }; 3];
-        Self { origin, credentials, request_timeout, silence, is_proved, has_open_gate, is_closed }
+        let refusals = AtomicU64::new(0);
+        Self { origin, credentials, request_timeout, silence, is_proved, has_open_gate, is_closed, refusals }
     }
 
     /// What tells the place of this server from others, as long as it is known.
@@ -70,8 +73,13 @@ impl Server {
 
     /// The credentials were refused.
     pub fn doubt(&self) {
+        self.refusals.fetch_add(1, Ordering::Release);
         self.is_proved.store(false, Ordering::Relaxed);
         self.has_open_gate.store(false, Ordering::Relaxed);
+    }
+
+    pub fn refusals(&self) -> u64 {
+        self.refusals.load(Ordering::Acquire)
     }
 
     /// Nobody answers, or there is one call alone.
