@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from math import isfinite
 
-from .errors import SaymonError
+from .errors import ClosedError, SaymonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Interruptible:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         is_begun = bool(self._begun)
         self._begun.clear()  # which drops the request, also while a traceback keeps this object
-        if error is None or isinstance(error, SaymonError):
+        if error is None or (isinstance(error, SaymonError) and not isinstance(error, ClosedError)):
             return
         if isinstance(error, Exception) and not is_begun:
             return
@@ -102,7 +102,7 @@ def _fields(fields: Any) -> set[str] | None:
 def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
     # The last check, of the bytes that are sent: only `every_object` may send an empty search.
     if (criteria == _EMPTY_OBJECT) is not every_object:
-        raise ValueError(f"search would be sent as {criteria[:40].decode(errors='replace')}, which is not what was given")
+        raise ValueError(f"search changed while it was read: it would be sent as {criteria[:40].decode(errors='replace')}")
     if not changes or _EMPTY_OBJECT in changes:
         raise ValueError("bulk would be sent with an empty change, or without any")
     return b'{"search":' + criteria + b',"bulk":[' + b",".join(changes) + b"]}"

@@ -8,7 +8,6 @@ use std::time::Duration;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyBytes, PyInt, PyString, PyTuple};
-use pyo3::{Borrowed, IntoPyObjectExt};
 
 use crate::core::api::schedule::Plan;
 use crate::core::credentials::Credentials;
@@ -24,27 +23,9 @@ use super::{convert, errors, reading};
 /// A hundred years of seconds.
 const MAX_SECONDS: f64 = 100.0 * 365.25 * 86400.0;
 
-/// An optional argument. Python's None is a value that was given.
-pub enum Argument<'py, T> {
-    Default(T),
-    Given(Bound<'py, PyAny>),
-}
-
-impl<'a, 'py, T> FromPyObject<'a, 'py> for Argument<'py, T> {
-    type Error = PyErr;
-
-    fn extract(object: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        Ok(Self::Given(object.to_owned()))
-    }
-}
-
-impl<'py, T: IntoPyObjectExt<'py>> Argument<'py, T> {
-    pub fn into_bound(self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        match self {
-            Self::Default(value) => value.into_bound_py_any(py),
-            Self::Given(value) => Ok(value),
-        }
-    }
+/// An argument as it was given: None too is a value, and not the default.
+pub fn given<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    Ok(Some(value.clone()))
 }
 
 /// A server, and the key under which connections to it are shared.
@@ -218,7 +199,7 @@ fn positive(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Durati
 
 /// Finite seconds, zero included.
 fn seconds(argument: &'static str, value: &Bound<'_, PyAny>) -> PyResult<Duration> {
-    let refuse = || PyErr::from(InvalidInput::new(argument, "must be a finite number of seconds, not negative"));
+    let refuse = || PyErr::from(InvalidInput::new(argument, "must be a finite number of seconds, 0 or more"));
     // Whatever Python takes for a real number, as numpy's and Fraction; but nobody means True as one second.
     let seconds: f64 = match value.extract() {
         Ok(seconds) if !value.is_instance_of::<PyBool>() => seconds,

@@ -89,6 +89,5 @@ pub fn awaitable(
         target,
         |transport, server| ask(working, transport, &server, at_once),
         move |py, server, placed| outcome::values(py, server, batch.in_order(placed), return_exceptions),
-        |_, _| Ok(()),
     )
 }

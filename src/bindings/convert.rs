@@ -1,62 +1,120 @@
-//! The server's JSON object → a Python dict, in the server's order.
+//! JSON → Python objects: those that Python's `json` would make, in the server's order.
 
+use std::collections::HashMap;
+
+use jiter::{Jiter, JiterError, Peek};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyFloat, PyList, PyString, PyType};
-use serde_json::{Map, Value};
+use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyType};
 
 use crate::core::api::status::Status;
 
 use super::cached::Interned;
 
-pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyDict>> {
+/// Names that are kept for sharing; a server that has more names makes a str for each.
+const MAX_NAMES: usize = 4096;
+
+/// Levels of an object, as many as the core reads. The stack is the limit.
+pub const MAX_DEPTH: usize = 128;
+
+pub fn status<'py>(py: Python<'py>, status: &Status) -> PyResult<Bound<'py, PyAny>> {
     static FINISHED: Interned = Interned::new("finished");
-    match status.object() {
-        Some(object) => dict(py, &object),
+    match &status.body {
+        Some(body) => object(py, body),
         None => {
             let dict = PyDict::new(py);
             dict.set_item(&FINISHED, status.finished)?;
-            Ok(dict)
+            Ok(dict.into_any())
         }
     }
 }
 
-pub fn dict<'py>(py: Python<'py>, fields: &Map<String, Value>) -> PyResult<Bound<'py, PyDict>> {
-    let dict = PyDict::new(py);
-    for (name, field) in fields {
-        dict.set_item(name, value(py, field)?)?;
-    }
-    Ok(dict)
+/// The object of an answer that the core has read.
+pub fn object<'py>(py: Python<'py>, body: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let mut json = Jiter::new(body);
+    let peek = json.peek().map_err(unreadable)?;
+    Reader::default().value(py, &mut json, peek, MAX_DEPTH)
 }
 
-fn value<'py>(py: Python<'py>, value: &Value) -> PyResult<Bound<'py, PyAny>> {
-    Ok(match value {
-        Value::Null => py.None().into_bound(py),
-        Value::Bool(flag) => flag.into_pyobject(py)?.to_owned().into_any(),
-        Value::Number(number) => self::number(py, number.as_str())?,
-        Value::String(text) => PyString::new(py, text).into_any(),
-        Value::Array(items) => {
-            let list = PyList::empty(py);
-            for item in items {
-                list.append(self::value(py, item)?)?;
+/// Makes Python objects of JSON.
+#[derive(Default)]
+pub struct Reader {
+    /// The names of fields, which all dicts share.
+    names: HashMap<String, Py<PyString>>,
+}
+
+impl Reader {
+    pub fn value<'py>(
+        &mut self,
+        py: Python<'py>,
+        json: &mut Jiter<'_>,
+        peek: Peek,
+        depth: usize,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let Some(depth) = depth.checked_sub(1) else {
+            return Err(PyValueError::new_err("nested too deeply"));
+        };
+        match peek {
+            Peek::Null => json.known_null().map(|()| py.None().into_bound(py)).map_err(unreadable),
+            Peek::True | Peek::False => {
+                Ok(PyBool::new(py, json.known_bool(peek).map_err(unreadable)?).to_owned().into_any())
             }
-            list.into_any()
+            Peek::String => Ok(PyString::new(py, json.known_str().map_err(unreadable)?).into_any()),
+            Peek::Array => {
+                let list = PyList::empty(py);
+                let mut next = json.known_array().map_err(unreadable)?;
+                while let Some(peek) = next {
+                    list.append(self.value(py, json, peek, depth)?)?;
+                    next = json.array_step().map_err(unreadable)?;
+                }
+                Ok(list.into_any())
+            }
+            Peek::Object => {
+                let dict = PyDict::new(py);
+                let mut name = json.known_object().map_err(unreadable)?.map(|name| self.name(py, name));
+                while let Some(field) = name {
+                    let peek = json.peek().map_err(unreadable)?;
+                    dict.set_item(field, self.value(py, json, peek, depth)?)?;
+                    name = json.next_key().map_err(unreadable)?.map(|name| self.name(py, name));
+                }
+                Ok(dict.into_any())
+            }
+            _ => number(py, json.known_number_bytes(peek).map_err(unreadable)?),
         }
-        Value::Object(fields) => dict(py, fields)?.into_any(),
-    })
+    }
+
+    fn name<'py>(&mut self, py: Python<'py>, name: &str) -> Bound<'py, PyString> {
+        if let Some(known) = self.names.get(name) {
+            return known.bind(py).clone();
+        }
+        let new = PyString::new(py, name);
+        if self.names.len() < MAX_NAMES {
+            self.names.insert(name.to_owned(), new.clone().unbind());
+        }
+        new
+    }
 }
 
-/// The number types of Python's `json`: an int of any length, else a float. serde_json keeps a number's text by its feature
-/// `arbitrary_precision`.
-pub fn number<'py>(py: Python<'py>, text: &str) -> PyResult<Bound<'py, PyAny>> {
+pub fn unreadable(error: JiterError) -> PyErr {
+    PyValueError::new_err(error.error_type.to_string())
+}
+
+/// The number types of Python's `json`: an int of any length, else a float. Of an infinity, which a float of too many digits
+/// becomes, JSON knows nothing (RFC 8259 section 6).
+fn number<'py>(py: Python<'py>, digits: &[u8]) -> PyResult<Bound<'py, PyAny>> {
+    let text = String::from_utf8_lossy(digits);
     if let Ok(small) = text.parse::<i64>() {
         return Ok(small.into_pyobject(py)?.into_any());
     }
     if text.contains(['.', 'e', 'E']) {
-        return Ok(PyFloat::new(py, text.parse().unwrap_or(f64::NAN)).into_any());
+        return match text.parse() {
+            Ok(float) if f64::is_finite(float) => Ok(PyFloat::new(py, float).into_any()),
+            _ => Err(PyValueError::new_err("a number that is too large")),
+        };
     }
     match text.strip_prefix('-') {
         Some(digits) => integer(py, digits)?.neg(),
-        None => integer(py, text),
+        None => integer(py, &text),
     }
 }
 

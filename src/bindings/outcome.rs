@@ -21,7 +21,7 @@ pub fn status<'py>(py: Python<'py>, server: &Server, asked: Completed<Status>) -
 fn answered<'py>(py: Python<'py>, server: &Server, asked: &Completed<Status>) -> PyResult<PyResult<Bound<'py, PyAny>>> {
     log::exchange(py, server, asked)?;
     Ok(match &asked.outcome {
-        Ok(status) => Ok(convert::status(py, status)?.into_any()),
+        Ok(status) => Ok(convert::status(py, status)?),
         Err(failure) => Err(errors::exception(py, failure, &server.origin, &asked.about)?),
     })
 }
@@ -36,7 +36,7 @@ pub fn started<'py>(
     Ok(match &asked.outcome {
         Ok(started) => {
             log::started(py, server, asked, started)?;
-            Ok(convert::dict(py, &started.object)?.into_any())
+            Ok(convert::object(py, &started.body)?)
         }
         Err(failure) => {
             let error = errors::exception(py, failure, &server.origin, &asked.about)?;
@@ -77,7 +77,7 @@ pub fn values<'py>(
 pub struct Step {
     id: Py<PyAny>,
     /// The status of a good answer.
-    status: Option<Py<PyDict>>,
+    status: Option<Py<PyAny>>,
     /// The exception of a failure.
     error: Option<Py<PyAny>>,
     /// Seconds since the start of the wait.
@@ -92,7 +92,7 @@ impl Step {
     /// The id and the outcome of a wait that is over.
     pub fn item(&self, py: Python<'_>) -> Option<(Py<PyAny>, Py<PyAny>)> {
         let error = self.error.as_ref().map(|error| error.clone_ref(py));
-        let outcome = error.or_else(|| Some(self.status.as_ref()?.clone_ref(py).into_any()));
+        let outcome = error.or_else(|| Some(self.status.as_ref()?.clone_ref(py)));
         outcome.filter(|_| self.is_over).map(|outcome| (self.id.clone_ref(py), outcome))
     }
 }

@@ -1,11 +1,10 @@
 //! A search. Of a blocking one, objects become dicts while the answer comes, since the whole of it may not fit twice.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
-use jiter::{Jiter, JiterError, Peek};
-use pyo3::exceptions::PyValueError;
+use jiter::Jiter;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString};
+use pyo3::types::PyList;
 
 use crate::core::api::search::{self, Found, Sink};
 use crate::core::failure::Failure;
@@ -13,23 +12,18 @@ use crate::core::transport::exchange::Completed;
 use crate::core::transport::server::Server;
 
 use super::arguments::Target;
+use super::convert::{MAX_DEPTH, Reader, unreadable};
 use super::engine::Awaitable;
-use super::{convert, errors, log, twin};
+use super::{errors, log, twin};
 
 /// The dicts of an answer.
 #[derive(Default)]
 struct Dicts {
     /// Made with the first dict.
     list: Option<Py<PyList>>,
-    /// The names of fields, which all dicts share.
-    names: HashMap<String, Py<PyString>>,
+    /// One for all, which share the names of their fields.
+    reader: Reader,
 }
-
-/// Names that are kept for sharing; a server that has more names makes a str for each.
-const MAX_NAMES: usize = 4096;
-
-/// Levels of an object. The stack is the limit.
-const MAX_DEPTH: usize = 128;
 
 impl Sink for Dicts {
     fn take(&mut self, objects: &[u8]) -> Result<(), String> {
@@ -67,74 +61,11 @@ impl Dicts {
         let mut json = Jiter::new(objects);
         let mut next = json.next_array().map_err(unreadable)?;
         while let Some(peek) = next {
-            list.append(self.value(py, &mut json, peek, MAX_DEPTH)?)?;
+            list.append(self.reader.value(py, &mut json, peek, MAX_DEPTH)?)?;
             next = json.array_step().map_err(unreadable)?;
         }
         Ok(())
     }
-
-    fn value<'py>(
-        &mut self,
-        py: Python<'py>,
-        json: &mut Jiter<'_>,
-        peek: Peek,
-        depth: usize,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let Some(depth) = depth.checked_sub(1) else {
-            return Err(PyValueError::new_err("nested too deeply"));
-        };
-        match peek {
-            Peek::Null => json.known_null().map(|()| py.None().into_bound(py)).map_err(unreadable),
-            Peek::True | Peek::False => {
-                Ok(PyBool::new(py, json.known_bool(peek).map_err(unreadable)?).to_owned().into_any())
-            }
-            Peek::String => Ok(PyString::new(py, json.known_str().map_err(unreadable)?).into_any()),
-            Peek::Array => {
-                let list = PyList::empty(py);
-                let mut next = json.known_array().map_err(unreadable)?;
-                while let Some(peek) = next {
-                    list.append(self.value(py, json, peek, depth)?)?;
-                    next = json.array_step().map_err(unreadable)?;
-                }
-                Ok(list.into_any())
-            }
-            Peek::Object => {
-                let dict = PyDict::new(py);
-                let mut name = json.known_object().map_err(unreadable)?.map(|name| self.name(py, name));
-                while let Some(field) = name {
-                    let peek = json.peek().map_err(unreadable)?;
-                    dict.set_item(field, self.value(py, json, peek, depth)?)?;
-                    name = json.next_key().map_err(unreadable)?.map(|name| self.name(py, name));
-                }
-                Ok(dict.into_any())
-            }
-            _ => number(py, json.known_number_bytes(peek).map_err(unreadable)?),
-        }
-    }
-
-    fn name<'py>(&mut self, py: Python<'py>, name: &str) -> Bound<'py, PyString> {
-        if let Some(known) = self.names.get(name) {
-            return known.bind(py).clone();
-        }
-        let new = PyString::new(py, name);
-        if self.names.len() < MAX_NAMES {
-            self.names.insert(name.to_owned(), new.clone().unbind());
-        }
-        new
-    }
-}
-
-/// Of an infinity, which a float of too many digits becomes, JSON knows nothing (RFC 8259 section 6).
-fn number<'py>(py: Python<'py>, digits: &[u8]) -> PyResult<Bound<'py, PyAny>> {
-    let number = convert::number(py, &String::from_utf8_lossy(digits))?;
-    match number.cast::<PyFloat>() {
-        Ok(float) if !float.value().is_finite() => Err(PyValueError::new_err("a number that is too large")),
-        _ => Ok(number),
-    }
-}
-
-fn unreadable(error: JiterError) -> PyErr {
-    PyValueError::new_err(error.error_type.to_string())
 }
 
 pub fn block<'py>(
@@ -154,7 +85,7 @@ pub fn awaitable(
     fields: Option<HashSet<String>>,
 ) -> PyResult<Awaitable> {
     let call = search::call(body, fields, Texts::default);
-    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), made_objects, |_, _| Ok(()))
+    twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), made_objects)
 }
 
 /// The objects as a list of dicts, or an exception.

@@ -34,17 +34,8 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
 
 /// Whoever awaits it tells of an interruption, with [`interrupted`].
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
-    let about = call.about.clone();
-    let closed = move |py: Python<'_>, server: &Server| {
-        errors::check_open(py, server).map_err(|error| interrupted(py, server, &about, error))
-    };
-    twin::awaitable(
-        py,
-        target,
-        |transport, server| twin::ask(transport, server, call),
-        |py, server, asked| finish(py, server, asked, |_| Ok(())),
-        closed,
-    )
+    let ask = |transport, server| twin::ask(transport, server, call);
+    twin::awaitable(py, target, ask, |py, server, asked| finish(py, server, asked, |_| Ok(())))
 }
 
 /// The outcome of a start. If logging or a signal's handler raises instead, the exception says what came of the start.

@@ -1,11 +1,12 @@
 //! One status, blocking and awaited, and the plain function `get_bulk_status`.
 
 use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyFloat};
 
 use crate::core::api::status;
 use crate::core::segment::PathSegment;
 
-use super::arguments::{self, Argument, Target};
+use super::arguments::{self, Target};
 use super::engine::Awaitable;
 use super::{outcome, twin};
 
@@ -64,9 +65,7 @@ use super::{outcome, twin};
 /// credentials in UTF-8.
 #[pyfunction]
 #[pyo3(
-    signature = (
-        host, id, login, password, *, request_timeout=Argument::Default(30.0), verify=Argument::Default(true), cert=None
-    ),
+    signature = (host, id, login, password, *, request_timeout=None, verify=None, cert=None),
     text_signature = "(host, id, login, password, *, request_timeout=30.0, verify=True, cert=None)"
 )]
 pub fn get_bulk_status<'py>(
@@ -74,14 +73,15 @@ pub fn get_bulk_status<'py>(
     id: &Bound<'py, PyAny>,
     login: &Bound<'py, PyAny>,
     password: &Bound<'py, PyAny>,
-    request_timeout: Argument<'py, f64>,
-    verify: Argument<'py, bool>,
+    #[pyo3(from_py_with = arguments::given)] request_timeout: Option<Bound<'py, PyAny>>,
+    #[pyo3(from_py_with = arguments::given)] verify: Option<Bound<'py, PyAny>>,
     cert: Option<&Bound<'py, PyAny>>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = host.py();
     let operation = arguments::operation(id)?;
-    let request_timeout = request_timeout.into_bound(py)?;
-    let target = Target::new(host, login, password, &request_timeout, &verify.into_bound(py)?, cert)?;
+    let request_timeout = request_timeout.unwrap_or_else(|| PyFloat::new(py, 30.0).into_any());
+    let verify = verify.unwrap_or_else(|| PyBool::new(py, true).to_owned().into_any());
+    let target = Target::new(host, login, password, &request_timeout, &verify, cert)?;
     target.server.open_gate();
     target.warn(py)?;
     block(py, &target, operation)
@@ -97,6 +97,5 @@ pub fn awaitable(py: Python<'_>, target: &Target, operation: PathSegment) -> PyR
         target,
         |transport, server| twin::ask(transport, server, status::call(&operation)),
         outcome::status,
-        |_, _| Ok(()),
     )
 }

@@ -36,13 +36,12 @@ where
     finish(py, &target.server, output)
 }
 
-/// Asks in the background. `closed` makes the exception for a client that is closed meanwhile.
+/// Asks in the background. A client that is closed meanwhile ends it.
 pub fn awaitable<F>(
     py: Python<'_>,
     target: &Target,
     ask: impl FnOnce(Transport, Arc<Server>) -> F,
     finish: impl for<'py> FnOnce(Python<'py>, &Server, F::Output) -> PyResult<Bound<'py, PyAny>> + Send + 'static,
-    closed: impl FnOnce(Python<'_>, &Server) -> PyResult<()> + Send + 'static,
 ) -> PyResult<Awaitable>
 where
     F: Future + Send + 'static,
@@ -53,6 +52,6 @@ where
     let asked = ask(engine.transport(&target.key)?, server.clone());
     engine.awaitable(py, &target.server, asked, move |py, output| match output {
         Some(output) => finish(py, &server, output).map(Bound::unbind),
-        None => closed(py, &server).and_then(|()| errors::check_open(py, &server)).map(|()| py.None()),
+        None => errors::check_open(py, &server).map(|()| py.None()),
     })
 }

@@ -1,6 +1,5 @@
 //! Waiting: the iterator of a blocking wait over its items, that of an awaited one over its steps.
 
-use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::{Duration, Instant};
 
@@ -22,38 +21,6 @@ use super::arguments::Target;
 use super::engine::{Awaitable, Engine, Items, Received, running_loop};
 use super::{errors, outcome};
 
-/// The caller's end of a wait. With `return_exceptions` each operation that is late is an event of its own.
-struct Events {
-    listener: Listener,
-    return_exceptions: bool,
-    late: VecDeque<Event>,
-}
-
-impl Events {
-    fn new(listener: Listener, return_exceptions: bool) -> Self {
-        Self { listener, return_exceptions, late: VecDeque::new() }
-    }
-
-    /// The next event, if it is there.
-    fn next(&mut self) -> Option<Event> {
-        self.late.pop_front().or_else(|| self.listener.next_event().and_then(|event| self.first_of(event)))
-    }
-
-    /// The end by the caller's clock.
-    fn give_up(&mut self) -> Option<Event> {
-        self.listener.give_up().and_then(|event| self.first_of(event))
-    }
-
-    fn first_of(&mut self, event: Event) -> Option<Event> {
-        let Event::TimedOut { pending, elapsed } = event else { return Some(event) };
-        if !self.return_exceptions {
-            return Some(Event::TimedOut { pending, elapsed });
-        }
-        self.late.extend(pending.into_iter().map(|one| Event::TimedOut { pending: vec![one], elapsed }));
-        self.late.pop_front()
-    }
-}
-
 /// What `Client.wait_for_bulks` returns: (id, status) of ended waits.
 ///
 /// >>> statuses = client.wait_for_bulks(ids)
@@ -71,35 +38,37 @@ pub struct BulkIterator {
     on_step: Option<Py<PyAny>>,
     tick: Option<Duration>,
     /// Locked as long as somebody uses the iterator, also while `on_step` runs. Nobody waits for the lock.
-    state: Mutex<State>,
+    state: Mutex<State<Box<Driven>>>,
 }
 
-/// What an iterator shows of itself. Who looks at one that was not used yet learns how to use it.
-fn shown(name: &str, begun: Option<usize>, how: &str) -> String {
-    match begun {
-        Some(1) => format!("<saymon_bulk.{name} of 1 operation: nothing was sent yet, {how}>"),
-        Some(count) => format!("<saymon_bulk.{name} of {count} operations: nothing was sent yet, {how}>"),
-        None => format!("<saymon_bulk.{name}>"),
-    }
-}
-
-enum State {
+/// A wait, before and after its first item is asked for.
+enum State<R> {
     Ready(Vec<PathSegment>, Plan),
-    Running(Box<Running>),
+    Running(R),
     Over,
 }
 
-/// A wait that a thread of its own drives, from the first item that the caller asks for.
-struct Running {
-    items: Items<Vec<Sent>>,
-    /// None once it is dropped.
-    events: Option<Events>,
+/// What an iterator shows of itself. Who looks at one that was not used yet learns how to use it.
+fn shown<R>(name: &str, state: &Mutex<State<R>>, how: &str) -> String {
+    let count = match state.try_lock().as_deref() {
+        Ok(State::Ready(operations, _)) if operations.len() == 1 => "1 operation".to_owned(),
+        Ok(State::Ready(operations, _)) => format!("{} operations", operations.len()),
+        Ok(State::Running(_) | State::Over) | Err(_) => return format!("<saymon_bulk.{name}>"),
+    };
+    format!("<saymon_bulk.{name} of {count}: nothing was sent yet, {how}>")
 }
 
-impl Drop for Running {
+/// A wait that a thread of its own drives, from the first item that the caller asks for.
+struct Driven {
+    items: Items<Vec<Sent>>,
+    /// None once it is dropped.
+    listener: Option<Listener>,
+}
+
+impl Drop for Driven {
     fn drop(&mut self) {
         if !self.items.end() {
-            std::mem::forget(self.events.take());
+            std::mem::forget(self.listener.take());
         }
     }
 }
@@ -117,7 +86,7 @@ impl BulkIterator {
         Self { target: target.clone(), return_exceptions, on_step, tick, state }
     }
 
-    fn use_alone(&self) -> PyResult<MutexGuard<'_, State>> {
+    fn use_alone(&self) -> PyResult<MutexGuard<'_, State<Box<Driven>>>> {
         match self.state.try_lock() {
             Ok(state) => Ok(state),
             Err(TryLockError::Poisoned(poisoned)) => Ok(poisoned.into_inner()),
@@ -136,7 +105,7 @@ impl BulkIterator {
         item
     }
 
-    fn next_item(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
+    fn next_item(&self, py: Python<'_>, state: &mut State<Box<Driven>>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
         let unstopped = |error| errors::unstopped(py, error, errors::HANDLER);
         while let Some(event) = self.next_event(py, state).map_err(unstopped)? {
             let step = outcome::step(py, &self.target.server, event, self.return_exceptions).map_err(unstopped)?;
@@ -152,25 +121,25 @@ impl BulkIterator {
         Ok(None)
     }
 
-    fn next_event(&self, py: Python<'_>, state: &mut State) -> PyResult<Option<Event>> {
+    fn next_event(&self, py: Python<'_>, state: &mut State<Box<Driven>>) -> PyResult<Option<Event>> {
         if matches!(state, State::Ready(..)) {
             self.begin(py, state)?;
         }
         let State::Running(running) = state else { return Ok(None) };
-        let Running { items, events: Some(events) } = &mut **running else { return Ok(None) };
+        let Driven { items, listener: Some(listener) } = &mut **running else { return Ok(None) };
         items.process.check()?;
         loop {
             errors::check_open(py, &self.target.server)?;
             // It wakes the other end, whose descriptors others may have closed.
-            let event = errors::caught(|| events.next())?;
-            if event.is_some() || events.listener.is_over() {
+            let event = errors::caught(|| listener.next_event())?;
+            if event.is_some() || listener.is_over() {
                 return Ok(event);
             }
-            let end = events.listener.end().map(|end| end.into_std());
+            let end = listener.end().map(|end| end.into_std());
             let tick = self.tick.and_then(|tick| Instant::now().checked_add(tick));
             match items.next(py, &self.target.server, [tick, end].into_iter().flatten().min())? {
-                Received::Item(sent) => events.listener.receive(sent),
-                Received::Nothing if events.listener.has_ended() => return Ok(events.give_up()),
+                Received::Item(sent) => listener.receive(sent),
+                Received::Nothing if listener.has_ended() => listener.give_up(),
                 Received::Nothing => {
                     if let (Some(on_step), Some(_)) = (&self.on_step, tick) {
                         errors::outlived(|| on_step.call1(py, (py.None(),)))?;
@@ -181,16 +150,16 @@ impl BulkIterator {
         }
     }
 
-    fn begin(&self, py: Python<'_>, state: &mut State) -> PyResult<()> {
+    fn begin(&self, py: Python<'_>, state: &mut State<Box<Driven>>) -> PyResult<()> {
         let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
         let (engine, server) = (Engine::current(), self.target.server.clone());
         errors::check_open(py, &server)?;
         let (runtime, transport) = engine.acquire(&self.target.key)?;
-        let (waits, listener) = waiting::wait(&transport, server, operations, plan);
+        let (waits, mut listener) = waiting::wait(&transport, server, operations, plan);
+        listener.splits_the_late = self.return_exceptions;
         let mut items = Items::new(engine.process);
         runtime.drive(&mut items, |sender| waits.run(move |sent| sender.send(sent)))?;
-        let events = Some(Events::new(listener, self.return_exceptions));
-        *state = State::Running(Box::new(Running { items, events }));
+        *state = State::Running(Box::new(Driven { items, listener: Some(listener) }));
         Ok(())
     }
 }
@@ -227,11 +196,7 @@ impl BulkIterator {
     }
 
     fn __repr__(&self) -> String {
-        let ready = match self.state.try_lock().as_deref() {
-            Ok(State::Ready(operations, _)) => Some(operations.len()),
-            Ok(State::Running(_) | State::Over) | Err(_) => None,
-        };
-        shown("BulkIterator", ready, "loop over it")
+        shown("BulkIterator", &self.state, "loop over it")
     }
 
     fn __reduce__(&self) -> PyResult<()> {
@@ -251,36 +216,33 @@ pub struct AsyncWaits {
     engine: &'static Engine,
     target: Target,
     return_exceptions: bool,
-    state: Mutex<AsyncState>,
+    state: Mutex<State<AsyncRunning>>,
 }
 
-enum AsyncState {
-    Ready(Vec<PathSegment>, Plan),
-    Running(AbortHandle, Arc<AsyncMutex<AsyncEvents>>),
-    Over,
-}
+/// A wait that the background thread drives.
+type AsyncRunning = (AbortHandle, Arc<AsyncMutex<AsyncEvents>>);
 
 struct AsyncEvents {
     received: UnboundedReceiver<Vec<Sent>>,
-    events: Events,
+    listener: Listener,
 }
 
 impl AsyncEvents {
     /// The next event. An error if the driver has ended before its time.
     async fn next(&mut self) -> PyResult<Option<Event>> {
-        let Self { received, events } = self;
+        let Self { received, listener } = self;
         loop {
-            let event = events.next();
-            if event.is_some() || events.listener.is_over() {
+            let event = listener.next_event();
+            if event.is_some() || listener.is_over() {
                 return Ok(event);
             }
-            let sent = match events.listener.end() {
+            let sent = match listener.end() {
                 Some(end) => timeout_at(end, received.recv()).await,
                 None => Ok(received.recv().await),
             };
             match sent {
-                Ok(sent) => events.listener.receive(sent.ok_or_else(errors::panicked)?),
-                Err(_) if events.listener.has_ended() => return Ok(events.give_up()),
+                Ok(sent) => listener.receive(sent.ok_or_else(errors::panicked)?),
+                Err(_) if listener.has_ended() => listener.give_up(),
                 Err(_) => {}
             }
         }
@@ -289,30 +251,30 @@ impl AsyncEvents {
 
 impl AsyncWaits {
     pub fn new(target: &Target, operations: Vec<PathSegment>, plan: Plan, return_exceptions: bool) -> Self {
-        let state = Mutex::new(AsyncState::Ready(operations, plan));
+        let state = Mutex::new(State::Ready(operations, plan));
         Self { engine: Engine::current(), target: target.clone(), return_exceptions, state }
     }
 
     /// The events, from the beginning on; None once the wait is over.
     fn events(&self) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
         let mut state = lock(&self.state);
-        if let AsyncState::Running(_, events) = &*state {
+        if let State::Running((_, events)) = &*state {
             return Ok(Some(events.clone()));
         }
-        let AsyncState::Ready(operations, plan) = std::mem::replace(&mut *state, AsyncState::Over) else {
+        let State::Ready(operations, plan) = std::mem::replace(&mut *state, State::Over) else {
             return Ok(None);
         };
         let server = self.target.server.clone();
         let transport = self.engine.transport(&self.target.key)?;
-        let (waits, listener) = waiting::wait(&transport, server, operations, plan);
+        let (waits, mut listener) = waiting::wait(&transport, server, operations, plan);
+        listener.splits_the_late = self.return_exceptions;
         let (sender, received) = unbounded_channel();
         let driver = self.engine.spawn(async move {
             let last = waits.run(|sent| drop(sender.send(sent))).await;
             let _ = sender.send(last);
         })?;
-        let events = AsyncEvents { received, events: Events::new(listener, self.return_exceptions) };
-        let events = Arc::new(AsyncMutex::new(events));
-        *state = AsyncState::Running(driver, events.clone());
+        let events = Arc::new(AsyncMutex::new(AsyncEvents { received, listener }));
+        *state = State::Running((driver, events.clone()));
         Ok(Some(events))
     }
 }
@@ -324,7 +286,7 @@ impl Drop for AsyncWaits {
         } else {
             // A child leaks its parent's wait: a lock in it may be held for ever.
             let state = self.state.get_mut().unwrap_or_else(PoisonError::into_inner);
-            std::mem::forget(std::mem::replace(state, AsyncState::Over));
+            std::mem::forget(std::mem::replace(state, State::Over));
         }
     }
 }
@@ -363,17 +325,13 @@ impl AsyncWaits {
     }
 
     fn __repr__(&self) -> String {
-        let ready = match self.state.try_lock().as_deref() {
-            Ok(AsyncState::Ready(operations, _)) => Some(operations.len()),
-            Ok(AsyncState::Running(..) | AsyncState::Over) | Err(_) => None,
-        };
-        shown("AsyncBulkIterator", ready, "use async for")
+        shown("AsyncBulkIterator", &self.state, "use async for")
     }
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
     fn close(&self) {
         if self.engine.process.is_current()
-            && let AsyncState::Running(driver, _) = std::mem::replace(&mut *lock(&self.state), AsyncState::Over)
+            && let State::Running((driver, _)) = std::mem::replace(&mut *lock(&self.state), State::Over)
         {
             driver.abort();
         }

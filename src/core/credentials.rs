@@ -98,31 +98,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn encodes_utf8() {
-        // RFC 7617 section 2.1: user "test", password "123£".
-        let credentials = Credentials::new("test", "123\u{a3}").unwrap();
-        assert_eq!(credentials.authorization(), "Basic dGVzdDoxMjPCow==");
-        assert!(Credentials::new("логин", "пароль:с двоеточием").is_ok());
-        assert!(Credentials::new("", "").is_ok());
-    }
-
-    #[test]
-    fn refuses() {
-        for (login, password, argument) in [
-            ("a:b", "p", "login"),
-            ("a\n", "p", "login"),
-            ("a", "p\r\nX: y", "password"),
-            ("a", "\0", "password"),
-            ("a", "\u{85}", "password"),
-        ] {
-            assert!(
-                Credentials::new(login, password)
-                    .is_err_and(|e| e.argument == argument && !e.to_string().contains("X:"))
-            );
-        }
-    }
-
-    #[test]
     fn masks() {
         let masks = |password| Masks::new(&secrets("login", password));
         let credentials = Credentials::new("login", "hunter22").unwrap();

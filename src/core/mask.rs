@@ -13,12 +13,12 @@ const MASK: &[u8] = b"***";
 const MAX_DECODINGS: usize = 3;
 
 /// Secrets that foreign text may echo. No `Debug`.
-pub struct Masks(Vec<Pattern>);
+pub struct Masks(Vec<Vec<char>>);
 
 impl Masks {
     pub fn new(secrets: &[String]) -> Self {
         let secrets = secrets.iter().filter(|secret| secret.len() >= SHORTEST_MASKED);
-        Self(secrets.map(|secret| Pattern::new(secret)).collect())
+        Self(secrets.map(|secret| secret.chars().map(fold).collect()).collect())
     }
 
     /// Replaces the secrets in foreign text.
@@ -32,9 +32,9 @@ impl Masks {
     }
 }
 
-fn mask(text: &[u8], patterns: &[Pattern], is_cut: bool) -> String {
+fn mask(text: &[u8], secrets: &[Vec<char>], is_cut: bool) -> String {
     let view = View::of(text, is_cut);
-    let mut search = Search { patterns, is_cut, length: text.len(), whole: view.end, hits: Vec::new() };
+    let mut search = Search { secrets, is_cut, length: text.len(), whole: view.end, hits: Vec::new() };
     search.look(&view, MAX_DECODINGS);
     search.hits.sort_unstable_by_key(|hit| hit.start);
     let mut out = Vec::with_capacity(text.len());
@@ -71,7 +71,7 @@ fn fold(c: char) -> char {
 }
 
 struct Search<'a> {
-    patterns: &'a [Pattern],
+    secrets: &'a [Vec<char>],
     is_cut: bool,
     /// Bytes of the text.
     length: usize,
@@ -85,8 +85,8 @@ impl Search<'_> {
     /// Looks for the secrets in this reading of the text, and in what its decodings make of it.
     fn look(&mut self, view: &View, depth: usize) {
         let folded: Vec<char> = view.chars.iter().copied().map(fold).collect();
-        for pattern in self.patterns {
-            pattern.find(view, &folded, self.is_cut.then_some(self.length), &mut self.hits);
+        for secret in self.secrets {
+            self.find(secret, view, &folded);
         }
         // Half an escape may tell the first letter of a secret. Its sign alone tells nothing.
         if self.is_cut && view.end + 1 < self.whole {
@@ -99,58 +99,39 @@ impl Search<'_> {
             }
         }
     }
-}
 
-/// A secret, for the search by Knuth, Morris and Pratt: its time is linear, also for one repeated letter.
-struct Pattern {
-    chars: Vec<char>,
-    /// For each beginning of the secret, the length of the longest other beginning that it ends in.
-    borders: Vec<usize>,
-}
-
-impl Pattern {
-    fn new(secret: &str) -> Self {
-        let chars: Vec<char> = secret.chars().map(fold).collect();
-        let mut pattern = Self { borders: Vec::with_capacity(chars.len()), chars };
-        pattern.borders.push(0);
-        let mut matched = 0;
-        for at in 1..pattern.chars.len() {
-            matched = pattern.chars.get(at).map_or(0, |c| pattern.step(matched, *c));
-            pattern.borders.push(matched);
-        }
-        pattern
-    }
-
-    /// How much of the secret a text ends in, if it ended in so much before this character.
-    fn step(&self, mut matched: usize, c: char) -> usize {
-        while self.chars.get(matched) != Some(&c) {
-            let Some(last) = matched.checked_sub(1) else { return 0 };
-            matched = self.borders.get(last).copied().unwrap_or(0);
-        }
-        matched + 1
-    }
-
-    /// Adds where the secret stands, and where it begins at the end of a text that was cut at this length.
-    fn find(&self, view: &View, folded: &[char], cut: Option<usize>, hits: &mut Vec<Range<usize>>) {
-        let mut matched = 0;
-        for (at, c) in folded.iter().enumerate() {
-            matched = self.step(matched, *c);
-            if matched == self.chars.len() {
-                let hit = view.start(at + 1 - matched)..view.start(at + 1);
-                match hits.last_mut() {
-                    // A secret of one repeated letter would be a hit at each of its letters.
-                    Some(last) if (last.start..last.end).contains(&hit.start) => last.end = last.end.max(hit.end),
-                    _ => hits.push(hit),
-                }
+    /// Adds where a secret stands, and where it begins at the end of a text that was cut.
+    fn find(&mut self, secret: &[char], view: &View, folded: &[char]) {
+        // None, which is no character, keeps the two apart.
+        let joined: Vec<_> = secret.iter().map(Some).chain([None]).chain(folded.iter().map(Some)).collect();
+        let lengths = beginnings(&joined).split_off(secret.len() + 1);
+        for (end, _) in (1..).zip(&lengths).filter(|(_, length)| **length == secret.len()) {
+            let hit = view.start(end - secret.len())..view.start(end);
+            match self.hits.last_mut() {
+                // A secret of one repeated letter would be a hit at each of its letters.
+                Some(last) if last.contains(&hit.start) => last.end = last.end.max(hit.end),
+                _ => self.hits.push(hit),
             }
         }
-        if let Some(length) = cut
-            && matched > 0
-            && matched < self.chars.len()
-        {
-            hits.push(view.start(folded.len() - matched)..length);
+        let begun = lengths.last().copied().unwrap_or(0);
+        if self.is_cut && begun > 0 && begun < secret.len() {
+            self.hits.push(view.start(folded.len() - begun)..self.length);
         }
     }
+}
+
+/// For each place of a text, the length of its longest beginning that ends there (Knuth, Morris and Pratt). The time is linear, also
+/// for one repeated letter.
+fn beginnings<T: PartialEq>(text: &[T]) -> Vec<usize> {
+    let mut lengths: Vec<usize> = Vec::with_capacity(text.len());
+    for (at, c) in text.iter().enumerate() {
+        let mut length = lengths.last().copied().unwrap_or(0);
+        while length > 0 && text.get(length) != Some(c) {
+            length = lengths.get(length - 1).copied().unwrap_or(0);
+        }
+        lengths.push(length + usize::from(at > 0 && text.get(length) == Some(c)));
+    }
+    lengths
 }
 
 /// One reading of a text: its characters, each with the byte of the text at which it begins.

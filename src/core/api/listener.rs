@@ -58,6 +58,8 @@ pub struct Listener {
     over: HashSet<PathSegment>,
     started: Instant,
     timeout: Option<Duration>,
+    /// Whether each operation that is late is an event of its own.
+    pub splits_the_late: bool,
     /// When the wait ends by the caller's clock, whatever the other end does.
     end: Option<Instant>,
     was_suspended: bool,
@@ -71,9 +73,9 @@ pub struct Listener {
 impl Listener {
     pub(super) fn new(operations: Vec<PathSegment>, plan: &Plan, started: Instant, request_timeout: Duration) -> Self {
         let requests = u32::try_from(operations.len()).unwrap_or(u32::MAX);
-        // Each operation is asked once, one after the other if the password is not proved.
+        // Each operation is asked once, one after the other if the password is not proved, after as long a time at the gate.
         let longest = if plan.asks_once() {
-            Some(request_timeout.saturating_mul(requests.saturating_add(1)))
+            Some(request_timeout.saturating_mul(2).saturating_mul(requests.saturating_add(1)))
         } else {
             plan.timeout.map(|timeout| timeout.saturating_add(OVERRUN))
         };
@@ -83,6 +85,7 @@ impl Listener {
             over: HashSet::new(),
             started,
             timeout: plan.timeout,
+            splits_the_late: false,
             end,
             was_suspended: false,
             refused: None,
@@ -126,8 +129,15 @@ impl Listener {
 
     /// The event. None for one that comes too late to be told: an answer of an operation that still runs, long after the deadline.
     fn take(&mut self, sent: Sent) -> Option<Event> {
-        let Sent { event, in_hand } = sent;
+        let Sent { mut event, in_hand } = sent;
         self.in_hand = in_hand;
+        if let Event::TimedOut { pending, elapsed } = &mut event
+            && self.splits_the_late
+        {
+            let (others, elapsed) = (pending.split_off(pending.len().min(1)), *elapsed);
+            let of_one = |one| Event::TimedOut { pending: vec![one], elapsed };
+            self.received.extend(others.into_iter().map(|one| Sent { event: of_one(one), in_hand: None }));
+        }
         match &event {
             Event::Polled { asked: Completed { outcome: Ok(_), .. }, next: Next::PollAgain, elapsed, .. }
                 if self.is_stale(*elapsed) =>
@@ -171,15 +181,15 @@ impl Listener {
         self.over.len() == self.operations.len()
     }
 
-    /// The end by the caller's clock; None if every wait is over.
-    pub fn give_up(&mut self) -> Option<Event> {
+    /// The end by the caller's clock, which is the next event.
+    pub fn give_up(&mut self) {
         let text =
             "the wait was not driven in time; this is an error of saymon_bulk, or its file descriptors were closed";
         let failure = Failure::Transport { cause: Cause::Cut, text: text.to_owned() };
         let pend = |operation| Pending { operation, status: None, failure: Some(failure.clone()) };
         let pending: Vec<_> = self.left().into_iter().map(pend).collect();
-        self.over.extend(pending.iter().map(|one| one.operation.clone()));
-        (!pending.is_empty()).then(|| Event::TimedOut { pending, elapsed: self.started.elapsed() })
+        let event = Event::TimedOut { pending, elapsed: self.started.elapsed() };
+        self.received.push_back(Sent { event, in_hand: None });
     }
 
     fn left(&self) -> Vec<PathSegment> {
@@ -220,19 +230,20 @@ mod tests {
         let end = |ids: &[&str], timeout| Some(listener(ids, timeout).end()? - Instant::now());
         assert_eq!(end(&["a"], None), None);
         assert!(end(&["a"], Some(10)).is_some_and(|end| end <= Duration::from_secs(13)));
-        // One that asks once has the time for each request, and for one more.
+        // One that asks once has the time for each request and its way through the gate, and for one more.
         let once = end(&["x"; 40], Some(0)).unwrap();
-        assert!(once > Duration::from_secs(41 * 30) && once <= Duration::from_secs(41 * 30 + 2));
+        assert!(once > Duration::from_secs(41 * 60) && once <= Duration::from_secs(41 * 60 + 2));
         let mut listener = listener(&["a", "b", "c"], Some(10));
         assert!(!listener.has_ended());
         listener.end = Some(Instant::now());
         assert!(listener.has_ended());
         listener.receive(vec![polled("b", Ok(ENDS), Next::Over)]);
         assert!(listener.next_event().is_some() && listener.next_event().is_none());
-        let Some(Event::TimedOut { pending, .. }) = listener.give_up() else { panic!() };
+        listener.give_up();
+        let Some(Event::TimedOut { pending, .. }) = listener.next_event() else { panic!() };
         assert_eq!(pending.iter().map(|one| one.operation.as_str()).collect::<Vec<_>>(), ["a", "c"]);
         assert!(pending.iter().all(|one| one.status.is_none() && one.failure.is_some()));
-        assert!(listener.is_over() && listener.give_up().is_none());
+        assert!(listener.is_over() && listener.next_event().is_none());
     }
 
     #[test]

@@ -200,27 +200,6 @@ mod tests {
     }
 
     #[test]
-    fn passes_over_other_sections() {
-        let key = "-----BEGIN PRIVATE KEY-----\nno base64!\n-----END PRIVATE KEY-----\n";
-        assert_eq!(read(format!("{key}{CA}\n{key}")), Ok(1));
-        assert_eq!(read(key), Ok(0));
-        assert_eq!(read("-----BEGIN PRIVATE KEY-----\nQUJD"), Ok(0));
-        assert_eq!(read(""), Ok(0));
-    }
-
-    #[test]
-    fn finds_what_is_broken() {
-        let (half, _) = CA.split_at(CA.len() / 2);
-        assert_eq!(read(half), Err(CUT_OFF));
-        assert_eq!(read(format!("{half}\n{CA}")), Err(CUT_OFF));
-        assert_eq!(read(CA.replace("END CERTIFICATE", "END X509 CERTIFICATE")), Err(CUT_OFF));
-        assert_eq!(read(CA.replace("MII", "M?I")), Err(BROKEN));
-        assert_eq!(read("-----BEGIN CERTIFICATE-----\nQUJD\n-----END CERTIFICATE-----"), Err(BROKEN));
-        assert_eq!(read("-----BEGIN CERTIFICATE-----\n-----END CERTIFICATE-----"), Err(BROKEN));
-        assert_eq!(certificates(format!("{CA}\n{half}").as_bytes()).len(), 2);
-    }
-
-    #[test]
     fn finds_the_key() {
         let section = |label: &[u8], inside: &str| {
             let label = str::from_utf8(label).unwrap();
@@ -243,28 +222,5 @@ mod tests {
         assert_eq!(fault(&section(PKCS8, "Q?JD")), KEY_BROKEN);
         assert_eq!(fault("-----BEGIN PRIVATE KEY-----\nQUJD"), KEY_CUT_OFF);
         assert_eq!(key(CA.as_bytes()), Ok(None));
-    }
-
-    #[test]
-    fn honours_what_openssl_trusts_a_certificate_for() {
-        let lines: String = CA.lines().filter(|line| !line.starts_with('-')).collect();
-        let der = STANDARD.decode(lines).unwrap();
-        let (servers, clients, any) =
-            (b"\x06\x08+\x06\x01\x05\x05\x07\x03\x01", b"\x06\x08+\x06\x01\x05\x05\x07\x03\x02", b"\x06\x04U\x1d%\0");
-        let list = |tag: u8, ids: &[u8]| [&[tag, ids.len() as u8], ids].concat();
-        let trusted = |trust: &[u8]| {
-            let base64 = STANDARD.encode([der.as_slice(), &list(0x30, trust)].concat());
-            read(format!("-----BEGIN TRUSTED CERTIFICATE-----\n{base64}\n-----END TRUSTED CERTIFICATE-----"))
-        };
-        assert_eq!(trusted(b""), Ok(1));
-        assert_eq!(trusted(&list(0x30, servers)), Ok(1));
-        assert_eq!(trusted(&list(0x30, any)), Ok(1));
-        assert_eq!(trusted(&list(0x30, &[clients.as_slice(), servers].concat())), Ok(1));
-        assert_eq!(trusted(&list(0xa0, clients)), Ok(1));
-        assert_eq!(trusted(&list(0x30, clients)), Ok(0));
-        assert_eq!(trusted(&list(0xa0, servers)), Ok(0));
-        assert_eq!(trusted(&list(0xa0, any)), Ok(0));
-        assert_eq!(trusted(&[list(0x30, servers), list(0xa0, servers)].concat()), Ok(0));
-        assert_eq!(trusted(b"\x30\x05"), Err(BROKEN));
     }
 }

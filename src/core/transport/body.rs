@@ -1,9 +1,10 @@
 //! body → JSON object; error body → code and message; Retry-After. What all answers share.
 
 use std::fmt;
+use std::marker::PhantomData;
 use std::time::{Duration, SystemTime};
 
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::{Map, Value};
 
 use crate::core::failure::{Failure, HttpFailure};
@@ -19,10 +20,6 @@ const BODY_EXCERPT: usize = 4096;
 /// Python reads and writes integers of up to 4300 digits, unless the program has another limit (`sys.set_int_max_str_digits`).
 const MAX_DIGITS: usize = 4300;
 
-/// serde_json carries long integers under names of this kind (its feature `arbitrary_precision`), so an object with a field of
-/// that name would be taken for a number.
-const SERDE_PRIVATE: &str = "$serde_json::private::";
-
 /// Reads a body that must be one JSON object. The fields named in `once` may come once; of other repeated names the last
 /// counts, as in Python's `json`. The error says in words what the body is instead.
 pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, Value>, String> {
@@ -32,45 +29,19 @@ pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, 
     if body.starts_with(b"\xef\xbb\xbf") {
         return Err("a byte order mark before the JSON (RFC 8259 section 8.1)".to_owned());
     }
-    if has_reserved_name(body) {
-        return Err("a field name that is reserved".to_owned());
+    let Fields(fields) =
+        serde_json::from_slice(body).map_err(|error| format!("not the documented JSON object: {error}"))?;
+    let mut object = Map::new();
+    for (name, value) in fields {
+        if once.contains(&name.as_str()) && object.contains_key(&name) {
+            return Err(format!("an object with `{name}` twice"));
+        }
+        object.insert(name, value);
     }
-    let mut json = serde_json::Deserializer::from_slice(body);
-    let object = json
-        .deserialize_map(Fields { once })
-        .and_then(|fields| json.end().map(|()| fields))
-        .map_err(|error| format!("not the documented JSON object: {error}"))?;
     match object.values().find_map(absurd_number) {
         Some(absurd) => Err(absurd.to_owned()),
         None => Ok(object),
     }
-}
-
-/// Whether any object of a body has a field of serde_json's own. It looks before serde_json does, which decodes a name and
-/// then takes its object for a number.
-fn has_reserved_name(body: &[u8]) -> bool {
-    let mut rest = body;
-    while let Some(start) = rest.iter().position(|byte| *byte == b'"') {
-        let (string, behind) = split_string(rest.get(start..).unwrap_or_default());
-        // Names that are too short are most of them.
-        let is_name = string.len() > SERDE_PRIVATE.len() && behind.trim_ascii_start().starts_with(b":");
-        if is_name && serde_json::from_slice(string).is_ok_and(|name: String| name.starts_with(SERDE_PRIVATE)) {
-            return true;
-        }
-        rest = behind;
-    }
-    false
-}
-
-/// A JSON string with its quotes, and what stands behind it. The text begins with the string.
-fn split_string(text: &[u8]) -> (&[u8], &[u8]) {
-    let mut is_escaped = false;
-    let end = text.iter().skip(1).position(|byte| {
-        let ends = *byte == b'"' && !is_escaped;
-        is_escaped = *byte == b'\\' && !is_escaped;
-        ends
-    });
-    end.and_then(|end| text.split_at_checked(end + 2)).unwrap_or((text, &[]))
 }
 
 /// Reads a documented boolean of an object.
@@ -86,13 +57,12 @@ pub fn boolean(object: &Map<String, Value>, name: &str) -> Result<bool, String> 
 fn absurd_number(value: &Value) -> Option<&'static str> {
     match value {
         Value::Number(number) => {
-            let digits = number.as_str();
-            if !digits.bytes().all(|b| b.is_ascii_digit() || b == b'-') {
-                let is_finite = digits.parse().is_ok_and(f64::is_finite);
-                return (!is_finite).then_some("a number that is too large");
+            let digits = number.as_str().trim_start_matches('-');
+            if digits.bytes().take_while(u8::is_ascii_digit).count() > MAX_DIGITS {
+                return Some("an integer of more than 4300 digits");
             }
-            let digits = digits.strip_prefix('-').unwrap_or(digits);
-            (digits.len() > MAX_DIGITS).then_some("an integer of more than 4300 digits")
+            let is_finite = digits.bytes().all(|b| b.is_ascii_digit()) || digits.parse().is_ok_and(f64::is_finite);
+            (!is_finite).then_some("a number that is too large")
         }
         Value::Array(items) => items.iter().find_map(absurd_number),
         Value::Object(fields) => fields.values().find_map(absurd_number),
@@ -100,27 +70,30 @@ fn absurd_number(value: &Value) -> Option<&'static str> {
     }
 }
 
-/// The fields of an object, in the server's order.
-struct Fields {
-    once: &'static [&'static str],
-}
+/// The fields of an object in their order, each as often as it comes.
+pub struct Fields<V>(pub Vec<(String, V)>);
 
-impl<'de> Visitor<'de> for Fields {
-    type Value = Map<String, Value>;
+impl<'de, V: Deserialize<'de>> Deserialize<'de> for Fields<V> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Pairs<V>(PhantomData<V>);
 
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an object")
-    }
+        impl<'de, V: Deserialize<'de>> Visitor<'de> for Pairs<V> {
+            type Value = Fields<V>;
 
-    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
-        let mut object = Map::new();
-        while let Some((name, value)) = entries.next_entry::<String, Value>()? {
-            if self.once.contains(&name.as_str()) && object.contains_key(&name) {
-                return Err(serde::de::Error::custom(format!("`{name}` stands there twice")));
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("an object")
             }
-            object.insert(name, value);
+
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut fields = Vec::new();
+                while let Some(field) = map.next_entry()? {
+                    fields.push(field);
+                }
+                Ok(Fields(fields))
+            }
         }
-        Ok(object)
+
+        deserializer.deserialize_map(Pairs(PhantomData))
     }
 }
 
@@ -221,24 +194,6 @@ mod tests {
     }
 
     #[test]
-    fn quotes_what_came() {
-        let page = b"<html>\n\x1b[0m hunter22";
-        let Failure::BadAnswer { text } = undocumented("x", Some(b"text/html"), page, false, &someone()) else {
-            panic!()
-        };
-        assert_eq!(text, "HTTP 200 with x; Content-Type text/html; it begins: <html>\\n\\u{1b}[0m ***");
-    }
-
-    #[test]
-    fn unwraps_the_double_encoded_401() {
-        let body = br#"{"code":"InvalidCredentials","message":"{\"errorCode\":3,\"message\":\"Invalid login or password.\"}"}"#;
-        let failure = read_error(401, body, false, &someone());
-        assert_eq!(failure.code.as_deref(), Some("InvalidCredentials"));
-        assert_eq!(failure.message.as_deref(), Some("Invalid login or password."));
-        assert_eq!(failure.to_string(), "HTTP 401 InvalidCredentials: Invalid login or password.");
-    }
-
-    #[test]
     fn reads_errors_of_other_shapes() {
         for body in ["", "<html>", "[]", "{\"code\":1,\"message\":{}}", "{\"code\""] {
             let failure = read_error(502, body.as_bytes(), false, &someone());
@@ -259,47 +214,6 @@ mod tests {
             ("<", "HTTP 502"),
         ] {
             assert_eq!(read_error(502, page.as_bytes(), false, &someone()).to_string(), message);
-        }
-    }
-
-    #[test]
-    fn names_the_schemes_that_are_not_basic() {
-        let unmet = |values: &[&'static str]| unmet_challenge(values.iter().copied());
-        for (values, schemes) in [
-            (&["Digest realm=\"a, b\", nonce=\"x\", qop=\"auth\""][..], "Digest is"),
-            (&["Negotiate", "NTLM"], "Negotiate or NTLM is"),
-            (&["Negotiate, NTLM, Digest realm=x"], "Negotiate or NTLM or Digest is"),
-            (&["Bearer realm=\"x\",error=\"invalid_token\""], "Bearer is"),
-        ] {
-            assert!(unmet(values).unwrap().starts_with(schemes), "{values:?}: {:?}", unmet(values));
-        }
-        for values in
-            [&[][..], &[""], &["Basic realm=\"a\""], &["Negotiate", "bASIC realm=x"], &["Digest a=b, Basic realm=c"]]
-        {
-            assert_eq!(unmet(values), None, "{values:?}");
-        }
-        assert!(unmet(&["\u{1b}[31m"]).unwrap().starts_with("\\u{1b}"));
-    }
-
-    #[test]
-    fn reads_retry_after() {
-        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
-        for (value, seconds) in [
-            ("0", Some(0)),
-            ("120", Some(120)),
-            (" 7 ", Some(7)),
-            ("99999999999999999999999", Some(u64::from(u32::MAX))),
-            ("Sun, 06 Nov 1994 08:50:37 GMT", Some(60)),
-            ("Sun, 06 Nov 1994 08:00:00 GMT", Some(0)),
-            ("", None),
-            ("-1", None),
-            ("1.5", None),
-            ("soon", None),
-            ("+3", None),
-            ("１", None),
-            ("Sun, 99 Nov 1994 08:50:37 GMT", None),
-        ] {
-            assert_eq!(retry_after(value, now), seconds.map(Duration::from_secs), "{value:?}");
         }
     }
 }

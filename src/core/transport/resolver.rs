@@ -30,8 +30,8 @@ type UnderWay = Mutex<HashMap<String, (Instant, LookUp)>>;
 /// otherwise arbitrary.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-type Found = Result<Vec<SocketAddr>, Unresolved>;
-type LookUp = watch::Receiver<Option<Found>>;
+type Resolution = Result<Vec<SocketAddr>, Unresolved>;
+type LookUp = watch::Receiver<Option<Resolution>>;
 
 /// A name without an address, and why.
 #[derive(Debug, Clone)]
@@ -114,7 +114,7 @@ impl Resolve for Resolver {
     }
 }
 
-fn lost(name: &str) -> Found {
+fn lost(name: &str) -> Resolution {
     Err(Unresolved::new(name, &io::Error::other("the look-up was lost")))
 }
 
