@@ -10,16 +10,18 @@ from argparse import SUPPRESS, Action, _SubParsersAction
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from saymon_bulk.cli import help
 from saymon_bulk.cli.commands import COMMANDS
 from saymon_bulk.cli.options import SHELLS
-from saymon_bulk.cli.parser import build, commands_of
+from saymon_bulk.cli.parser import DESCRIPTION, NOTES, build, commands_of
 
 ROOT = Path(__file__).parent.parent
 SCRIPTS = ROOT / "python" / "saymon_bulk" / "cli" / "completion"
 MAN = ROOT / "saymon_bulk.data" / "data" / "share" / "man" / "man1" / "saymon-bulk.1"
 
 PAGE = ROOT / "docs" / "reference" / "commands.md"
+
+# What else to read.
+SEE_ALSO = (("curl", 1), ("flock", 1), ("jq", 1), ("crontab", 5), ("systemd.timer", 5))
 
 SUMMARY = "see, change and check objects of SAYMON by bulk operations"
 
@@ -35,7 +37,7 @@ def script(shell: str) -> str:
     top = build()
     for one in [top, *commands_of(top).values()]:
         for action in one._actions:
-            if action.metavar in ("FILE", "PATH"):
+            if action.metavar in ("FILE", "PATH", "PLAN"):
                 vars(action)["complete"] = shtab.FILE
     return str(shtab.complete(top, shell=shell)).rstrip() + "\n"
 
@@ -47,7 +49,7 @@ def man_page() -> str:
     top, inner = build(), commands_of(build())
     lines = ['.TH SAYMON\\-BULK 1 "" saymon\\-bulk "User Commands"', ".SH NAME", "saymon\\-bulk \\- " + roff(SUMMARY)]
     lines += [".SH SYNOPSIS", ".nf", *(roff(str(one.usage)) for one in inner.values()), ".fi"]
-    lines += [".SH DESCRIPTION", roff(help.DESCRIPTION), ".SH COMMANDS"]
+    lines += [".SH DESCRIPTION", roff(DESCRIPTION), ".SH COMMANDS"]
     common = {action.dest for action in top._actions}
     for name, one in inner.items():
         lines += [f".SS {roff(name)}", roff(COMMANDS[name].text)]
@@ -56,9 +58,9 @@ def man_page() -> str:
     lines += [".SH COMMON OPTIONS", "They may stand before the command, too."]
     lines += described(action for action in top._actions if not isinstance(action, _SubParsersAction))
     lines += [".SH EXAMPLES", *examples()]
-    for title, text in help.NOTES.items():
+    for title, text in NOTES.items():
         lines += [f".SH {title.upper()}", *paragraphs(text)]
-    lines += [".SH SEE ALSO", ",\n".join(f"\\fB{roff(name)}\\fR({number})" for name, number in help.SEE_ALSO)]
+    lines += [".SH SEE ALSO", ",\n".join(f"\\fB{roff(name)}\\fR({number})" for name, number in SEE_ALSO)]
     return "\n".join(lines) + "\n"
 
 

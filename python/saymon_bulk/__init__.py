@@ -59,8 +59,8 @@ from .errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import testing as testing
-    from ._plans.changes import FieldChange as FieldChange
-    from ._plans.changes import ObjectChange as ObjectChange
+    from ._plans.compare import FieldChange as FieldChange
+    from ._plans.compare import ObjectChange as ObjectChange
     from ._plans.model import BulkPlan as BulkPlan
     from ._plans.model import BulkReport as BulkReport
     from ._types import BulkChange as BulkChange
@@ -106,7 +106,7 @@ def _before_fork() -> None:
         import json  # noqa: F401
 
         from . import _credentials, _iterators, _netrc, _start_body, _types, _warnings  # noqa: F401
-        from ._plans import apply, changes, model, steps  # noqa: F401
+        from ._plans import apply, compare, model, steps  # noqa: F401
     except Exception:
         pass  # the files cannot be read any more, after a chroot for example
     _core._before_fork()
@@ -131,9 +131,9 @@ def __getattr__(name: str) -> object:
 
         return getattr(_warnings, name)
     if name in ("BulkPlan", "BulkReport", "FieldChange", "ObjectChange"):
-        from ._plans import changes, model
+        from ._plans import compare, model
 
-        return getattr(model, name, None) or getattr(changes, name)
+        return getattr(model, name, None) or getattr(compare, name)
     if name == "testing":
         import saymon_bulk.testing
 

@@ -242,7 +242,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return steps.run(self, apply.plan(self.host, search, bulk, every_object))
+        return steps.run(apply.plan(steps.Blocking(self, self.wait_for_bulk), search, bulk, every_object))
 
     async def plan_bulk_async(
         self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
@@ -260,7 +260,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return await steps.run_async(self, apply.plan(self.host, search, bulk, every_object))
+        return await apply.plan(steps.Awaited(self, self.wait_for_bulk_async), search, bulk, every_object)
 
     def apply_plan(
         self,
@@ -347,7 +347,7 @@ class Client(_core.Client):
         self._waits((), (timeout, interval, max_interval, retries, 1), False, _iterators.on_step(on_poll), None)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
-        return steps.run(self, apply.apply(plan, self.host, options))
+        return steps.run(apply.apply(steps.Blocking(self, self.wait_for_bulk), plan, options))
 
     async def apply_plan_async(
         self,
@@ -384,7 +384,7 @@ class Client(_core.Client):
         self._async_waits((), (timeout, interval, max_interval, retries, 1), False)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
-        return await steps.run_async(self, apply.apply(plan, self.host, options))
+        return await apply.apply(steps.Awaited(self, self.wait_for_bulk_async), plan, options)
 
     def verify_plan(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked. Nothing changes.
@@ -415,7 +415,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return steps.run(self, apply.verify(plan, self.host, settle, PART_SIZE, READING))
+        return steps.run(apply.verify(steps.Blocking(self, self.wait_for_bulk), plan, settle, PART_SIZE, READING))
 
     async def verify_plan_async(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked, as a coroutine.
@@ -428,7 +428,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return await steps.run_async(self, apply.verify(plan, self.host, settle, PART_SIZE, READING))
+        return await apply.verify(steps.Awaited(self, self.wait_for_bulk_async), plan, settle, PART_SIZE, READING)
 
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False

@@ -57,7 +57,7 @@ def _password_in(path: str) -> str:
         with open(path, "rb") as file:
             password, problem = _text(file.read(_MAX_FILE_BYTES + 1))
     except OSError as error:
-        password, problem = "", f"cannot be read: {type(error).__name__}"
+        password, problem = "", f"cannot be read ({error.strerror})"
     if password:
         return password
     raise ValueError(f"{PASSWORD_FILE} names a file that {problem or 'is empty'}: {_shown_path(path)}")
@@ -130,7 +130,7 @@ def _netrc(path: str) -> Netrc | None:
     except (FileNotFoundError, NotADirectoryError):  # the home of a service account may be /dev/null
         return None
     except OSError as error:
-        raise ValueError(f"netrc cannot be read: {_shown_path(path)}: {type(error).__name__}") from None
+        raise ValueError(f"netrc cannot be read: {_shown_path(path)}: {error.strerror}") from None
 
 
 def _is_name(machine: str, name: str) -> bool:

@@ -16,7 +16,8 @@ server.
 Documented, and answered as documented: the status request, the two
 requests that start an operation, the search for objects, HTTP Basic, and
 the bodies of 400 and 401. A start or a search whose body is not as
-documented gets 400. The answer says what is wrong.
+documented gets 400. The answer says what is wrong. What a change says is
+not checked: a misspelt field becomes a new one.
 
 The server keeps objects, none at first: `PracticeServer.objects`. A search
 finds them by equality, `$in`, `$gt`, `$gte`, `$lt`, `$lte`, `$regex` with
@@ -28,8 +29,7 @@ except for invalid JSON. The framework is restify: hence an unknown route
 gets 404 and a wrong method 405, both before the check of the credentials.
 
 Not rehearsed: permissions, and what conditions and triggers do. Any
-object can be cloned. The server accepts any change. No login lacks a
-permission (403).
+object can be cloned. No login lacks a permission (403).
 """
 
 from __future__ import annotations
@@ -733,7 +733,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 0
     except (OSError, OverflowError, ValueError) as error:
-        print(f"{parser.prog}: {error}", file=sys.stderr)
+        text = f"port {options.port}: {error.strerror}" if isinstance(error, OSError) and error.strerror else error
+        print(f"{parser.prog}: {text}", file=sys.stderr)
         return 1
 
 

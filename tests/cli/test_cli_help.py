@@ -242,7 +242,7 @@ def test_times(text: str, seconds: float) -> None:
 def test_no_times(text: str, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         parse(["wait", f"--timeout={text}", "x"])
-    assert f"{text!r} is no time: 90, 90s, 500ms, 5m, 1.5h and 1h30m are" in capsys.readouterr().err
+    assert f"{text!r} is not a time; write 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m" in capsys.readouterr().err
 
 
 # What is made from the parser
@@ -268,6 +268,16 @@ COMPLETED = {
     "bash": 'COMP_WORDS=(saymon-bulk wait --conc); COMP_CWORD=2; _shtab_saymon_bulk; echo "${COMPREPLY[@]}"',
     "fish": 'complete -C "saymon-bulk wait --conc"',
 }
+
+
+@pytest.mark.parametrize("word", ["show", "apply", "verify", "plan --out"])
+def test_bash_completes_the_file_of_a_plan(tmp_path: Path, word: str) -> None:
+    (tmp_path / "rooms.json").touch()
+    words = f"COMP_WORDS=(saymon-bulk {word} roo); COMP_CWORD=$(({len(word.split()) + 1}))"
+    load = f"{shlex.join([*COMMAND, 'completion', 'bash'])} > script; . ./script"
+    script = f'{load}; {words}; _shtab_saymon_bulk; echo "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash", "-c", script], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["rooms.json"]
 
 
 @pytest.mark.parametrize("shell", COMPLETED)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from commands import Terminal, exit_code, run, started
+from commands import COMMAND, Terminal, environment, exit_code, run, started
 from peer import LOGIN, PASSWORD
 from processes import POSIX
 from saymon_bulk.testing import PracticeServer
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("user")
 
 ROOM = '[{"properties.createOrModify": {"name": "Room", "value": "7"}}]'
 CRITERIA = '{"class_id": 3}'
-NOTHING = "Nothing was started"
+NOTHING = "This call started nothing"
 
 
 @pytest.fixture
@@ -90,6 +91,7 @@ def test_the_way_of_a_plan(server: PracticeServer) -> None:
     again = run(server, "apply", "plan.json")
     assert (again.returncode, again.stdout) == (5, "")
     assert NOTHING in again.stderr
+    assert again.stderr.endswith("to check the objects: saymon-bulk verify plan.json\n")
     verified = run(server, "verify", "--settle", "0", "plan.json")
     assert verified.returncode == 3
     assert verified.stdout.splitlines()[-1] == "11 objects as asked, 1 not as asked yet, 0 cannot be told"
@@ -102,7 +104,7 @@ def test_the_way_of_a_plan(server: PracticeServer) -> None:
     assert (nothing.returncode, nothing.stdout) == (0, "12 objects found, 0 to change, 12 already as asked\n")
 
 
-@pytest.mark.parametrize("count", [1, 12, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 12, 20_000])
 def test_as_json(server: PracticeServer, count: int) -> None:
     fill(server, count)
     *changes, summary = lines(planned(server, "--json").stdout)
@@ -148,13 +150,30 @@ def test_an_uncertain_start(server: PracticeServer) -> None:
     again = run(server, "apply", "--settle", "0", "plan.json")
     assert again.returncode == 9
     assert "perhaps started" in again.stdout
-    assert "give the same command again" in again.stderr
+    assert "the same command reads the objects again" in again.stderr
+    assert "give the same command again" not in again.stderr
+    assert "apply it with another --journal than plan.json.log" in again.stderr
+    assert len(run(server, "apply", "--quiet", "--settle", "0", "plan.json").stderr.splitlines()) == 1
     assert len(server.starts) == 1
     server.finishes_after = 0
     for one in server.objects.values():
         one["properties"] = [{"name": "Room", "value": "7"}]
     assert run(server, "apply", "--settle", "0", "plan.json").returncode == 0
     assert len(server.starts) == 1
+
+
+def test_the_way_out_of_a_plan_that_cannot_go_on(server: PracticeServer) -> None:
+    planned(server)
+    plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
+    line = {"format": "saymon-bulk-journal", "version": 1, "plan": plan["id"], "event": "starting", "request_id": "r"}
+    Path("plan.json.log").write_text(json.dumps({**line, "objects": ["a0"]}) + "\n", encoding="utf-8")
+    assert run(server, "apply", "--settle", "0", "plan.json").returncode == 9
+    planned(server)
+    refused = run(server, "apply", "plan.json")
+    assert (refused.returncode, len(server.starts)) == (5, 0)
+    assert "an operation of an earlier plan in this journal (X-Request-Id r) perhaps runs" in refused.stderr
+    assert refused.stderr.endswith("this journal is plan.json.log; --journal names another one\n")
+    assert run(server, "apply", "--journal", "new.log", "plan.json").returncode == 0
 
 
 def test_a_stale_plan(server: PracticeServer) -> None:
@@ -227,8 +246,10 @@ def test_ctrl_c_says_how_to_go_on(server: PracticeServer) -> None:
         out, errors = process.stdout.read(), process.stderr.read()
     assert f"bulk operation {server.starts[0].id}: 12 objects, not known to have finished" in out
     assert "give the same command again; plan.json.log remembers what was started" in errors
-    server.restart(forget=True)  # the operation is gone, so its objects decide
-    assert run(server, "apply", "--settle", "0", "plan.json").returncode == 3
+    server.restart(forget=True)
+    again = run(server, "apply", "--settle", "0", "plan.json")
+    assert again.returncode == 1  # 3 would mean that nothing runs any more
+    assert "apply it with another --journal than plan.json.log" in again.stderr
     assert len(server.starts) == 1
 
 
@@ -321,3 +342,32 @@ def test_a_journal_that_cannot_be_made_is_not_said_to_remember(server: PracticeS
     assert "no-such-folder/x" in result.stderr
     assert "remembers" not in result.stderr
     assert server.starts == []
+
+
+OPEN: dict[str, tuple[list[dict[str, str]], int, str]] = {
+    "uncertain": ([], 9, "perhaps started"),
+    "unknown": ([{"event": "started", "bulkId": "no-such-operation"}], 1, "HTTP 404"),
+    "running": ([{"event": "started", "bulkId": "running"}], 8, "finished after 0.2 s"),
+}
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize("output", ["> /dev/full", "| true"])
+@pytest.mark.parametrize("option", ["--skip-stale", "--json"])
+@pytest.mark.parametrize(("events", "code", "says"), OPEN.values(), ids=OPEN)
+def test_why_an_apply_ended_is_told_if_nobody_reads_its_output(
+    server: PracticeServer, events: list[dict[str, str]], code: int, says: str, option: str, output: str
+) -> None:
+    planned(server)
+    server.add_bulk(3600, id="running")
+    plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
+    head = {"format": "saymon-bulk-journal", "version": 1, "plan": plan["id"], "request_id": "r-1"}
+    lines = [{**head, "event": "starting", "objects": ["a0"]}, *({**head, **event} for event in events)]
+    Path("plan.json.log").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    apply = shlex.join([*COMMAND, "apply", "--settle", "0", "--timeout", "0.2", option, "plan.json"])
+    script = f"set -o pipefail; {apply} {output}"
+    done = subprocess.run(["bash", "-c", script], env=environment(server), stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    assert says in done.stderr
+    assert ("X-Request-Id r-1" if code == 9 else "bulk operation ") in done.stderr
+    assert "the same command" in done.stderr

@@ -14,7 +14,7 @@ import pytest
 import saymon_bulk
 from pages import PAGES
 from saymon_bulk import _core, cli
-from saymon_bulk.cli.help import EXIT_STATUS
+from saymon_bulk.cli.parser import EXIT_STATUS
 from saymon_bulk.testing import PracticeServer
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")

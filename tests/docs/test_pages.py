@@ -17,8 +17,7 @@ import pytest
 import saymon_bulk
 from pages import DOCS, PAGES, PRACTICE, ROOT, blocks, fill, masked, of, scripts, shell, with_host
 from saymon_bulk._practice import park
-from saymon_bulk.cli.help import ENVIRONMENT, JSON_KEYS
-from saymon_bulk.cli.parser import build, commands_of
+from saymon_bulk.cli.parser import ENVIRONMENT, JSON_KEYS, build, commands_of
 from saymon_bulk.testing import PracticeServer
 from servers import free_port
 

@@ -28,7 +28,7 @@ from clean import PACKAGE, assert_clean, spellings, texts
 from peer import LOGIN, PASSWORD, Peer, Wire, ask, authorization, closing, credentials, failure, response, token
 from processes import POSIX
 from saymon_bulk import Client, HTTPStatusError, ResponseError, SaymonError, StartUncertainError
-from saymon_bulk.cli.credentials import client_of
+from saymon_bulk.cli.inputs import client_of
 from saymon_bulk.cli.parser import parse
 
 CYRILLIC = "\u0442\u0430\u0439\u043d\u044b\u0439-\u043f\u0430\u0440\u043e\u043b\u044c"

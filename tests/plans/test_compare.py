@@ -13,7 +13,7 @@ from peer import LOGIN, PASSWORD, Peer, at, response
 from planning import FAST, Call, both_ways, client, objects, server
 from saymon_bulk import Client
 from saymon_bulk._plans import compare
-from saymon_bulk._plans.changes import compared
+from saymon_bulk._plans.compare import compared
 from saymon_bulk.testing import PracticeServer
 
 __all__ = ["client", "server"]
@@ -269,7 +269,7 @@ def test_a_field_that_no_object_has_is_told(peer: Peer, count: int) -> None:
     peer.answer(response(json.dumps(park)), response(json.dumps([*park, {"id": "x", "wieght": 1}])))
     client, bulk = at(peer), [{"modify": {"wieght": 5, "weight": 2}}]
     assert client.plan_bulk({"name": "CPU"}, bulk).notes == (
-        "no object that was found has the field 'wieght' in the answer",
+        "no object that was found has the field 'wieght' in the answer; is it misspelt?",
     )
     assert client.plan_bulk({"name": "CPU"}, bulk).notes == ()
 
@@ -360,3 +360,29 @@ def test_many_plans_that_were_applied_leave_nothing_to_do(
     shared: PracticeServer, found: list[dict[str, Any]], bulk: Any
 ) -> None:
     plan_twice(shared, found, bulk)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (0.00001, "0.00001"),
+        (1.5e-6, "0.0000015"),
+        (1e-7, "1e-7"),
+        (-2.5e-7, "-2.5e-7"),
+        (0.1, "0.1"),
+        (-0.0, "0"),
+        (5.0, "5"),
+        (123.5, "123.5"),
+        (1e20, "100000000000000000000"),
+        (1e21, "1e+21"),
+        (10**22, "1e+22"),
+        (12345678901234567890, "12345678901234567000"),
+        (12345678901234567890, "12345678901234567890"),
+        (10**400, str(10**400)),
+        (True, "true"),
+    ],
+)
+def test_a_number_as_javascript_writes_it(value: Any, text: str) -> None:
+    (wish,) = compare.wanted([{"properties.createOrModify": {"name": "Room", "value": value}}])
+    assert wish.is_met_by(text)
+    assert not wish.is_met_by(text + "0")

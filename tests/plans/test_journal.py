@@ -21,7 +21,7 @@ from typing import Any, Callable
 
 import pytest
 import saymon_bulk
-from peer import LOGIN, PASSWORD, Peer, at, response
+from peer import END, LOGIN, PASSWORD, Peer, at, response
 from planning import (
     FAST,
     SECRET,
@@ -42,7 +42,15 @@ from planning import (
     server,
 )
 from processes import POSIX, needs_signals
-from saymon_bulk import BulkPlan, Client, HTTPStatusError, PlanRefusedError, SaymonError, StartUncertainError
+from saymon_bulk import (
+    BulkPlan,
+    Client,
+    HTTPStatusError,
+    NotFoundError,
+    PlanRefusedError,
+    SaymonError,
+    StartUncertainError,
+)
 from saymon_bulk.testing import PracticeServer
 
 __all__ = ["client", "server"]
@@ -108,8 +116,9 @@ def test_no_value_stands_in_the_journal(server: PracticeServer, client: Client, 
         assert secret not in text
 
 
+@pytest.mark.slow
 @both_ways
-@pytest.mark.parametrize("size", [pytest.param(1, marks=pytest.mark.slow), 3, 100])
+@pytest.mark.parametrize("size", [1, 3, 100])
 def test_cut_after_every_line_and_in_the_last_one(
     server: PracticeServer, client: Client, path: Path, call: Call, size: int
 ) -> None:
@@ -192,8 +201,9 @@ client.apply_plan(plan, journal=path, part_size=int(size), settle=0, interval=0.
 """.replace("LOGIN", LOGIN).replace("PASSWORD", PASSWORD)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not POSIX, reason="no kill -9 on this system")
-@pytest.mark.parametrize("size", [2, pytest.param(1, marks=pytest.mark.slow), pytest.param(9, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("size", [2, 1, 9])
 def test_killed_between_any_two_lines(server: PracticeServer, client: Client, tmp_path: Path, size: int) -> None:
     everything = park(4)
     server.objects.update(everything)
@@ -256,7 +266,8 @@ def interrupted_at(moment: int, call: Callable[[], Any]) -> tuple[BaseException 
     return None, left[0] <= 0
 
 
-@pytest.mark.parametrize("step", [11, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [11, 4])
 def test_ctrl_c_at_each_line(server: PracticeServer, client: Client, tmp_path: Path, step: int) -> None:
     """No object is sent twice, and the journal is free while the error and its traceback are still there."""
     everything = park(2)
@@ -403,7 +414,7 @@ def test_an_apply_that_runs_refuses_a_second_one(server: PracticeServer, client:
 
     def second(*_: object) -> None:
         if not refusals:
-            with pytest.raises(PlanRefusedError, match="Nothing was started") as caught:
+            with pytest.raises(PlanRefusedError, match="This call started nothing") as caught:
                 apply(client, plan, path)
             refusals.append(caught.value)
 
@@ -542,12 +553,10 @@ def test_a_new_plan_goes_on_where_the_operation_before_did_nothing(
     server.objects.update(park(3))
     first, second = a_plan(client), a_plan(client)
     ids = [one.id for one in first.changes]
-    for number, bulk_id in enumerate((server.add_bulk(0.0), "forgotten-by-the-server"), 1):
-        start = line(first, "starting", request_id=bulk_id, objects=ids[:2])
-        path.write_text(start + line(first, "started", request_id=bulk_id, bulkId=bulk_id))
-        assert call(client, "apply_plan", second, journal=path, **FAST).ok
-        assert sent(server) == ids * number
-        server.objects.update(park(3))
+    start = line(first, "starting", request_id="r", objects=ids[:2])
+    path.write_text(start + line(first, "started", request_id="r", bulkId=server.add_bulk(0.0)))
+    assert call(client, "apply_plan", second, journal=path, **FAST).ok
+    assert sent(server) == ids
 
 
 @both_ways
@@ -559,7 +568,7 @@ def test_a_new_plan_sends_nothing_that_is_in_doubt(
     first, second = a_plan(client), a_plan(client)
     ids = [one.id for one in first.changes]
     path.write_text(line(first, "starting", request_id="r-1", objects=ids[:count]))
-    with pytest.raises(PlanRefusedError, match=r"perhaps started an operation \(X-Request-Id r-1\)") as refused:
+    with pytest.raises(PlanRefusedError, match=r"earlier plan in this journal \(X-Request-Id r-1\) perhaps runs") as refused:
         call(client, "apply_plan", second, journal=path, **FAST)
     assert (refused.value.reason, list(refused.value.objects)) == ("running", ids[:count])
     assert len(check_lists(refused.value.report, second).unknown) == count
@@ -642,7 +651,7 @@ def test_a_file_that_is_no_journal_is_refused_and_not_changed(
     server.objects.update(park(1))
     path.write_bytes(content)
     plan, requests = a_plan(client), len(server.requests)
-    with pytest.raises(ValueError, match="no line of a journal"):
+    with pytest.raises(ValueError, match="not a line of a journal"):
         apply(client, plan, path)
     assert path.read_bytes() == content
     assert len(server.requests) == requests
@@ -674,7 +683,7 @@ def test_lines_that_this_package_does_not_write(
     plan = a_plan(client)
     content = line(plan, "starting", request_id="known", objects=["a"]) + line(plan, event, **more)
     path.write_text(content)
-    with pytest.raises(ValueError, match="line 2: no line of a journal"):
+    with pytest.raises(ValueError, match="line 2: not a line of a journal"):
         apply(client, plan, path)
     assert path.read_text() == content
     assert server.starts == []
@@ -709,6 +718,7 @@ def full_disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     signal.signal(signal.SIGXFSZ, handler)
 
 
+@pytest.mark.slow
 @both_ways
 @pytest.mark.parametrize("part", [0, 1])
 @pytest.mark.parametrize("event", ["starting", "started", "finished", "verified", "done"])
@@ -773,7 +783,7 @@ def test_an_uncertain_start(server: PracticeServer, client: Client, path: Path, 
     assert set(reasons(report.not_as_asked).values()) == {"not-sent"}
     assert report.starts == ({"bulkId": None, "request_id": request_id, "objects": count, "finished": None},)
     for _ in range(2):
-        with pytest.raises(StartUncertainError, match="nothing was started now") as again:
+        with pytest.raises(StartUncertainError, match="this apply started nothing") as again:
             call(client, "apply_plan", plan, **arguments)
         assert again.value.request_id == request_id
         report = check_lists(again.value.report, plan)
@@ -817,43 +827,66 @@ def test_an_uncertain_part_that_cannot_be_told_stays_uncertain(peer: Peer, path:
 
 
 @both_ways
-@pytest.mark.parametrize("is_changed", [True, False])
-def test_a_forgotten_operation_is_only_verified(
-    server: PracticeServer, client: Client, path: Path, call: Call, is_changed: bool
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5000])
+def test_an_operation_that_the_server_does_not_know_stays_open(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int
 ) -> None:
-    server.objects.update(park(3))
+    """Another node may know it: it is settled only when its objects are as asked."""
+    server.objects.update(park(count + 1))
     plan = a_plan(client)
-    first, second, third = (one.id for one in plan.changes)
-    path.write_text(
-        line(plan, "starting", request_id="r", objects=[first, second])
-        + line(plan, "started", request_id="r", bulkId="forgotten")
-    )
-    if is_changed:
-        for id in (first, second):
-            server.objects[id]["properties"][0]["value"] = "7"
-    report = check_lists(call(client, "apply_plan", plan, journal=path, **FAST), plan)
-    assert report.starts[0] == {"bulkId": "forgotten", "request_id": "r", "objects": 2, "finished": False}
-    if is_changed:
-        assert report.ok
-        assert sent(server) == [third]
-        assert events(path)[2:4] == ["forgotten", "verified"]
-    else:
-        assert reasons(report.not_as_asked) == {first: "unchanged", second: "unchanged", third: "not-sent"}
-        assert sent(server) == []
-        assert "yet" in str(report)
+    ids = [one.id for one in plan.changes]
+    started = line(plan, "started", request_id="r", bulkId="forgotten")
+    path.write_text(line(plan, "starting", request_id="r", objects=ids[:-1]) + started)
+    for _ in range(2):
+        with pytest.raises(NotFoundError) as caught:
+            call(client, "apply_plan", plan, journal=path, **FAST)
+        report = check_lists(caught.value.report, plan)
+        assert report.starts == ({"bulkId": "forgotten", "request_id": "r", "objects": count, "finished": False},)
+        assert reasons(report.not_as_asked) == {**dict.fromkeys(ids[:-1], "unchanged"), ids[-1]: "not-sent"}
+        assert events(path) == ["starting", "started"]
+    # Nor does another plan send these objects.
+    with pytest.raises(PlanRefusedError, match=r"\(X-Request-Id r\) perhaps runs") as refused:
+        call(client, "apply_plan", a_plan(client), journal=path, **FAST)
+    assert (refused.value.reason, list(refused.value.objects)) == ("running", ids[:-1])
+    assert sent(server) == []
+    for id in ids[:-1]:
+        server.objects[id]["properties"][0]["value"] = "7"
+    assert check_lists(call(client, "apply_plan", plan, journal=path, **FAST), plan).ok
+    assert sent(server) == ids[-1:]
+    assert events(path)[2] == "verified"
     paths = [path for method, path in server.requests if method == "GET"]
     assert paths[0] == "/node/api/bulk/forgotten/status"
 
 
 @both_ways
-def test_a_forgotten_operation_whose_objects_cannot_be_told_stops_the_apply(peer: Peer, path: Path, call: Call) -> None:
+def test_one_404_starts_nothing_twice(peer: Peer, path: Path, call: Call) -> None:
+    """Too early after the start, or from a gateway that is set up anew."""
+    one, changed = an_object(1), an_object(1, room="7")
+    gone = response("<h1>404 Not Found</h1>", 404)
+    first, again = [objects(one), objects(one), objects(one), STARTED, gone, objects(one)], [END, objects(changed)]
+    new_plan = [objects(one), gone, objects(one), objects(one)]
+    peer.answer(*first, *new_plan, *again)
+    client = at(peer)
+    plan = a_plan(client)
+    with pytest.raises(NotFoundError):
+        call(client, "apply_plan", plan, journal=path, **FAST)
+    with pytest.raises(PlanRefusedError):
+        call(client, "apply_plan", a_plan(client), journal=path, **FAST)
+    assert check_lists(call(client, "apply_plan", plan, journal=path, **FAST), plan).ok
+    assert kinds(peer).count("start") == 1
+
+
+@both_ways
+def test_an_unknown_operation_whose_objects_cannot_be_told_stops_the_apply(peer: Peer, path: Path, call: Call) -> None:
     one, two = an_object(1), an_object(2)
     blind = {"id": one["id"], "name": "CPU 1"}
     gone = response('{"code":"NotFound","message":"gone"}', 404)
     peer.answer(objects(one, two), objects(one), objects(two), objects(one), STARTED, gone, objects(blind))
     client = at(peer)
     plan = a_plan(client)
-    report = check_lists(call(client, "apply_plan", plan, journal=path, part_size=1, **FAST), plan)
+    with pytest.raises(NotFoundError) as caught:
+        call(client, "apply_plan", plan, journal=path, part_size=1, **FAST)
+    report = check_lists(caught.value.report, plan)
     assert reasons(report.unknown) == {one["id"]: "not-in-answer"}
     assert reasons(report.not_as_asked) == {two["id"]: "not-sent"}
     assert kinds(peer).count("start") == 1

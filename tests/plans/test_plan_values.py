@@ -9,6 +9,7 @@ import os
 import pickle
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any, Callable
 
@@ -261,15 +262,15 @@ def swapped(old: str, new: str, count: int = -1) -> Callable[[str], str]:
 EDITS: list[tuple[Callable[[str], str], str, bool]] = [
     (swapped('"after": "7"', '"after": "8"', 1), "another value than `bulk` does", True),
     (swapped('"value": "7"', '"value": "8"'), "another value than `bulk` does", True),
-    (swapped('"before": [1, {"x": null}]', '"before": 7'), "as asked before", True),
-    (swapped(f'"before": "{SECRET}"', '"before": "7"'), "as asked before", True),
+    (swapped('"before": [1, {"x": null}]', '"before": 7'), "that is as `bulk` asks", True),
+    (swapped(f'"before": "{SECRET}"', '"before": "7"'), "that is as `bulk` asks", True),
     (swapped('"field": "weight"', '"field": "height"'), "which `bulk` does not", True),
     (swapped('"field": "weight"', '"field": "properties.Room"'), "another value|twice", True),
     (swapped('"field": "weight"', '"field": ["weight"]'), "which `bulk` does not", True),
     (swapped('"created": true', '"created": 1'), "without `field`", True),
     (
         swapped('"before": null, "after": "7", "created": true', '"before": "1", "after": "7", "created": true'),
-        "as asked",
+        "that is as `bulk` asks",
         True,
     ),
     (swapped('"after": 7', '"then": 7'), "without `field`", True),
@@ -285,7 +286,7 @@ EDITS: list[tuple[Callable[[str], str], str, bool]] = [
     (swapped('"matched": 6', '"matched": 6.0'), "'matched' must be an integer", False),
     (swapped('"id": "b57d1f0c"', '"id": 7'), "'id' must be a string", False),
     (swapped('"host": "https://monitor.example.com"', '"host": null'), "'host' must be a string", False),
-    (swapped('"already": [', '"already": ["a4",'), "an id that is not in the plan before", False),
+    (swapped('"already": [', '"already": ["a4",'), "no id may stand in the plan twice", False),
     (swapped('"notes": ["a note"]', '"notes": [1]'), "'notes' must be an array", False),
     (swapped('"modify"', '"stateTriggers"'), "start_bulk takes it", True),
     (swapped('"bulk": [', '"bulk": [{},'), "not empty", True),
@@ -462,3 +463,27 @@ def test_the_objects_of_a_plan_are_in_the_order_of_the_server(server: PracticeSe
     for number in (3, 1, 2):
         server.objects[f"{number}"] = an_object(number) | {"id": f"{number}"}
     assert [one.id for one in a_plan(client).changes] == ["3", "1", "2"]
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink") or os.name == "nt", reason="links need a permission")
+def test_a_saved_plan_keeps_a_link(tmp_path: Path) -> None:
+    """Its journal stands beside the target, and must stay that of the next plan."""
+    (tmp_path / "plans").mkdir()
+    link, target = tmp_path / "latest.json", tmp_path / "plans" / "rooms.json"
+    for is_there in (False, True):
+        if not is_there:
+            link.symlink_to(target)
+        PLAN.save(link)
+        assert link.is_symlink()
+        assert BulkPlan.load(target) == PLAN
+        assert [one.name for one in tmp_path.iterdir()] in (["latest.json", "plans"], ["plans", "latest.json"])
+
+
+@pytest.mark.clock
+def test_a_file_that_is_cut_in_a_long_string_is_read_at_once(tmp_path: Path) -> None:
+    text = '{"format": "saymon-bulk-plan", "x": "' + '\\"a\\":1,' * 100_000
+    (tmp_path / "plan.json").write_text(text, encoding="utf-8")
+    began = time.monotonic()
+    with pytest.raises(ValueError, match="not JSON"):
+        BulkPlan.load(tmp_path / "plan.json")
+    assert time.monotonic() - began < 5

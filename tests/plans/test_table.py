@@ -33,7 +33,7 @@ def a_table(*changes: ObjectChange, already: int = 0, notes: tuple[str, ...] = (
 
 
 def lines(plan: BulkPlan, **style: Any) -> list[str]:
-    return table.plan(plan, table.Style(**style))
+    return plan._lines(table.Style(**style))
 
 
 def test_one_object() -> None:
@@ -104,7 +104,7 @@ def test_many_transitions() -> None:
 def test_groups_fit_a_terminal(columns: int) -> None:
     befores = ["a"] * 2 + ["b"] * 4 + ["c"] * 3 + ["d", "e", "f"]
     plan = a_table(*(change(n, before) for n, before in enumerate(befores)))
-    found = table.plan(plan, table.Style(width=columns))
+    found = plan._lines(table.Style(width=columns))
     assert all(len(line) <= columns for line in found[:-1])
     if columns == 80:
         assert found[:3] == ["Room:", '    "b" → "7" in 4 objects', '    "c" → "7" in 3 objects']
@@ -135,7 +135,7 @@ def test_nothing_is_printed_as_it_came(text: str, count: int) -> None:
     plan = dataclasses.replace(a_table(*odd), notes=(text,), id=text, host=text)
     report = BulkReport((text,), odd, odd, ({"bulkId": text, "request_id": text, "objects": 1, "finished": False},))
     uncertain = BulkReport((), (), (), ({"bulkId": None, "request_id": text, "objects": 1, "finished": None},))
-    for found in (lines(plan), lines(plan, all_objects=True), table.report(report), table.report(uncertain)):
+    for found in (lines(plan), lines(plan, all_objects=True), report._lines(table.Style()), uncertain._lines(table.Style())):
         assert all(line.isprintable() for line in found)
         assert not any(text in line for line in found)
     for shown in (repr(plan), repr(plan.changes), repr(field), repr(report)):
@@ -201,6 +201,7 @@ def test_names_are_cut_and_ids_are_not() -> None:
 
 
 SECRET_NAMES = [
+    "PassWord", "passWord",
     "password", "Password", "PASSWORD", "passwords", "SNMP Community", "snmp_community", "snmpCommunity", "SNMPCommunity",
     "community", "API key", "APIKey", "apiKey", "api-key", "api_key", "apikey", "Key", "keys", "private.key", "key1",
     "Key #2", "token", "AccessToken", "access_token2", "secret", "client.secret", "clientSecret", "ClientSECRET",
@@ -222,11 +223,11 @@ def test_hidden_values(name: str, is_hidden: bool, count: int) -> None:
     for field in (f"properties.{name}", name):
         changes = [change(n, "old-value", field, "new-value") for n in range(count)]
         plan, report = a_table(*changes), BulkReport((), tuple(changes), ())
-        shown = ["\n".join(lines(plan)), plan._repr_html_(), "\n".join(table.report(report)), report._repr_html_()]
+        shown = ["\n".join(lines(plan)), plan._repr_html_(), "\n".join(report._lines(table.Style())), report._repr_html_()]
         for text in shown:
             assert ("old-value" in text) is ("new-value" in text) is not is_hidden
             assert (HIDDEN in text) is is_hidden
-        everything = "\n".join([*lines(plan, show_values=True), *table.report(report, table.Style(show_values=True))])
+        everything = "\n".join([*lines(plan, show_values=True), *report._lines(table.Style(show_values=True))])
         assert "old-value" in everything
         assert HIDDEN not in everything
 
@@ -261,7 +262,7 @@ def test_documents_that_hold_a_secret(value: Any, is_hidden: bool) -> None:
 def test_lines_fit_the_terminal(columns: int, name: str, count: int) -> None:
     changes = tuple(ObjectChange(f"{n:024x}", name, (FieldChange("properties.Room", name, "7"),)) for n in range(count))
     report = BulkReport((), changes, changes, ({"bulkId": name, "request_id": "r", "objects": 3, "finished": True},) * 2)
-    for found in (lines(a_table(*changes), width=columns), table.report(report, table.Style(width=columns))):
+    for found in (lines(a_table(*changes), width=columns), report._lines(table.Style(width=columns))):
         # Of objects alone: counts and operations are broken by the terminal, and never cut.
         told = [line for line in found if name[:1] and not re.match(r"bulk operation |[\d,]+ objects? |… and ", line)]
         assert all(_columns(line) <= columns for line in told if "→" not in line or line.startswith("    "))
@@ -294,7 +295,7 @@ REASONS = [
 
 @pytest.mark.parametrize(("one", "text"), REASONS, ids=range(len(REASONS)))
 def test_the_lines_of_a_report(one: ObjectChange, text: str) -> None:
-    assert table.report(BulkReport((), (one,), ()))[0] == f"CPU (a)  {text}"
+    assert BulkReport((), (one,), ())._lines(table.Style())[0] == f"CPU (a)  {text}"
 
 
 def test_what_was_not_checked_is_counted_apart() -> None:
@@ -315,7 +316,7 @@ def test_a_report_of_many(count: int) -> None:
     assert len(found) == 2 * (min(count, 10) + (count > 10)) + 1
     assert found.count(f"… and {count - 10:,} more") == (2 if count > 10 else 0)
     style = table.Style(all_objects=True, rest="unused")
-    assert len(table.report(BulkReport((), changes, changes), style)) == 2 * count + 1
+    assert len(BulkReport((), changes, changes)._lines(style)) == 2 * count + 1
 
 
 @pytest.mark.parametrize(
@@ -341,7 +342,7 @@ def test_the_starts_of_a_report(count: int) -> None:
         assert found[10] == f"… and {count - 10:,} more operations"
 
 
-@pytest.mark.parametrize("count", [1, 12, pytest.param(20_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [1, 12, 20_000])
 def test_objects_with_russian_names(server: PracticeServer, client: Client, count: int) -> None:
     server.objects.update(park(count))
     for one in server.objects.values():

@@ -16,7 +16,7 @@ from peer import credentials as sent
 from processes import HOME, POSIX, run_script
 from saymon_bulk import Client, InsecureFileWarning
 from saymon_bulk._credentials import credentials
-from saymon_bulk.cli.credentials import credentials_of
+from saymon_bulk.cli.inputs import credentials_of
 from saymon_bulk.cli.parser import parse
 
 # host as it is given, machine as netrc has it

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import functools
+import math
 import sys
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from math import inf
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,25 +17,23 @@ from .. import _start_body
 from .._text import cut, object_count, one_line
 from ..errors import HTTPStatusError, NotFoundError, PlanRefusedError, ResponseError, SaymonError, StartUncertainError
 from . import compare
-from .changes import FieldChange, ObjectChange, compared, name_of
-from .journal import Journal, LockedError, Part
+from .compare import FieldChange, ObjectChange, compared, name_of
+from .journal import Event, Journal, LockedError, Part
 from .model import BulkPlan, BulkReport
-from .steps import Checkpoint, Pause, Search, Start, Steps, Wait
+from .steps import Blocking
 
 if TYPE_CHECKING:
-    from typing import Callable
-
     from .._types import Reason, Refusal
 
 # Seconds between the reads of objects that are not as asked, since reads may come from a cache; the last one repeats.
 _SETTLE_PAUSES = (1, 2, 4, 8)
 
 
-def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan]:
+async def plan(server: Blocking, search: Any, bulk: Any, every_object: Any) -> BulkPlan:
     """Reads what the search finds, and compares."""
     criteria, changes = _start_body.checked(search, bulk, every_object)
     wishes = compare.wanted(changes)
-    found = yield Search(criteria, compare.fields_to_read(wishes))
+    found = await server.search(criteria, compare.fields_to_read(wishes))
     to_change: list[ObjectChange] = []
     already: list[str] = []
     lacking: Counter[str] = Counter()
@@ -52,7 +49,7 @@ def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan
         found[place] = None  # a hundred thousand objects take much memory
     return BulkPlan(
         id=str(uuid.uuid4()),
-        host=host,
+        host=server.client.host,
         search=criteria,
         bulk=changes,
         created=datetime.now(timezone.utc).isoformat(timespec="seconds").replace("+00:00", "Z"),
@@ -66,7 +63,7 @@ def plan(host: str, search: Any, bulk: Any, every_object: Any) -> Steps[BulkPlan
 def _absent(wishes: Sequence[compare.Wanted], lacking: Counter[str], count: int) -> list[str]:
     """A field that no object has may be misspelt."""
     names = [wish.name for wish in wishes if wish.part is None and lacking[wish.field] == count]
-    return [f"no object that was found has the field {name!r} in the answer" for name in names]
+    return [f"no object that was found has the field {name!r} in the answer; is it misspelt?" for name in names]
 
 
 def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str, ...]:
@@ -74,13 +71,13 @@ def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str,
     return (*notes, *(f"the list {name!r} is probably replaced as a whole" for name in compare.replaced_lists(wishes)))
 
 
-def verify(plan: BulkPlan, host: str, settle: float, part_size: int, polling: Mapping[str, Any]) -> Steps[BulkReport]:
+async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int, polling: Mapping[str, Any]) -> BulkReport:
     """Reads the objects of a plan again, and compares."""
     _check_seconds("settle", settle)
-    check = _Check(plan, polling)
+    check, host = _Check(server, plan, polling), server.client.host
     _check_host(plan, host)
     try:
-        yield from check.verify(check.ids, part_size, settle)
+        await check.verify(check.ids, part_size, settle)
     except _CriterionIgnoredError as error:
         raise ResponseError(f"{host}: {error}", host=host) from None
     return check.report()
@@ -115,7 +112,7 @@ def _check_host(plan: BulkPlan, host: str) -> None:
 
 
 def _refused(host: str, reason: Refusal, text: str, objects: Sequence[str] = ()) -> PlanRefusedError:
-    return PlanRefusedError(f"{host}: {text}. Nothing was started", host=host, reason=reason, objects=objects)
+    return PlanRefusedError(f"{host}: {text}. This call started nothing", host=host, reason=reason, objects=objects)
 
 
 def _check_count(argument: str, value: Any, least: int) -> None:
@@ -128,14 +125,14 @@ def _check_count(argument: str, value: Any, least: int) -> None:
 def _check_seconds(argument: str, value: Any) -> None:
     if not isinstance(value, (int, float)) or isinstance(value, bool):
         raise TypeError(f"{argument} must be a number of seconds, not {type(value).__name__}")
-    if not 0 <= value < inf:
-        raise ValueError(f"{argument} must be a finite number of seconds, not negative")
+    if not 0 <= value <= sys.float_info.max:
+        raise ValueError(f"{argument} must be a finite number of seconds, 0 or more")
 
 
-def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
+async def apply(server: Blocking, plan: BulkPlan, options: Options) -> BulkReport:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
     options.check()
-    check = _Check(plan, options.polling)
+    check, host = _Check(server, plan, options.polling), server.client.host
     journal = Journal(plan.id)
     try:
         _check_host(plan, host)
@@ -148,7 +145,7 @@ def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
         except LockedError:
             check.set_unknown(check.ids)
             raise _refused(host, "running", "another apply holds the journal") from None
-        yield from _Apply(host, options, journal, check).run()
+        await _Apply(server, options, journal, check).run()
         return check.report(journal.parts)
     except BaseException as error:
         with contextlib.suppress(Exception):  # of a class that takes no attributes
@@ -159,40 +156,45 @@ def apply(plan: BulkPlan, host: str, options: Options) -> Steps[BulkReport]:
 
 
 class _Apply:
-    def __init__(self, host: str, options: Options, journal: Journal, check: _Check) -> None:
-        self.host, self.options, self.journal, self.check = host, options, journal, check
+    def __init__(self, server: Blocking, options: Options, journal: Journal, check: _Check) -> None:
+        self.server, self.options, self.journal, self.check = server, options, journal, check
+        self.host = server.client.host
         self.earlier = journal.parts
         for part in self.earlier:
             check.set_unknown(part.ids)
 
-    def run(self) -> Steps[None]:
+    async def run(self) -> None:
         if self.journal.is_done_with(self.check.ids):
             self.check.set_unknown(self.check.ids)
-            text = "the plan was applied already, as the journal says; for objects that are not as asked, make a new plan"
+            text = (
+                "the plan was applied already, as the journal says; a verify tells whether its objects are as asked, and a"
+                " new plan changes those that are not"
+            )
             raise _refused(self.host, "already-applied", text)
         try:
-            is_over = yield from self.all_parts()
+            is_over = await self.all_parts()
         except _CriterionIgnoredError as error:
             if len(self.journal.parts) > len(self.earlier):
                 raise ResponseError(f"{self.host}: {error}", host=self.host) from None
             raise _refused(self.host, "criterion-ignored", str(error)) from None
         if is_over:
-            self.note(self.journal.parts[-1:], lambda: self.journal.done(self.check.ids))
+            named = self.journal.named
+            self.note("done", left_out=[id for id in self.check.ids if id not in named])
 
-    def all_parts(self) -> Steps[bool]:
+    async def all_parts(self) -> bool:
         """Whether nothing is left to start."""
-        is_clean = yield from self.settle(self.earlier)
+        is_clean = await self.settle(self.earlier)
         named = self.journal.named
         ids = [id for id in self.check.ids if id not in named]
         if not is_clean:
             return not ids
         others = self.journal.unsettled_elsewhere(ids)
         # With its reads, since a read right after the end may come from a cache.
-        yield from self.settle([part for part in others if part.bulk_id is not None])
+        await self.settle([part for part in others if part.bulk_id is not None])
         ids = [id for id in ids if not self.check.is_as_asked(id)]
         self.check.set_unsent(ids)
-        send, stale = yield from self.check.compare_with_plan(ids, self.options.part_size)
-        self.refuse_doubts(send, [part for part in others if part.bulk_id is None])
+        send, stale = await self.check.compare_with_plan(ids, self.options.part_size)
+        self.refuse_doubts(send, [part for part in others if not part.is_settled])
         if stale and not self.options.skip_stale:
             text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
@@ -204,44 +206,44 @@ class _Apply:
                 parts.extendleft([ids[most:], ids[:most]])
                 continue
             # Once more: the parts before may have taken hours.
-            send, stale = yield from self.check.compare_with_plan(ids, size)
+            send, stale = await self.check.compare_with_plan(ids, size)
             if stale and not self.options.skip_stale:
                 return False
             # An empty list of ids is never sent.
-            if send and not (yield from self.part(send, parts)):
+            if send and not (await self.part(send, parts)):
                 return not parts
         return True
 
     def refuse_doubts(self, ids: Sequence[str], uncertain: Sequence[Part]) -> None:
-        """Refuses to send what an uncertain start of an earlier plan may still change."""
+        """Refuses to send what an operation of an earlier plan may still change."""
         named = {id: part.request_id for part in uncertain for id in part.ids}
         doubtful = [id for id in ids if id in named]
         if doubtful:
             self.check.set_unknown(doubtful)
             text = (
-                f"an earlier plan in this journal has perhaps started an operation (X-Request-Id {named[doubtful[0]]}) that"
-                f" changes {object_count(len(doubtful))} of this one: {_named(doubtful)}. Look at the server, then give"
-                " another journal"
+                f"an operation of an earlier plan in this journal (X-Request-Id {named[doubtful[0]]}) perhaps runs, and"
+                f" changes {object_count(len(doubtful))} of this plan: {_named(doubtful)}. If the server runs no such"
+                " operation, give another journal"
             )
             raise _refused(self.host, "running", text, doubtful)
 
-    def part(self, ids: list[str], parts: deque[list[str]]) -> Steps[bool]:
+    async def part(self, ids: list[str], parts: deque[list[str]]) -> bool:
         """One part: start, wait, verify. Whether it is clean."""
         body = _start_body.body({"id": {"$in": ids}}, self.check.bulk, False)
         part = self.journal.starting(ids, _start_body.request_id())
         try:
-            yield Checkpoint()
+            await self.server.pause(0)
         except BaseException:
             with contextlib.suppress(OSError):
-                self.journal.not_started(part)
+                self.journal.tell("not-started", part)
             raise
         self.check.set_unknown(ids)
         try:
-            answer = yield Start(body, part.request_id)
+            answer = await self.server.start(body, part.request_id)
         except StartUncertainError as error:
             if (id := error.id) is not None:  # the answer had come
                 with contextlib.suppress(OSError):
-                    self.journal.started(part, id)
+                    self.journal.tell("started", part, bulkId=id)
             raise
         except SaymonError as error:
             self.check.set_unsent(ids)
@@ -251,62 +253,73 @@ class _Apply:
             self.check.reader.most = (len(ids) + 1) // 2
             parts.appendleft(ids)
             return True
-        self.note([part], lambda: self.journal.started(part, answer["bulkId"]))
+        self.note("started", part, bulkId=answer["bulkId"])
         if answer["finished"]:
-            self.note([part], lambda: self.journal.finished(part))
-        return (yield from self.settle([part]))
+            self.note("finished", part)
+        return await self.settle([part])
 
-    def settle(self, parts: Sequence[Part]) -> Steps[bool]:
+    async def settle(self, parts: Sequence[Part]) -> bool:
         """Waits for the operations of parts, if need be, and tells what became of their objects. Whether all are clean."""
         for part in parts:
             self.check.set_unknown(part.ids)
-        yield from self.wait(parts)
+        unknown = await self.wait(parts)
         # Objects whose lines were deleted from the plan do not count, unless their operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
-        yield from self.check.verify(every, self.options.part_size, self.options.settle)
-        is_clean = True
+        await self.check.verify(every, self.options.part_size, self.options.settle)
+        is_clean, lost = True, None
         for part in parts:
             outcomes = self.check.outcomes(ids[part.request_id])
             is_as_asked = all(outcome is True for outcome in outcomes)
             if part.bulk_id is None and not is_as_asked:
                 text = (
                     f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
-                    " apply; its objects are not all as asked yet; nothing was started now. Look at the server, or make a"
-                    " new plan with a new journal"
+                    " apply; its objects are not all as asked yet; this apply started nothing. If the server runs no such"
+                    " operation, make a new plan, and apply it with another journal"
                 )
                 raise StartUncertainError(text, host=self.host, request_id=part.request_id)
+            if part.request_id in unknown and not is_as_asked:
+                # Another node of the server may know it. So it stays open, as an uncertain start does.
+                if part.plan == self.journal.plan:
+                    lost = unknown[part.request_id]
+                continue
             if not part.is_settled:
-                self.note([part], functools.partial(self.journal.settled, part, outcomes.count(True)))
+                self.note("verified", part, as_asked=outcomes.count(True))
             is_clean &= is_as_asked or (part.is_finished and False not in outcomes)
+        if lost is not None:
+            raise lost
         return is_clean
 
-    def wait(self, parts: Sequence[Part]) -> Steps[None]:
-        """Waits for the operations that may still run. Those without an id cannot be waited for."""
+    async def wait(self, parts: Sequence[Part]) -> dict[str, NotFoundError]:
+        """Waits for the operations that may still run. Returns those that the server does not know, by their starts."""
+        unknown = {}
         for part in parts:
+            # Without an id there is nothing to wait for.
             if part.bulk_id is None or part.is_finished or part.is_settled:
                 continue
-            is_forgotten = False
             try:
-                yield Wait(part.bulk_id, self.options.polling)
-            except NotFoundError:
-                is_forgotten = True
-            self.note([part], functools.partial(self.journal.finished, part, forgotten=is_forgotten))
+                await self.server.wait(part.bulk_id, self.options.polling)
+            except NotFoundError as error:
+                unknown[part.request_id] = error
+            else:
+                self.note("finished", part)
+        return unknown
 
-    def note(self, parts: Sequence[Part], write: Callable[[], None]) -> None:
-        """Writes a line of the journal about a start that was made."""
+    def note(self, event: Event, part: Part | None = None, **more: Any) -> None:
+        """Writes a line of the journal after a start that was made."""
         try:
-            write()
+            self.journal.tell(event, part, **more)
         except OSError as error:
-            if not parts:
+            made = self.journal.parts if part is None else [part]
+            if not made:
                 raise
-            id = parts[-1].bulk_id
+            id = made[-1].bulk_id
             text = f"{self.host}: bulk operation {one_line(str(id))} was started, and the journal cannot be written: {error}"
             raise SaymonError(text, host=self.host, id=id) from error
 
     def note_not_started(self, part: Part, start: SaymonError) -> None:
         try:
-            self.journal.not_started(part)
+            self.journal.tell("not-started", part)
         except OSError as error:
             text = f"{start}; and the journal cannot be written, so that the next apply will not be sure: {error}"
             raise SaymonError(text, host=self.host) from start
@@ -319,23 +332,23 @@ class _CriterionIgnoredError(Exception):
 class _Reader:
     """Reads objects by their ids, in spite of some failures."""
 
-    def __init__(self, fields: set[str], polling: Mapping[str, Any]) -> None:
-        self._fields = fields
+    def __init__(self, server: Blocking, fields: set[str], polling: Mapping[str, Any]) -> None:
+        self._server, self._fields = server, fields
         self._retries: int = polling["retries"]
         self._interval = float(polling["interval"])
         self._max_interval = max(float(polling["max_interval"]), self._interval)
-        self._timeout = inf if polling["timeout"] is None else float(polling["timeout"])
+        self._timeout = math.inf if polling["timeout"] is None else float(polling["timeout"])
         self._has_answered = False
         self.most = sys.maxsize
         """The most ids of one body, since a longer one was too long."""
 
-    def read(self, ids: Sequence[str], size: int) -> Steps[dict[str, Any]]:
+    async def read(self, ids: Sequence[str], size: int) -> dict[str, Any]:
         found: dict[str, Any] = {}
         start = 0
         while start < len(ids):
             part = list(ids[start : start + min(size, self.most)])
             try:
-                found.update((yield from self._part(part)))
+                found.update(await self._part(part))
             except HTTPStatusError as error:
                 if not _is_too_long(error) or len(part) == 1:
                     raise
@@ -344,18 +357,18 @@ class _Reader:
                 start += len(part)
         return found
 
-    def _part(self, ids: list[str]) -> Steps[dict[str, Any]]:
+    async def _part(self, ids: list[str]) -> dict[str, Any]:
         failures, pause, spent = 0, self._interval, 0.0
         while True:
             try:
-                objects = yield Search({"id": {"$in": ids}}, self._fields)
+                objects = await self._server.search({"id": {"$in": ids}}, self._fields)
                 break
             except SaymonError as error:
                 longer = max(pause, getattr(error, "retry_after", None) or 0)
                 if failures >= self._retries or spent + longer > self._timeout or not self._tolerates(error):
                     raise
                 failures += 1
-                yield Pause(longer, "the server has not answered a read, which is tried again")
+                await self._server.pause(longer, "the server has not answered a read, which is tried again")
                 spent, pause = spent + longer, min(1.5 * pause, self._max_interval)
         self._has_answered = True
         found = {one["id"]: one for one in objects}
@@ -373,7 +386,7 @@ class _Reader:
 class _Check:
     """What is known of each object of a plan."""
 
-    def __init__(self, plan: Any, polling: Mapping[str, Any]) -> None:
+    def __init__(self, server: Blocking, plan: Any, polling: Mapping[str, Any]) -> None:
         if not isinstance(plan, BulkPlan):
             raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
         # A copy: what is compared is what is sent, whatever becomes of the dicts of the plan.
@@ -386,8 +399,11 @@ class _Check:
         for change in plan.changes:
             for one in change.fields:
                 if one.field not in self._wish_of or not self._wish_of[one.field].is_met_by(one.after):
-                    raise ValueError(f"plan changes {one.field!r} of {_named([change.id])} otherwise than its bulk does")
-        self.reader = _Reader(compare.fields_to_read(self._wishes), polling)
+                    raise ValueError(
+                        f"the plan's change of {one.field!r} of {_named([change.id])} is not what its bulk asks for"
+                    )
+        self._server = server
+        self.reader = _Reader(server, compare.fields_to_read(self._wishes), polling)
         self._outcomes: dict[str, _Outcome] = {}
         self.set_unsent(self._changes)
 
@@ -422,23 +438,23 @@ class _Check:
     def outcomes(self, ids: Iterable[str]) -> list[bool | None]:
         return [self._outcomes[id].is_met for id in ids]
 
-    def verify(self, ids: Sequence[str], size: int, settle: float) -> Steps[None]:
+    async def verify(self, ids: Sequence[str], size: int, settle: float) -> None:
         """Reads objects until they are as asked, or the time to settle is over."""
         pauses = iter(_SETTLE_PAUSES)
         pause, spent, left = next(pauses), 0, list(ids)
         while left:
-            found = yield from self.reader.read(left, size)
+            found = await self.reader.read(left, size)
             for id in left:
                 self._outcomes[id] = self._outcome(self._planned(id), found.get(id))
             left = [id for id in left if self._outcomes[id].is_met is False]
             if not left or spent + pause > settle:
                 break
-            yield Pause(pause, f"objects that are not as asked are read again, for {settle:g} s at most")
+            await self._server.pause(pause, f"objects that are not as asked are read again, for {settle:g} s at most")
             spent, pause = spent + pause, next(pauses, pause)
 
-    def compare_with_plan(self, ids: Sequence[str], size: int) -> Steps[tuple[list[str], list[str]]]:
+    async def compare_with_plan(self, ids: Sequence[str], size: int) -> tuple[list[str], list[str]]:
         """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""
-        found = yield from self.reader.read(ids, size)
+        found = await self.reader.read(ids, size)
         send, stale = [], []
         for id in ids:
             planned, now = self._planned(id), found.get(id)

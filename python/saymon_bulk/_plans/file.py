@@ -9,65 +9,26 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import isinf
 from os import PathLike
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn
 
 from .._text import cut
 from . import compare
-from .changes import FieldChange, ObjectChange
+from .compare import FieldChange, ObjectChange
+
+FORMAT = "saymon-bulk-plan"
+VERSION = 1
 
 
-class Plan(Protocol):
-    """What the file holds of a `BulkPlan`, and the table shows."""
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def host(self) -> str: ...
-    @property
-    def created(self) -> str: ...
-    @property
-    def search(self) -> dict[str, Any]: ...
-    @property
-    def bulk(self) -> list[dict[str, Any]]: ...
-    @property
-    def matched(self) -> int: ...
-    @property
-    def notes(self) -> tuple[str, ...]: ...
-    @property
-    def changes(self) -> tuple[ObjectChange, ...]: ...
-    @property
-    def already(self) -> tuple[str, ...]: ...
-
-
-_FORMAT = "saymon-bulk-plan"
-_VERSION = 1
-
-
-def to_dict(plan: Plan) -> dict[str, Any]:
-    return {**_head(plan), "changes": [one.to_dict() for one in plan.changes], "already": list(plan.already)}
-
-
-def _head(plan: Plan) -> dict[str, Any]:
-    # Copies, so that no caller changes the plan.
-    return {
-        "format": _FORMAT,
-        "version": _VERSION,
-        "id": plan.id,
-        "host": plan.host,
-        "created": plan.created,
-        "search": copy.deepcopy(plan.search),
-        "bulk": copy.deepcopy(plan.bulk),
-        "matched": plan.matched,
-        "notes": list(plan.notes),
-    }
-
-
-def save(plan: Plan, path: str | PathLike[str]) -> None:
+def save(
+    path: str | PathLike[str], head: Mapping[str, Any], changes: Sequence[ObjectChange], already: Sequence[str]
+) -> None:
     """Writes a new file beside the old one and puts it in its place. mkstemp lets the owner alone read it."""
     path = os.fspath(path)
+    if os.path.islink(path):  # its target keeps its journal
+        path = os.path.realpath(path)
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError(f"{path!r} is no regular file, so a plan cannot take its place")
@@ -75,7 +36,7 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
     descriptor, temporary = tempfile.mkstemp(prefix=".saymon-bulk-", dir=os.path.dirname(path) or ".")
     try:
         with open(descriptor, "w", encoding="utf-8", newline="\n") as file:
-            file.writelines(_text(plan))
+            file.writelines(_text(head, changes, already))
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
@@ -85,18 +46,18 @@ def save(plan: Plan, path: str | PathLike[str]) -> None:
         raise
 
 
-def _text(plan: Plan) -> Any:
+def _text(head: Mapping[str, Any], changes: Sequence[ObjectChange], already: Sequence[str]) -> Any:
     encode = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
     yield "{\n"
-    for name, value in _head(plan).items():
+    for name, value in head.items():
         yield f'  "{name}": {encode(value)},\n'
     yield '  "changes": ['
-    for place, change in enumerate(plan.changes):
+    for place, change in enumerate(changes):
         yield f"{',' if place else ''}\n    {encode(change.to_dict())}"
-    yield '\n  ],\n  "already": [' if plan.changes else '],\n  "already": ['
-    for place, id in enumerate(plan.already):
+    yield '\n  ],\n  "already": [' if changes else '],\n  "already": ['
+    for place, id in enumerate(already):
         yield f"{',' if place else ''}\n    {encode(id)}"
-    yield "\n  ]\n}\n" if plan.already else "]\n}\n"
+    yield "\n  ]\n}\n" if already else "]\n}\n"
 
 
 def load(path: str | PathLike[str]) -> dict[str, Any]:
@@ -126,8 +87,8 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
 # As large as the largest answer to a search.
 _MAX_BYTES = 2**30
 
-# A string, or a comma before a closing bracket, which stays when the last change's line is deleted.
-_TRAILING_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"|,(?=\s*[\]}])', re.DOTALL)
+# A string, open at the end of a cut file. Or a comma before a closing bracket: it stays when the last change is deleted.
+_TRAILING_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|,(?=\s*[\]}])', re.DOTALL)
 
 # Half of a character outside of the first 65,536, alone perhaps.
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
@@ -152,15 +113,17 @@ class _Reader:
             self.fail(f"not JSON: {error.msg}", error.lineno)
         if error is not None:
             self.fail(f"not JSON: {error}", self._line_with_the_error())
-        if not isinstance(document, dict) or document.get("format") != _FORMAT:
-            self.fail(f'no plan: it must be a JSON object with "format": "{_FORMAT}"')
+        if not isinstance(document, dict) or document.get("format") != FORMAT:
+            self.fail(f'no plan: it must be a JSON object with "format": "{FORMAT}"')
         version = document.get("version")
-        if version != _VERSION or isinstance(version, bool):
-            self.fail(f"a plan of version {cut(repr(version))}, and this package reads version {_VERSION}")
+        if version != VERSION or isinstance(version, bool):
+            self.fail(f"a plan of version {cut(repr(version))}, and this package reads version {VERSION}")
         kinds = {"id": str, "host": str, "created": str, "search": dict, "bulk": list, "matched": int, "changes": list}
         for name, kind in {**kinds, "already": list}.items():
             if not isinstance(document.get(name), kind) or isinstance(document[name], bool):
                 self.fail(f"{name!r} must be {_KINDS[kind]}")
+        if not document["id"]:
+            self.fail("'id' must not be empty")
         return self._plan(document)
 
     def _plan(self, document: dict[str, Any]) -> dict[str, Any]:
@@ -178,7 +141,7 @@ class _Reader:
         already = []
         for place, id in enumerate(document["already"]):
             if not isinstance(id, str) or not id or id in seen:
-                self.fail(f"'already': item {place} must be an id that is not in the plan before")
+                self.fail(f"'already': item {place} must be an id, and no id may stand in the plan twice")
             seen.add(id)
             already.append(id)
         changes = []
@@ -281,5 +244,6 @@ def _field(one: Any, wishes: Mapping[str, compare.Wanted]) -> FieldChange:
     if not wish.is_met_by(one["after"]):
         raise ValueError(f"gives {wish.field!r} another value than `bulk` does")
     if (created and one["before"] is not None) or (not created and wish.is_met_by(one["before"])):
-        raise ValueError(f"says of {wish.field!r} that it is as asked before")
-    return FieldChange(wish.field, one["before"], wish.value, created)
+        raise ValueError(f"has a 'before' of {wish.field!r} that is as `bulk` asks")
+    # A copy: who changes one field changes no other, and not the bulk.
+    return FieldChange(wish.field, one["before"], copy.deepcopy(wish.value), created)

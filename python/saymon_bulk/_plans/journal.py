@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
-from typing import IO, Any
+from typing import IO, Any, Literal
 
 try:
     import fcntl
@@ -27,6 +27,9 @@ _VERSION = 1
 
 # How each line begins.
 _BEGINNING = json.dumps({"format": _FORMAT, "version": _VERSION})[:-1].encode()
+
+
+Event = Literal["not-started", "started", "finished", "verified", "done"]
 
 
 class LockedError(Exception):
@@ -111,40 +114,22 @@ class Journal:
 
     def starting(self, ids: list[str], request_id: str) -> Part:
         part = Part(self.plan, ids, request_id)
-        self._write("starting", request_id, objects=ids)
+        self._write("starting", part, objects=ids)
         self.by_request[request_id] = part
         return part
 
-    def not_started(self, part: Part) -> None:
-        del self.by_request[part.request_id]
-        self._write("not-started", part.request_id)
+    def tell(self, event: Event, part: Part | None = None, **more: Any) -> None:
+        """What became of a start; "done" is about the plan."""
+        self._take(event, part, more)
+        self._write(event, part, **more)
 
-    def started(self, part: Part, bulk_id: str) -> None:
-        part.bulk_id = bulk_id
-        self._write("started", part.request_id, bulkId=bulk_id)
-
-    def finished(self, part: Part, *, forgotten: bool = False) -> None:
-        """`forgotten`: the server does not know the operation any more."""
-        part.is_finished = not forgotten
-        self._write("forgotten" if forgotten else "finished", part.request_id, plan=part.plan)
-
-    def settled(self, part: Part, as_asked: int) -> None:
-        part.is_settled = True
-        self._write("verified", part.request_id, plan=part.plan, as_asked=as_asked)
-
-    def done(self, ids: Iterable[str]) -> None:
-        """Nothing is left to do for these objects."""
-        named = self.named
-        self._write("done", None, left_out=[id for id in ids if id not in named])
-        self.is_done = True
-
-    def _write(self, event: str, request_id: str | None, **more: Any) -> None:
+    def _write(self, event: str, part: Part | None, **more: Any) -> None:
         if self.file is None:
             return
-        about = {} if request_id is None else {"request_id": request_id}
+        plan, about = (self.plan, {}) if part is None else (part.plan, {"request_id": part.request_id})
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        line = {"format": _FORMAT, "version": _VERSION, "plan": self.plan, "event": event, "time": now, **about}
-        data = json.dumps({**line, **more}, ensure_ascii=False).encode() + b"\n"
+        line = {"format": _FORMAT, "version": _VERSION, "plan": plan, "event": event, "time": now, **about, **more}
+        data = json.dumps(line, ensure_ascii=False).encode() + b"\n"
         end = self.file.seek(0, os.SEEK_END)
         try:
             while data:
@@ -168,36 +153,40 @@ class Journal:
                 entry = json.loads(line)
                 if entry["format"] != _FORMAT or entry["version"] != _VERSION:
                     raise ValueError
-                self._take(entry, _text(entry["plan"]))
+                self._take_line(entry, _text(entry["plan"]))
             except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
-                raise ValueError(f"{path!r}, line {number}: no line of a journal") from None
+                raise ValueError(f"{path!r}, line {number}: not a line of a journal") from None
         if cut:  # the process ended in the middle of this line
             # Cuts only what begins as a line of a journal: any other file must stay whole. A power failure may leave zeros.
             written = cut.rstrip(b"\0")
             if written[: len(_BEGINNING)] != _BEGINNING[: len(written)]:
-                raise ValueError(f"{path!r}, last line: no line of a journal")
+                raise ValueError(f"{path!r}, last line: not a line of a journal")
             self.file.truncate(len(whole) + len(end))
 
-    def _take(self, entry: dict[str, Any], plan: str) -> None:
+    def _take_line(self, entry: dict[str, Any], plan: str) -> None:
         event = entry["event"]
         if event == "done":
             if plan == self.plan:
-                self.is_done = True
-                self.left_out.update(_ids(entry["left_out"]))
+                self._take(event, None, entry)
             return
         request_id = _text(entry["request_id"])
         if event == "starting":
             if request_id in self.by_request:
                 raise ValueError  # the ids of one of the two would be forgotten
             self.by_request[request_id] = Part(plan, _ids(entry["objects"]), request_id)
-            return
-        part = self.by_request[request_id]
-        if event == "not-started":
-            del self.by_request[request_id]
+        else:
+            self._take(event, self.by_request[request_id], entry)
+
+    def _take(self, event: str, part: Part | None, entry: dict[str, Any]) -> None:
+        if part is None:
+            self.is_done = True
+            self.left_out.update(_ids(entry["left_out"]))
+        elif event == "not-started":
+            del self.by_request[part.request_id]
         elif event == "started":
             part.bulk_id = _text(entry["bulkId"])
-        elif event in ("finished", "forgotten"):
-            part.is_finished = event == "finished"
+        elif event == "finished":
+            part.is_finished = True
         elif event == "verified":
             part.is_settled = True
 

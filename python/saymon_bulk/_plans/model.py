@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from .._text import one_line
+from .._text import object_count, one_line
 from . import file, table
 
 if TYPE_CHECKING:
     from os import PathLike
 
-    from .changes import ObjectChange
+    from .compare import ObjectChange
 
 
 @dataclass(frozen=True, repr=False)
@@ -59,10 +60,33 @@ class BulkPlan:
         return f"<saymon_bulk.BulkPlan {one_line(self.id)} for {one_line(self.host)}: {counts}>"
 
     def __str__(self) -> str:
-        return "\n".join(table.plan(self))
+        return "\n".join(self._lines(table.Style()))
+
+    def _lines(self, style: table.Style) -> list[str]:
+        return table.plan(self.changes, self.notes, self._counts(), style)
 
     def _repr_html_(self) -> str:
-        return table.plan_html(self)
+        return table.plan_html(self.changes, self.notes, self._counts())
+
+    def _counts(self) -> str:
+        found = f"{object_count(self.matched)} found, {len(self.changes):,} to change"
+        text = f"{found}, {len(self.already):,} already as asked"
+        gone = self.matched - len(self.changes) - len(self.already)
+        return f"{text}, {gone:,} left out by hand" if gone > 0 else text
+
+    def _head(self) -> dict[str, Any]:
+        # Copies, so that no caller changes the plan.
+        return {
+            "format": file.FORMAT,
+            "version": file.VERSION,
+            "id": self.id,
+            "host": self.host,
+            "created": self.created,
+            "search": copy.deepcopy(self.search),
+            "bulk": copy.deepcopy(self.bulk),
+            "matched": self.matched,
+            "notes": list(self.notes),
+        }
 
     def to_dict(self) -> dict[str, Any]:
         """The plan as a JSON object, as its file holds it.
@@ -70,7 +94,7 @@ class BulkPlan:
         >>> plan.to_dict()["matched"]
         2
         """
-        return file.to_dict(self)
+        return {**self._head(), "changes": [one.to_dict() for one in self.changes], "already": list(self.already)}
 
     def save(self, path: str | PathLike[str]) -> None:
         r"""Write the plan to a file.
@@ -91,7 +115,7 @@ class BulkPlan:
             OSError: The file cannot be written.
             ValueError: The path is that of a device or a directory.
         """
-        file.save(self, path)
+        file.save(path, self._head(), self.changes, self.already)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> BulkPlan:
@@ -169,7 +193,21 @@ class BulkReport:
         return f"<saymon_bulk.BulkReport: {counts}>"
 
     def __str__(self) -> str:
-        return "\n".join(table.report(self))
+        return "\n".join(self._lines(table.Style()))
+
+    def _lines(self, style: table.Style) -> list[str]:
+        return table.report(self.starts, (self.not_as_asked, self.unknown), self._counts(), style)
 
     def _repr_html_(self) -> str:
-        return table.report_html(self)
+        return table.report_html(self.starts, [*self.not_as_asked, *self.unknown], self._counts())
+
+    def _counts(self) -> str:
+        # An operation that is not known to have finished may still change something.
+        is_over = bool(self.starts) and all(start["finished"] for start in self.starts)
+        yet = " yet" if self.not_as_asked and not is_over else ""
+        unchecked = sum(one.reason is None for one in self.unknown)
+        text = (
+            f"{object_count(len(self.as_asked))} as asked, {len(self.not_as_asked):,} not as asked{yet}, "
+            f"{len(self.unknown) - unchecked:,} cannot be told"
+        )
+        return f"{text}, {unchecked:,} not checked" if unchecked else text

@@ -1,21 +1,21 @@
-"""The steps of a plan, once for threads and once for asyncio.
+"""What plans ask of a client, blocking and awaited.
 
-The steps are a generator that yields requests and gets their answers; what a request raises, it raises in the generator. So
-`apply` and its twin are the same code.
+`plan`, `apply` and `verify` are coroutines. With `Blocking` nothing in them suspends, so `run` needs no event loop: each and
+its twin are the same code.
 """
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Generator, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from .. import _start_body
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Coroutine
     from typing import Callable
+
+    from .._core import Client
 
 Result = TypeVar("Result")
 
@@ -23,154 +23,62 @@ Result = TypeVar("Result")
 _LOOK = 0.05
 
 
-class Client(Protocol):
-    """What the steps need of a `saymon_bulk.Client`."""
+class Blocking:
+    """In this thread."""
 
-    def _search(self, body: bytes, fields: set[str] | None) -> list[dict[str, Any]]: ...
-    def _search_awaitable(self, body: bytes, fields: set[str] | None) -> Awaitable[list[dict[str, Any]]]: ...
-    def _start_bulk(self, body: bytes, request_id: str) -> Any: ...
-    def _start_bulk_awaitable(self, body: bytes, request_id: str) -> Awaitable[Any]: ...
-    def _start_interrupted(self, error: BaseException, request_id: str) -> BaseException: ...
-    def _check_open(self) -> None: ...
-    @property
-    def wait_for_bulk(self) -> Callable[..., Any]: ...
-    @property
-    def wait_for_bulk_async(self) -> Callable[..., Awaitable[Any]]: ...
+    def __init__(self, client: Client, wait: Callable[..., Any]) -> None:
+        self.client, self._wait = client, wait
 
+    async def search(self, search: dict[str, Any], fields: set[str]) -> list[Any]:
+        return self.client._search(*_body(search, fields))
 
-class Request(Protocol):
-    def block(self, client: Client) -> Any: ...
-    async def await_(self, client: Client) -> Any: ...
+    async def start(self, body: bytes, request_id: str) -> Any:
+        return self.client._start_bulk(body, request_id)
 
+    async def wait(self, id: str, polling: dict[str, Any]) -> None:
+        self._wait(id, **polling)
 
-Steps = Generator[Request, Any, Result]
+    async def sleep(self, seconds: float) -> None:
+        time.sleep(seconds)
 
-
-class Search(NamedTuple):
-    """Reads the objects that a search finds: a list of dicts."""
-
-    search: dict[str, Any]
-    fields: set[str]
-
-    def _arguments(self) -> tuple[bytes, set[str] | None]:
-        return _start_body.search_body(self.search, self.fields, "client_data" in self.fields)
-
-    def block(self, client: Client) -> Any:
-        return client._search(*self._arguments())
-
-    async def await_(self, client: Client) -> Any:
-        return await client._search_awaitable(*self._arguments())
+    async def pause(self, seconds: float, why: str = "") -> None:
+        """The closing of the client ends it, and so does a cancellation, also of 0 seconds."""
+        end = time.monotonic() + seconds
+        left = seconds
+        while left >= 0:
+            await self.sleep(min(left, _LOOK))
+            self.client._check_open()
+            left = end - time.monotonic()
 
 
-class Start(NamedTuple):
-    """Starts an operation: the server's answer."""
+class Awaited(Blocking):
+    """In asyncio."""
 
-    body: bytes
-    request_id: str
+    async def search(self, search: dict[str, Any], fields: set[str]) -> list[Any]:
+        return await self.client._search_awaitable(*_body(search, fields))
 
-    def block(self, client: Client) -> Any:
-        return client._start_bulk(self.body, self.request_id)
+    async def start(self, body: bytes, request_id: str) -> Any:
+        with _start_body.Interruptible(self.client._start_interrupted, request_id) as start:
+            return await start.begin(self.client._start_bulk_awaitable, body)
 
-    async def await_(self, client: Client) -> Any:
-        with _start_body.Interruptible(client._start_interrupted, self.request_id) as start:
-            return await start.begin(client._start_bulk_awaitable, self.body)
+    async def wait(self, id: str, polling: dict[str, Any]) -> None:
+        await self._wait(id, **polling)
 
-
-class Wait(NamedTuple):
-    """Waits until an operation has finished."""
-
-    id: str
-    polling: dict[str, Any]
-
-    def block(self, client: Client) -> Any:
-        return client.wait_for_bulk(self.id, **self.polling)
-
-    async def await_(self, client: Client) -> Any:
-        return await client.wait_for_bulk_async(self.id, **self.polling)
-
-
-class Checkpoint(NamedTuple):
-    """Sends nothing: a cancellation that has come takes effect here."""
-
-    def block(self, client: Client) -> Any:
-        client._check_open()
-
-    async def await_(self, client: Client) -> Any:
+    async def sleep(self, seconds: float) -> None:
         import asyncio
 
-        await asyncio.sleep(0)
-        client._check_open()
+        await asyncio.sleep(seconds)
 
 
-class Pause(NamedTuple):
-    """Waits for so long, and says why. The closing of the client ends it."""
-
-    seconds: float
-    why: str
-
-    def block(self, client: Client) -> Any:
-        for length in self._slices(client):
-            time.sleep(length)
-
-    async def await_(self, client: Client) -> Any:
-        import asyncio
-
-        for length in self._slices(client):
-            await asyncio.sleep(length)
-
-    def _slices(self, client: Client) -> Iterator[float]:
-        end = time.monotonic() + self.seconds
-        while (left := end - time.monotonic()) > 0:
-            client._check_open()
-            yield min(left, _LOOK)
+def _body(search: dict[str, Any], fields: set[str]) -> tuple[bytes, set[str] | None]:
+    return _start_body.search_body(search, fields, "client_data" in fields)
 
 
-def run(client: Client, steps: Steps[Result], watch: Callable[[Request], object] | None = None) -> Result:
-    """Does the steps in this thread. `watch` sees each request before it is made."""
+def run(steps: Coroutine[Any, Any, Result]) -> Result:
+    """The result of a coroutine that does not suspend."""
     try:
-        request = next(steps)
-        while True:
-            request = _step(client, steps, request, watch)
+        steps.send(None)
     except StopIteration as end:
         result: Result = end.value
         return result
-    except BaseException as error:
-        _end(steps, error)
-        raise
-
-
-def _step(client: Client, steps: Steps[Any], request: Request, watch: Callable[[Request], object] | None) -> Request:
-    try:
-        if watch is not None:
-            watch(request)
-        answer = request.block(client)
-    except BaseException as error:
-        return steps.throw(error)
-    return steps.send(answer)
-
-
-async def run_async(client: Client, steps: Steps[Result]) -> Result:
-    """The same as a coroutine."""
-    try:
-        request = next(steps)
-        while True:
-            try:
-                answer = await request.await_(client)
-            except BaseException as error:
-                request = steps.throw(error)
-            else:
-                request = steps.send(answer)
-    except StopIteration as end:
-        result: Result = end.value
-        return result
-    except BaseException as error:
-        _end(steps, error)
-        raise
-
-
-def _end(steps: Steps[Any], error: BaseException) -> None:
-    """Ends the steps if an exception came between two of them, so that they close the journal."""
-    if getattr(steps, "gi_frame", None) is not None:
-        with contextlib.suppress(BaseException):
-            steps.throw(error)
-        steps.close()
+    raise AssertionError("a step has suspended")

@@ -9,27 +9,15 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from .._text import cut, object_count, one_line
-from .changes import FieldChange, ObjectChange
-from .file import Plan
+from .compare import FieldChange, ObjectChange
 
 if TYPE_CHECKING:
     from typing import Callable
 
-
-class Report(Protocol):
-    """What is shown of a `BulkReport`."""
-
-    @property
-    def as_asked(self) -> tuple[str, ...]: ...
-    @property
-    def not_as_asked(self) -> tuple[ObjectChange, ...]: ...
-    @property
-    def unknown(self) -> tuple[ObjectChange, ...]: ...
-    @property
-    def starts(self) -> tuple[dict[str, Any], ...]: ...
+    Starts = Sequence[dict[str, Any]]
 
 
 # Objects that get a line each.
@@ -58,49 +46,26 @@ class Style:
         self.show_values, self.all_objects, self.width, self.rest = show_values, all_objects, width, rest
 
 
-def plan(plan: Plan, style: Style | None = None) -> list[str]:
+def plan(changes: Sequence[ObjectChange], notes: Iterable[str], counts: str, style: Style) -> list[str]:
     """The lines of a plan. The last one has the counts."""
-    style = style or Style()
-    labels = _labels(plan.changes)
-    lines = _transitions(plan.changes, labels, style) if len(plan.changes) > _SHOWN else []
-    lines += _objects(plan.changes, lambda one: _change_text(one, labels, style), style)
-    lines += [f"note: {one_line(note)}" for note in plan.notes]
-    return [*lines, counts(plan)]
+    labels = _labels(changes)
+    lines = _transitions(changes, labels, style) if len(changes) > _SHOWN else []
+    lines += _objects(changes, lambda one: _change_text(one, labels, style), style)
+    return [*lines, *(f"note: {one_line(note)}" for note in notes), counts]
 
 
-def counts(plan: Plan) -> str:
-    found = f"{object_count(plan.matched)} found, {len(plan.changes):,} to change, {len(plan.already):,} already as asked"
-    gone = plan.matched - len(plan.changes) - len(plan.already)
-    return f"{found}, {gone:,} left out by hand" if gone > 0 else found
-
-
-def report(report: Report, style: Style | None = None) -> list[str]:
+def report(starts: Starts, states: Iterable[Sequence[ObjectChange]], counts: str, style: Style) -> list[str]:
     """The lines of a report. The last one has the counts."""
-    style = style or Style()
-    lines = _starts(report.starts, style)
-    lines += states(report.not_as_asked, style) + states(report.unknown, style)
-    return [*lines, report_counts(report)]
+    return [*starts_of(starts, style), *(line for objects in states for line in states_of(objects, style)), counts]
 
 
-def report_counts(report: Report) -> str:
-    # An operation that is not known to have finished may still change something.
-    is_over = bool(report.starts) and all(start["finished"] for start in report.starts)
-    yet = " yet" if report.not_as_asked and not is_over else ""
-    unchecked = sum(one.reason is None for one in report.unknown)
-    text = (
-        f"{object_count(len(report.as_asked))} as asked, {len(report.not_as_asked):,} not as asked{yet}, "
-        f"{len(report.unknown) - unchecked:,} cannot be told"
-    )
-    return f"{text}, {unchecked:,} not checked" if unchecked else text
-
-
-def states(objects: Sequence[ObjectChange], style: Style) -> list[str]:
+def states_of(objects: Sequence[ObjectChange], style: Style) -> list[str]:
     """How objects are, the first of them."""
     text = functools.partial(_report_text, labels=_labels(objects), style=style)
     return _objects(objects, text, style)
 
 
-def _starts(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
+def starts_of(starts: Starts, style: Style) -> list[str]:
     if style.all_objects or len(starts) <= _SHOWN:
         return [_start_line(start) for start in starts]
     shown = sorted(starts, key=lambda start: bool(start["finished"]))[:_SHOWN]  # what is open comes first
@@ -212,7 +177,8 @@ def is_hidden(name: str, value: Any) -> bool:
 
 def is_secret(name: str) -> bool:
     """Whether a word of a name says that the value is one."""
-    return any(_SECRETS.fullmatch(word) for word in _words(name))
+    words = [*_words(name), *_words(name.lower())]  # PassWord is one word
+    return any(_SECRETS.fullmatch(word) for word in words)
 
 
 def _words(name: str) -> list[str]:
@@ -239,20 +205,19 @@ def fit(line: str, columns: int | None) -> str:
     return line
 
 
-def plan_html(plan: Plan) -> str:
-    labels = _labels(plan.changes)
-    rows = [(_title(one), _change_text(one, labels, Style())) for one in plan.changes[:_SHOWN]]
-    more = [f"… and {len(plan.changes) - _SHOWN:,} more"] if len(plan.changes) > _SHOWN else []
-    above = _transitions(plan.changes, labels, Style()) if more else []
-    return _html(("object", "change"), rows, above, [*more, *map(one_line, plan.notes), counts(plan)])
+def plan_html(changes: Sequence[ObjectChange], notes: Iterable[str], counts: str) -> str:
+    labels = _labels(changes)
+    rows = [(_title(one), _change_text(one, labels, Style())) for one in changes[:_SHOWN]]
+    more = [f"… and {len(changes) - _SHOWN:,} more"] if len(changes) > _SHOWN else []
+    above = _transitions(changes, labels, Style()) if more else []
+    return _html(("object", "change"), rows, above, [*more, *map(one_line, notes), counts])
 
 
-def report_html(report: Report) -> str:
-    objects = [*report.not_as_asked, *report.unknown]
+def report_html(starts: Starts, objects: Sequence[ObjectChange], counts: str) -> str:
     labels = _labels(objects)
     rows = [(_title(one), _report_text(one, labels, Style())) for one in objects[:_SHOWN]]
     more = [f"… and {len(objects) - _SHOWN:,} more"] if len(objects) > _SHOWN else []
-    return _html(("object", "state"), rows, _starts(report.starts, Style()), [*more, report_counts(report)])
+    return _html(("object", "state"), rows, starts_of(starts, Style()), [*more, counts])
 
 
 def _html(head: Iterable[str], rows: Iterable[Iterable[str]], above: Iterable[str], below: Iterable[str]) -> str:

@@ -84,7 +84,7 @@ def _run_start(options: Options) -> int:
     for name in OF_A_WAIT:
         if name in options.given and not options.wait:
             raise ValueError(f"--{name.replace('_', '-')} goes with --wait")
-    from .start import start
+    from .wait import start
 
     return start(options)
 
@@ -94,8 +94,7 @@ def _run_start(options: Options) -> int:
 
 def _run_wait(options: Options) -> int:
     from . import wait
-    from .credentials import client_of
-    from .inputs import ids_of
+    from .inputs import client_of, ids_of
 
     ids = ids_of(options)  # before a password is asked for
     code: int = getattr(wait, options.command)(client_of(options), ids, options)

@@ -90,7 +90,7 @@ def _time(text: str) -> float:
     except ValueError:
         pass
     if not 0 <= value < float("inf"):
-        raise ArgumentTypeError(f"{text!r} is no time: 90, 90s, 500ms, 5m, 1.5h and 1h30m are")
+        raise ArgumentTypeError(f"{text!r} is not a time; write 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m")
     return value
 
 
@@ -196,7 +196,7 @@ def schedule(limited: str = "everything") -> tuple[_Option, ...]:
             "--interval",
             metavar="TIME",
             type=_above_0(_time),
-            help=f"shortest pause; each is a tenth of the time waited; default: {_in_words(INTERVAL)}",
+            help=f"shortest pause; a pause is a tenth of the time waited so far; default: {_in_words(INTERVAL)}",
         ),
         option(
             "--max-interval", metavar="TIME", type=_above_0(_time), help=f"longest pause; default: {_in_words(MAX_INTERVAL)}"

@@ -1,4 +1,4 @@
-"""Reads the command line. The common options stand before or after the command."""
+"""Reads the command line, and prints its help. The common options stand before or after the command."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from argparse import SUPPRESS, Action, ArgumentParser, HelpFormatter, _SubParser
 from .._core import __version__
 from .._text import one_line
 from .commands import COMMANDS, EXAMPLES, Command
-from .options import ANYWHERE, COMMAND_LIST, NO_PASSWORD, Options, refused
+from .options import ANYWHERE, COMMAND_LIST, COMMON, NO_PASSWORD, Options, refused
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any, NoReturn
 
 # The name of an option, up to "=", ":" or a blank. Nothing else is shown: it may be a password.
@@ -83,36 +83,24 @@ class _Help(Action):
 
 
 class Parser(ArgumentParser):
-    """The parser of one command, or of all if `command` is None. What only a help needs is imported for it."""
+    """The parser of one command, or of all if `command` is None."""
 
     def __init__(self, command: Command | None, **more: Any) -> None:
         # No abbreviations: --password X would be one of --password-stdin, and X an id.
-        super().__init__(add_help=False, allow_abbrev=False, formatter_class=_formatter, **more)
+        super().__init__(add_help=False, allow_abbrev=False, formatter_class=Formatter, **more)
         self.command = command
         self.examples = EXAMPLES if command is None else command.examples
         self.notes = None if command is None else command.notes
         self._positionals.title = "arguments"
 
     def format_help(self) -> str:
-        from . import help
-
-        self.description = help.DESCRIPTION if self.command is None else self.command.text
-        return help.complete(self, self.examples, self.notes)
+        return complete(self)
 
     def format_short_help(self) -> str:
-        from . import help
-
-        self.description = help.DESCRIPTION if self.command is None else self.command.text
-        return help.short(self, self.examples, self.notes)
+        return short(self)
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
-
-
-def _formatter(prog: str) -> HelpFormatter:
-    from .help import Formatter
-
-    return Formatter(prog)
 
 
 # Wrong words
@@ -186,3 +174,171 @@ def _meant(word: str, known: Iterable[str]) -> str:
     bare = {name.lstrip("-"): name for name in known if len(name) > 2}
     close = get_close_matches(word.lstrip("-").lower(), bare, 1, 0.7)
     return f"; did you mean {bare[close[0]]}?" if close else ""
+
+
+# The help: short (-h) and complete (--help), and what both the help and the man page tell beside the options
+
+WIDTH = 80  # of the help at most
+
+DESCRIPTION = "See which objects a SAYMON bulk operation would change, start it, wait for its end, and check the objects."
+
+JSON_KEYS = {
+    "id": "the operation, or null",
+    "finished": "true; false if it still runs; null if that is not known",
+    "error": "the class of the error, or null",
+    "message": "what went wrong, or null",
+    "status_code": "the HTTP status of the error, or null",
+    "transient": "true after an error that may pass: a wait goes on after it",
+}
+
+EXIT_STATUS = {
+    "0": "all finished, or all as asked; without --wait, started",
+    "1": "an error, or unknown; without --wait, not started",
+    "2": "wrong usage",
+    "3": "some objects are not as asked; with plan --exit-code, something is to change",
+    "4": "not authorised",
+    "5": "refused: this command started nothing",
+    "8": "not finished yet",
+    "9": "perhaps started: give an apply again, else look at the server first; or the started id is not safe in a shell",
+    "129": "the terminal hung up",
+    "130": "interrupted (Ctrl-C)",
+    "141": "the reader of the output has gone (SIGPIPE), such as head",
+    "143": "terminated",
+}
+
+ENVIRONMENT = {
+    "SAYMON_HOST": "the server, if --host is not given",
+    "SAYMON_LOGIN": "the login, if --login is not given",
+    "SAYMON_PASSWORD": "the password of that login",
+    "SAYMON_PASSWORD_FILE": "a file that holds this password and nothing else",
+    "SAYMON_CERT": "a client certificate, if --cert is not given",
+    "SAYMON_KEY": "its private key",
+    "NETRC": "a file to read in place of ~/.netrc",
+    "SSL_CERT_FILE": "a file of CA certificates, in place of the system's",
+    "SSL_CERT_DIR": "a directory of them",
+    "https_proxy": "the proxy for https hosts; for others http_proxy; for all all_proxy",
+    "no_proxy": "the hosts that are reached without a proxy",
+    "TERM": "dumb: the progress is lines, not a bar",
+}
+
+FILES = {"~/.netrc": "login and password of a host, if no variable has them"}
+
+
+def _table(rows: Mapping[str, str]) -> str:
+    width = max(map(len, rows))
+    return "\n".join(f"  {name:{width}}  {text}" for name, text in rows.items())
+
+
+# Of all commands, in the order of the help: what each section says. A paragraph is one line; the formatter breaks it.
+NOTES = {
+    "times": "TIME is 90 (seconds), 90s, 500ms, 5m, 1.5h or 1h30m.",
+    "password": (
+        "The password comes from stdin (--password-stdin), else from SAYMON_PASSWORD, else from the file that "
+        "SAYMON_PASSWORD_FILE names, else from netrc, else it is asked for on the terminal. The variables are used only "
+        "with --login or SAYMON_LOGIN."
+    ),
+    "json": (
+        "With --json, stdout has one JSON object a line, for errors too. Its keys are promised; other fields of the server "
+        f"follow them:\n{_table(JSON_KEYS)}\nsearch prints the objects of the server; plan, apply and verify print an "
+        "object a line, and the counts last. A wrong option or a missing argument is told in words, on stderr."
+    ),
+    "environment": _table(ENVIRONMENT),
+    "files": _table(FILES),
+    "exit status": (
+        "With several operations, the exit status is 4 if one of them has it, else 1, else 8. If an error ends an apply, "
+        f"the exit status is that of the error:\n{_table(EXIT_STATUS)}"
+    ),
+    "notes": (
+        'The server chooses an id, so a script writes -- before it: saymon-bulk wait -- "$id".\n'
+        "The operations go on, on the server. Finished does not mean succeeded: the server reports only that the operation "
+        "has ended."
+    ),
+}
+
+
+def complete(parser: Parser) -> str:
+    """All there is to say; what every command has stands last."""
+    formatter = _formatter(parser)
+    _add_groups(formatter, parser, common=False)
+    formatter.add_text(_examples(parser.examples))
+    _add_groups(formatter, parser, common=True)
+    sections = NOTES if parser.notes is None else {"": parser.notes}
+    formatter.add_text("\n\n".join(f"{title}:\n{text}" if title else text for title, text in sections.items()))
+    return formatter.format_help()
+
+
+def short(parser: Parser) -> str:
+    """What this command alone has."""
+    formatter = _formatter(parser)
+    _add_groups(formatter, parser, common=False)
+    formatter.add_text(_examples(parser.examples))
+    groups = [group for group in parser._action_groups if group.title in COMMON]
+    names = [action.option_strings[0] for group in groups for action in group._group_actions if action.help != SUPPRESS]
+    if names:
+        text = f"Common options: {' '.join(names)}\n"
+        formatter.add_text(f"{text}What they do, and the exit status: {parser.prog} --help")
+    elif parser.notes:
+        formatter.add_text(parser.notes)
+    return formatter.format_help()
+
+
+def _formatter(parser: Parser) -> HelpFormatter:
+    formatter = parser._get_formatter()
+    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
+    formatter.add_text(DESCRIPTION if parser.command is None else parser.command.text)
+    return formatter
+
+
+def _add_groups(formatter: HelpFormatter, parser: ArgumentParser, *, common: bool) -> None:
+    for group in parser._action_groups:
+        if group.title == COMMAND_LIST:
+            if not common:
+                formatter.add_text(f"{COMMAND_LIST}:\n" + _table({name: one.summary for name, one in COMMANDS.items()}))
+        elif (group.title in COMMON) is common:
+            formatter.start_section(group.title)
+            formatter.add_text(group.description)
+            formatter.add_arguments(group._group_actions)
+            formatter.end_section()
+
+
+def _examples(examples: Sequence[tuple[str, str]]) -> str:
+    import textwrap
+
+    lines = "\n".join(f"# {comment}\n{line}" for comment, line in examples)
+    return "examples:\n" + textwrap.indent(lines, "  ")
+
+
+class Formatter(HelpFormatter):
+    """Breaks no word, and keeps the lines of a text. A line of a table goes on below its second column."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, width=_columns() - 2)
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        return "\n".join(line for paragraph in text.splitlines() for line in _wrapped(paragraph, width) or [""])
+
+    def _split_lines(self, text: str, width: int) -> list[str]:
+        return _wrapped(text, width)
+
+
+def _columns() -> int:
+    """The width of the terminal, up to a limit."""
+    try:
+        columns = int(os.environ.get("COLUMNS") or os.get_terminal_size().columns)
+    except (ValueError, OSError):
+        columns = 0
+    return min(columns, WIDTH) if columns > 0 else WIDTH
+
+
+# The first column of a table, whose words single blanks part.
+_COLUMN = re.compile(r" +\S+(?: \S+)* {2,}")
+
+
+def _wrapped(text: str, width: int) -> list[str]:
+    if re.match(r"  (?:  )?(?:saymon-bulk|id=|eval|export|jq|--)\b", text):
+        return [text]  # a command line, to be copied
+    found = _COLUMN.match(text)
+    indent = "  # " if text.startswith("  # ") else " " * (found.end() if found else len(text) - len(text.lstrip()))
+    import textwrap
+
+    return textwrap.wrap(text, width, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False)

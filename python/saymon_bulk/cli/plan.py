@@ -11,21 +11,22 @@ from .._client import PART_SIZE, READING
 from .._plans import apply as steps_of
 from .._plans import compare, model, steps, table
 from .._text import one_line
-from ..errors import PlanRefusedError, SaymonError
-from .credentials import client_of
-from .inputs import job_of, json_of
+from ..errors import NotFoundError, PlanRefusedError, SaymonError
+from .inputs import client_of, job_of, json_of
 from .output import (
     ERROR,
     FINISHED,
     NOT_AS_ASKED,
-    REFUSED,
     UNCERTAIN,
+    code,
     emit,
     emit_json,
     fatal,
+    in_words,
     interrupted,
     is_terminal,
     note,
+    note_all,
     quoted,
 )
 from .wait import Progress
@@ -35,7 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from typing import Any
 
-    from .._plans.changes import ObjectChange
+    from .._client import Client
+    from .._plans.compare import ObjectChange
     from .options import Options
 
 
@@ -74,13 +76,13 @@ def plan(options: Options) -> int:
     _show(made, options, options.out if not is_refused else None)
     if is_refused:
         unsaved = "" if options.out is None else "; no file was written"
-        note(f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}{unsaved}")
-        return REFUSED
+        text = f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}{unsaved}"
+        return fatal(PlanRefusedError(text, host=made.host, reason="too-many"), options)
     if not options.quiet:
         if not made.matched:
             note(_NOTHING_FOUND)
         elif options.out is not None and made.changes:
-            note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', options.out])}")
+            note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', _word(options.out)])}")
     return NOT_AS_ASKED if options.exit_code and made.changes else FINISHED
 
 
@@ -100,8 +102,8 @@ def show(options: Options) -> int:
 
 def _show(made: model.BulkPlan, options: Options, path: str | None) -> None:
     if not options.json:
-        rest = None if path is None else quoted(["saymon-bulk", "show", "--all", path])
-        _emit_all(table.plan(made, _style(options, rest)))
+        rest = None if path is None else quoted(["saymon-bulk", "show", "--all", _word(path)])
+        _emit_all(made._lines(_style(options, rest)))
         return
     for change in made.changes:
         emit_json(_masked(change, options))
@@ -123,29 +125,30 @@ def apply(options: Options) -> int:
         raise ValueError("--journal is a file: it must outlive the command")
     made = _loaded(options)
     journal = options.journal if options.journal is not None else _journal_of(options.plan)
-    client = client_of(options)
-    waiting = _Waiting(options)
+    server = _Shown(client_of(options), options)
     polling = {
         "timeout": options.timeout,
         "interval": options.interval,
         "max_interval": options.max_interval,
         "retries": options.retries,
-        "on_poll": waiting.tick,
+        "on_poll": server.tick,
     }
     arguments = steps_of.Options(options.at_most, options.skip_stale, options.part_size, journal, options.settle, polling)
     try:
-        report = steps.run(client, steps_of.apply(made, client.host, arguments), waiting.watch)
+        report = steps.run(steps_of.apply(server, made, arguments))
     except PlanRefusedError as error:
-        waiting.end()
-        return _refused(error, options)
+        return _refused(error, options, journal)
     except (SaymonError, OSError, KeyboardInterrupt) as error:
-        waiting.end(leave=isinstance(error, KeyboardInterrupt))
         return _stopped(error, journal, options)
-    waiting.end()
     result = _report(report, options)
     if result == NOT_AS_ASKED and not options.quiet:
         note("to try again what is not as asked, make a new plan with the same --search and --bulk")
     return result
+
+
+def _word(path: str) -> str:
+    """A path that no command takes for an option."""
+    return f"./{path}" if path.startswith("-") else path
 
 
 def _journal_of(path: str) -> str:
@@ -161,27 +164,33 @@ def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, opt
     known: model.BulkReport | None = getattr(error, "report", None)
     # Where nothing was read and nothing was started, there is nothing to report.
     if known is not None and (known.starts or any(one.reason != "not-sent" for one in known.not_as_asked)):
-        _report(known, options)
+        try:
+            _report(known, options)
+        except OSError:  # nobody reads stdout, or its disk is full
+            note_all(table.starts_of(known.starts, _style(options)))
     if isinstance(error, KeyboardInterrupt):
         result = interrupted(error)
     elif known is None:
         raise error
     else:
-        result = fatal(error, options)
+        result = _told(error, options)
     if not options.quiet:
-        if os.path.exists(journal):
+        is_lost = isinstance(error, NotFoundError) and known is not None and not all(one["finished"] for one in known.starts)
+        if result == UNCERTAIN or is_lost:
+            note("the same command reads the objects again, and goes on once they are as asked")
+            note(
+                f"if the server runs no such operation: make a new plan, and apply it with another --journal than {journal}"
+            )
+        elif os.path.isfile(journal):
             note(f"to continue, give the same command again; {journal} remembers what was started")
-        if result == UNCERTAIN:
-            note(f"to check the objects: {quoted(['saymon-bulk', 'verify', options.plan])}")
     return result
 
 
 def verify(options: Options) -> int:
     made = _loaded(options)
-    client = client_of(options)
-    waiting = _Waiting(options)
+    server = _Shown(client_of(options), options)
     try:
-        report = steps.run(client, steps_of.verify(made, client.host, options.settle, PART_SIZE, READING), waiting.watch)
+        report = steps.run(steps_of.verify(server, made, options.settle, PART_SIZE, READING))
     except PlanRefusedError as error:
         return _refused(error, options)
     return _report(report, options)
@@ -196,44 +205,62 @@ def _loaded(options: Options) -> model.BulkPlan:
         raise ValueError(f"PLAN {options.plan}: {error.strerror}") from None
 
 
-class _Waiting:
-    """What is shown while the steps of an apply are done: each operation that is waited for, and for how long."""
+class _Shown(steps.Blocking):
+    """Shows each operation that is waited for, for how long, and the reason of each pause."""
 
-    def __init__(self, options: Options) -> None:
+    def __init__(self, client: Client, options: Options) -> None:
+        super().__init__(client, client.wait_for_bulk)
         self._is_quiet, self._is_wanted = options.quiet, not (options.quiet or options.verbose)
-        self._progress: Progress | None = None
-        self._told: set[str] = set()
+        self._told = {""}
 
-    def watch(self, request: object) -> None:
-        self.end()
-        if isinstance(request, steps.Pause) and request.why not in self._told and not self._is_quiet:
-            self._told.add(request.why)
-            note(request.why)
-        if isinstance(request, steps.Wait):
-            if not self._is_quiet:
-                note(f"waiting for bulk operation {request.id}")
-            self._progress = Progress(1, is_wanted=self._is_wanted)
+    async def pause(self, seconds: float, why: str = "") -> None:
+        if why not in self._told and not self._is_quiet:
+            self._told.add(why)
+            note(why)
+        await super().pause(seconds, why)
+
+    async def wait(self, id: str, polling: dict[str, Any]) -> None:
+        if not self._is_quiet:
+            note(f"waiting for bulk operation {id}")
+        self._progress = Progress(1, is_wanted=self._is_wanted)
+        is_interrupted = False
+        try:
+            await super().wait(id, polling)
+        except KeyboardInterrupt:
+            is_interrupted = True
+            raise
+        finally:
+            self._progress.close(leave=is_interrupted)
 
     def tick(self, *_: object) -> None:
-        if self._progress is not None:
-            self._progress.tick()
-
-    def end(self, *, leave: bool = False) -> None:
-        if self._progress is not None:
-            self._progress.close(leave=leave)
-            self._progress = None
+        self._progress.tick()
 
 
-def _refused(error: PlanRefusedError, options: Options) -> int:
-    """Why nothing was started. Of stale objects it shows how they are now."""
+def _refused(error: PlanRefusedError, options: Options, journal: str | None = None) -> int:
+    """Why nothing was started, and what to do. Of stale objects it shows how they are now."""
     stale = [] if error.report is None else [one for one in error.report.not_as_asked if one.reason != "not-sent"]
     if options.json:
-        for change in stale:
-            emit_json({"state": "not-as-asked", **_masked(change, options)})
+        with contextlib.suppress(OSError):  # the error says what matters
+            for change in stale:
+                emit_json({"state": "not-as-asked", **_masked(change, options)})
     else:
-        for line in table.states(stale, _style(options)):
+        for line in table.states_of(stale, _style(options)):
             note(line)
-    return fatal(error, options)
+    result = _told(error, options)
+    if not options.quiet and error.reason == "already-applied":
+        note(f"to check the objects: {quoted(['saymon-bulk', 'verify', _word(options.plan)])}")
+    if not options.quiet and error.reason == "running" and error.objects:
+        note(f"this journal is {journal}; --journal names another one")
+    return result
+
+
+def _told(error: Exception, options: Options) -> int:
+    """Print an error, also if nobody reads stdout any more: it tells what was started."""
+    try:
+        return fatal(error, options)
+    except BrokenPipeError:
+        note(in_words(error, options))
+        return code(error)
 
 
 def _report(report: model.BulkReport, options: Options) -> int:
@@ -246,8 +273,8 @@ def _report(report: model.BulkReport, options: Options) -> int:
         counts = {"as_asked": len(report.as_asked), "not_as_asked": len(report.not_as_asked), "unknown": len(report.unknown)}
         emit_json({"ok": report.ok, **counts, "starts": list(report.starts)})
     else:
-        rest = quoted(["saymon-bulk", "verify", "--all", options.plan])
-        _emit_all(table.report(report, _style(options, rest)))
+        rest = quoted(["saymon-bulk", "verify", "--all", _word(options.plan)])
+        _emit_all(report._lines(_style(options, rest)))
     return NOT_AS_ASKED if report.not_as_asked else ERROR if report.unknown else FINISHED
 
 

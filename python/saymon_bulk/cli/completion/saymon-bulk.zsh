@@ -53,7 +53,7 @@ _shtab_saymon_bulk_apply_options=(
   "--all[a line for each object that is not as asked]"
   "--show-values[show values of fields whose names say password, secret, token, community or key]"
   "--timeout[limit for the wait of each part, or none\; default\: 1h]:TIME:"
-  "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
+  "--interval[shortest pause\; a pause is a tenth of the time waited so far\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
   "--json[print one JSON object a line, for errors too]"
@@ -69,7 +69,7 @@ _shtab_saymon_bulk_apply_options=(
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
   "-h[print the short help]"
   "--help[print the complete help]"
-  ":the file of a plan, from plan --out:"
+  ":the file of a plan, from plan --out:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -78,7 +78,7 @@ _shtab_saymon_bulk_apply_defaults_added=0
 _shtab_saymon_bulk_clone_options=(
   "--wait[go on as the command wait does\; the options below go with it]"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
-  "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
+  "--interval[shortest pause\; a pause is a tenth of the time waited so far\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
   "--json[print one JSON object a line, for errors too]"
@@ -113,7 +113,7 @@ _shtab_saymon_bulk_plan_options=(
   "--search[the criteria\: a file with a JSON object, or the object itself\; - is stdin]:FILE:_files"
   "--bulk[the changes\: a file with a JSON list of objects, or the list itself\; - is stdin]:FILE:_files"
   "--every-object[no criteria\: plan a change of every object of the installation]"
-  "--out[write the plan to this file, for show, apply and verify]:PLAN:"
+  "--out[write the plan to this file, for show, apply and verify]:PLAN:_files"
   "--at-most[refuse a plan that changes more than N objects]:N:"
   "--exit-code[exit with 3 if something is to change]"
   "--all[a line for each object]"
@@ -173,7 +173,7 @@ _shtab_saymon_bulk_show_options=(
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
   "-h[print the short help]"
   "--help[print the complete help]"
-  ":the file of a plan, from plan --out:"
+  ":the file of a plan, from plan --out:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -186,7 +186,7 @@ _shtab_saymon_bulk_start_options=(
   "--yes[with --every-object\: do not ask whether that is meant]"
   "--wait[go on as the command wait does\; the options below go with it]"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
-  "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
+  "--interval[shortest pause\; a pause is a tenth of the time waited so far\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
   "--json[print one JSON object a line, for errors too]"
@@ -246,7 +246,7 @@ _shtab_saymon_bulk_verify_options=(
   "--request-timeout[limit for one request\; default\: 30s]:TIME:"
   "-h[print the short help]"
   "--help[print the complete help]"
-  ":the file of a plan, from plan --out:"
+  ":the file of a plan, from plan --out:_files"
 )
 
 # guard to ensure default positional specs are added only once per session
@@ -255,7 +255,7 @@ _shtab_saymon_bulk_verify_defaults_added=0
 _shtab_saymon_bulk_wait_options=(
   "*--ids[read ids from FILE, one a line\; a line that begins with \# is a comment\; - is stdin\; may be repeated]:FILE:_files"
   "--timeout[limit for everything, or none\; default\: 1h]:TIME:"
-  "--interval[shortest pause\; each is a tenth of the time waited\; default\: 1s]:TIME:"
+  "--interval[shortest pause\; a pause is a tenth of the time waited so far\; default\: 1s]:TIME:"
   "--max-interval[longest pause\; default\: 10s]:TIME:"
   "--retries[failures in a row that are tolerated, for each operation\; default\: 10]:N:"
   "--concurrency[requests under way at the same time\; default\: 16]:N:"
