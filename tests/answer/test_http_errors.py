@@ -268,8 +268,7 @@ def test_a_redirect_to_https_says_what_to_write(peer: Peer) -> None:
     secure = f"https://{peer.authority}"
     peer.answer(response(b"", 301, f"Location: {secure}/node/api/bulk/{ID}/status"))
     text = str(http_error(peer))
-    assert secure in text
-    assert "write" in text.lower()
+    assert f"write {secure} as host" in text
 
 
 def test_other_redirects_do_not_say_it(peer: Peer, other: Peer) -> None:

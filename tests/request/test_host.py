@@ -65,6 +65,8 @@ SECURE = {
 # Each names the peer ({p}: its authority) or nothing at all.
 REFUSED = [
     "",
+    "a" * 64,  # a label has 63 letters at most (RFC 1035 section 2.3.4)
+    "a." * 128,
     "/",
     "//",
     "//{p}",

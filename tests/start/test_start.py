@@ -162,6 +162,8 @@ UNDOCUMENTED: dict[str, Answer] = {
     "no bulkId": response('{"finished": false}'),
     "no finished": response('{"bulkId": "a"}'),
     "a number": response('{"bulkId": 7, "finished": false}'),
+    "null": response('{"bulkId": null, "finished": false}'),
+    "more behind it": response('{"bulkId": "a", "finished": false}}'),
     "an empty id": response('{"bulkId": "", "finished": false}'),
     "dots": response('{"bulkId": "..", "finished": false}'),
     "a tab": response('{"bulkId": "a\\tb", "finished": false}'),
