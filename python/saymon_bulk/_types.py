@@ -94,6 +94,9 @@ Reason = Literal["unchanged", "other-value", "gone", "not-sent", "not-in-answer"
 Refusal = Literal["stale", "too-many", "other-server", "criterion-ignored", "already-applied", "running"]
 """Why an apply was refused."""
 
+Event = Literal["not-started", "started", "finished", "verified", "done"]
+"""What the journal tells of a start, or of a whole plan."""
+
 Item = TypeVar("Item", covariant=True)
 
 

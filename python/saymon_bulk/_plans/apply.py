@@ -18,12 +18,12 @@ from .._text import cut, object_count, one_line
 from ..errors import HTTPStatusError, NotFoundError, PlanRefusedError, ResponseError, SaymonError, StartUncertainError
 from . import compare
 from .compare import FieldChange, ObjectChange, compared, name_of
-from .journal import Event, Journal, LockedError, Part
+from .journal import Journal, LockedError, Part
 from .model import BulkPlan, BulkReport
 from .steps import Blocking
 
 if TYPE_CHECKING:
-    from .._types import Reason, Refusal
+    from .._types import Event, Reason, Refusal
 
 # Seconds between the reads of objects that are not as asked, since reads may come from a cache; the last one repeats.
 _SETTLE_PAUSES = (1, 2, 4, 8)

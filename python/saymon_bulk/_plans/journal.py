@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from os import PathLike
-from typing import IO, Any, Literal
+from typing import IO, TYPE_CHECKING, Any
 
 try:
     import fcntl
@@ -22,14 +22,14 @@ except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
     import msvcrt
 
+if TYPE_CHECKING:
+    from .._types import Event
+
 _FORMAT = "saymon-bulk-journal"
 _VERSION = 1
 
 # How each line begins.
 _BEGINNING = json.dumps({"format": _FORMAT, "version": _VERSION})[:-1].encode()
-
-
-Event = Literal["not-started", "started", "finished", "verified", "done"]
 
 
 class LockedError(Exception):

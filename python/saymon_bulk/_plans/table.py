@@ -17,8 +17,6 @@ from .compare import FieldChange, ObjectChange
 if TYPE_CHECKING:
     from typing import Callable
 
-    Starts = Sequence[dict[str, Any]]
-
 
 # Objects that get a line each.
 _SHOWN = 10
@@ -54,7 +52,9 @@ def plan(changes: Sequence[ObjectChange], notes: Iterable[str], counts: str, sty
     return [*lines, *(f"note: {one_line(note)}" for note in notes), counts]
 
 
-def report(starts: Starts, states: Iterable[Sequence[ObjectChange]], counts: str, style: Style) -> list[str]:
+def report(
+    starts: Sequence[dict[str, Any]], states: Iterable[Sequence[ObjectChange]], counts: str, style: Style
+) -> list[str]:
     """The lines of a report. The last one has the counts."""
     return [*starts_of(starts, style), *(line for objects in states for line in states_of(objects, style)), counts]
 
@@ -65,7 +65,7 @@ def states_of(objects: Sequence[ObjectChange], style: Style) -> list[str]:
     return _objects(objects, text, style)
 
 
-def starts_of(starts: Starts, style: Style) -> list[str]:
+def starts_of(starts: Sequence[dict[str, Any]], style: Style) -> list[str]:
     if style.all_objects or len(starts) <= _SHOWN:
         return [_start_line(start) for start in starts]
     shown = sorted(starts, key=lambda start: bool(start["finished"]))[:_SHOWN]  # what is open comes first
@@ -213,7 +213,7 @@ def plan_html(changes: Sequence[ObjectChange], notes: Iterable[str], counts: str
     return _html(("object", "change"), rows, above, [*more, *map(one_line, notes), counts])
 
 
-def report_html(starts: Starts, objects: Sequence[ObjectChange], counts: str) -> str:
+def report_html(starts: Sequence[dict[str, Any]], objects: Sequence[ObjectChange], counts: str) -> str:
     labels = _labels(objects)
     rows = [(_title(one), _report_text(one, labels, Style())) for one in objects[:_SHOWN]]
     more = [f"… and {len(objects) - _SHOWN:,} more"] if len(objects) > _SHOWN else []
