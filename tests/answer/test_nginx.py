@@ -205,7 +205,7 @@ def test_a_connection_that_nginx_tires_of(
 @pytest.mark.slow
 @pytest.mark.parametrize("certificate", [None, "good"])
 @pytest.mark.parametrize("again", ["reload", "restart"])
-def test_between_calls_nginx_is_started_anew(
+def test_between_calls_nginx_is_started_again(
     start_nginx: StartNginx, certificates: Certificates, again: str, certificate: str | None
 ) -> None:
     nginx = start_nginx({"shop": Site(ANSWER, certificate)})

@@ -408,7 +408,7 @@ sys.modules["at the exit"] = AtExit()
 
 
 @pytest.mark.slow
-def test_an_import_anew_raises_its_own_classes(peer: Peer) -> None:
+def test_a_second_import_raises_its_own_classes(peer: Peer) -> None:
     peer.answer(response(SAID, 404))
     done = run_script(ANEW, peer.host, "http://127.0.0.1:9")
     assert (done.stdout, done.stderr) == ("caught at the exit", "")

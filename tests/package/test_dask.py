@@ -160,7 +160,7 @@ def test_the_plain_functions_travel(engine: Any, servers: list[PracticeServer]) 
     assert PASSWORD not in logs
 
 
-def test_asked_again_is_asked_anew(engine: Any, servers: list[PracticeServer]) -> None:
+def test_asked_twice_is_two_requests(engine: Any, servers: list[PracticeServer]) -> None:
     batch = [(servers[0].host, [servers[0].add_bulk(math.inf, id="one")])]
     first = example.begin(engine, example.statuses, batch)
     assert engine.gather(list(first)) == [{"one": {"finished": False}}]

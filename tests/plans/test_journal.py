@@ -860,7 +860,7 @@ def test_an_operation_that_the_server_does_not_know_stays_open(
 
 @both_ways
 def test_one_404_starts_nothing_twice(peer: Peer, path: Path, call: Call) -> None:
-    """Too early after the start, or from a gateway that is set up anew."""
+    """Too early after the start, or from a gateway that reads its configuration again."""
     one, changed = an_object(1), an_object(1, room="7")
     gone = response("<h1>404 Not Found</h1>", 404)
     first, again = [objects(one), objects(one), objects(one), STARTED, gone, objects(one)], [END, objects(changed)]

@@ -22,13 +22,16 @@ FORMAT = "saymon-bulk-plan"
 VERSION = 1
 
 
+def target(path: str) -> str:
+    """Where the plan and its journal stand, by whichever link the plan is named."""
+    return os.path.realpath(path) if os.path.islink(path) else path
+
+
 def save(
     path: str | PathLike[str], head: Mapping[str, Any], changes: Sequence[ObjectChange], already: Sequence[str]
 ) -> None:
     """Writes a new file beside the old one and puts it in its place. mkstemp lets the owner alone read it."""
-    path = os.fspath(path)
-    if os.path.islink(path):  # its target keeps its journal
-        path = os.path.realpath(path)
+    path = target(os.fspath(path))
     with contextlib.suppress(OSError):
         if not stat.S_ISREG(os.stat(path).st_mode):
             raise ValueError(f"{path!r} is no regular file, so a plan cannot take its place")

@@ -9,7 +9,7 @@ import sys
 from .. import _start_body
 from .._client import PART_SIZE, READING
 from .._plans import apply as steps_of
-from .._plans import compare, model, steps, table
+from .._plans import compare, file, model, steps, table
 from .._text import one_line
 from ..errors import NotFoundError, PlanRefusedError, SaymonError
 from .inputs import client_of, job_of, json_of
@@ -124,7 +124,7 @@ def apply(options: Options) -> int:
     if options.journal == "-":
         raise ValueError("--journal is a file: it must outlive the command")
     made = _loaded(options)
-    journal = options.journal if options.journal is not None else _journal_of(options.plan)
+    journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
     server = _Shown(client_of(options), options)
     polling = {
         "timeout": options.timeout,
@@ -149,11 +149,6 @@ def apply(options: Options) -> int:
 def _word(path: str) -> str:
     """A path that no command takes for an option."""
     return f"./{path}" if path.startswith("-") else path
-
-
-def _journal_of(path: str) -> str:
-    """Beside the file itself: a plan has one journal, by whichever link it is named."""
-    return f"{os.path.realpath(path) if os.path.islink(path) else path}.log"
 
 
 def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, options: Options) -> int:

@@ -123,25 +123,26 @@ impl Ticket {
     /// Waits until a request may go. A password that was refused since the ticket was taken is refused for this one too.
     pub async fn pass(&self, server: &Server) -> Result<Pass, Failure> {
         let gate = &self.gate;
+        // Without the lock, since most requests find it so.
+        if server.is_open() && !server.is_closed() && server.refusals() == self.refusals {
+            return Ok(Pass::default());
+        }
         loop {
             if server.is_closed() {
                 // Nothing is sent any more, and the caller ends what waits here.
                 return pending().await;
             }
-            if server.refusals() != self.refusals
-                && let Some(refusal) = &lock(&gate.state).refusal
-            {
-                return Err(refusal.clone());
-            }
-            if server.is_open() {
-                return Ok(Pass::default());
-            }
             let mut changed = pin!(gate.changed.notified());
             changed.as_mut().enable();
             let ahead = {
                 let mut state = lock(&gate.state);
-                if server.is_open() || (server.refusals() != self.refusals && state.refusal.is_some()) {
-                    continue;
+                if server.refusals() != self.refusals
+                    && let Some(refusal) = &state.refusal
+                {
+                    return Err(refusal.clone());
+                }
+                if server.is_open() {
+                    return Ok(Pass::default());
                 }
                 match state.ahead {
                     Some(ahead) => ahead,
