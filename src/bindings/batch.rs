@@ -54,7 +54,7 @@ fn on_threads(
     threads: usize,
 ) -> PyResult<Option<Vec<Placed>>> {
     let engine = Engine::current();
-    let mut results = Items::new(engine.process);
+    let mut results = Items::new(engine.process, Some(target.server.clone()));
     let (mut has_begun, mut ticket) = (false, None);
     for number in 0..threads {
         let share = (at_once + number) / threads;
@@ -65,7 +65,7 @@ fn on_threads(
         has_begun |= runtime.drive(&mut results, |_| work).is_ok();
     }
     let mut placed = Vec::new();
-    while let Received::Item(of_one) = results.next(py, &target.server, None)? {
+    while let Received::Item(of_one) = results.next(py, None)? {
         let ends_others = batch.ends_others(&of_one);
         placed.extend(of_one);
         if ends_others {

@@ -1,14 +1,13 @@
 //! Reads the files that arguments name. Other threads of Python run on meanwhile, and a signal's handler ends what blocks.
 
 use std::sync::Arc;
-use std::sync::mpsc::channel;
 
 use pyo3::prelude::*;
 
 use crate::core::origin::Origin;
 use crate::core::transport::pool::{self, Cert, Environment, PoolKey, Verify};
 
-use super::engine::{self, Engine, Received};
+use super::engine::{Engine, Items, Received};
 use super::errors;
 
 /// The key that these arguments and the environment give now, with the content of the files.
@@ -42,14 +41,9 @@ fn blocking(
     verify: Verify,
     cert: Option<Cert>,
 ) -> PyResult<Arc<PoolKey>> {
-    let (sender, mut receiver) = channel();
-    let read = move || {
-        let _ = sender.send(engine.tls.key(environment, &verify, cert.as_ref()));
-    };
-    engine::start_thread("saymon-bulk-file", read).map_err(|_| errors::panicked())?;
-    // A handler may have forked, and the thread is the parent's.
-    let look = || py.check_signals().and_then(|()| engine.process.check());
-    match engine::receive(py, &mut receiver, None, look)? {
+    let mut read = Items::new(engine.process, None);
+    read.spawn(move |_| Ok(Some(engine.tls.key(environment, &verify, cert.as_ref()))))?;
+    match read.next(py, None)? {
         Received::Item(key) => Ok(key?),
         Received::Nothing | Received::End => Err(errors::panicked()),
     }

@@ -137,7 +137,7 @@ impl BulkIterator {
             }
             let end = listener.end().map(|end| end.into_std());
             let tick = self.tick.and_then(|tick| Instant::now().checked_add(tick));
-            match items.next(py, &self.target.server, [tick, end].into_iter().flatten().min())? {
+            match items.next(py, [tick, end].into_iter().flatten().min())? {
                 Received::Item(sent) => listener.receive(sent),
                 Received::Nothing if listener.has_ended() => listener.give_up(),
                 Received::Nothing => {
@@ -155,9 +155,9 @@ impl BulkIterator {
         let (engine, server) = (Engine::current(), self.target.server.clone());
         errors::check_open(py, &server)?;
         let (runtime, transport) = engine.acquire(&self.target.key)?;
-        let (waits, mut listener) = waiting::wait(&transport, server, operations, plan);
+        let (waits, mut listener) = waiting::wait(&transport, server.clone(), operations, plan);
         listener.splits_the_late = self.return_exceptions;
-        let mut items = Items::new(engine.process);
+        let mut items = Items::new(engine.process, Some(server));
         runtime.drive(&mut items, |sender| waits.run(move |sent| sender.send(sent)))?;
         *state = State::Running(Box::new(Driven { items, listener: Some(listener) }));
         Ok(())

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
-use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::time::{Interval, MissedTickBehavior, interval};
@@ -115,14 +114,6 @@ impl RuntimePool {
     }
 }
 
-/// Drives a future, after a look at the connections of a runtime that was idle.
-fn enter<F: Future>(runtime: &Runtime, future: F) -> F::Output {
-    runtime.block_on(async {
-        yields::let_others_run().await;
-        future.await
-    })
-}
-
 /// Whether this thread drives a runtime now: a signal's handler that calls this package does.
 fn is_within_a_runtime() -> bool {
     Handle::try_current().is_ok()
@@ -133,7 +124,7 @@ async fn interruption(signal_check: &mut Interval, process: Process, server: &Se
     loop {
         signal_check.tick().await;
         // None while the interpreter ends, where no signal is handled.
-        if let Some(Err(interrupt)) = Python::try_attach(|py| look(py, process, server)) {
+        if let Some(Err(interrupt)) = Python::try_attach(|py| look(py, process, Some(server))) {
             return interrupt;
         }
     }
@@ -146,12 +137,9 @@ pub struct RuntimeGuard {
 }
 
 impl RuntimeGuard {
-    fn runtime(&mut self) -> PyResult<&mut BlockingRuntime> {
-        self.runtime.as_mut().ok_or_else(|| PyRuntimeError::new_err("the call was interrupted"))
-    }
-
     pub fn transport(&mut self, key: &Arc<PoolKey>, configs: &TlsConfigs) -> PyResult<Transport> {
-        Ok(self.runtime()?.clients.get_or_make(key, configs)?)
+        let runtime = self.runtime.as_mut().ok_or_else(errors::panicked)?;
+        Ok(runtime.clients.get_or_make(key, configs)?)
     }
 
     /// The process whose runtime this is.
@@ -161,7 +149,7 @@ impl RuntimeGuard {
 
     /// Runs a future on this thread, detached. Signals are looked for meanwhile: a handler may raise, and it may call this
     /// package. So is the closing of the client.
-    pub fn block_on<F>(&mut self, py: Python<'_>, server: &Server, future: F) -> PyResult<F::Output>
+    pub fn block_on<F>(&mut self, py: Python<'_>, server: &Arc<Server>, future: F) -> PyResult<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
@@ -169,38 +157,15 @@ impl RuntimeGuard {
         let process = self.process();
         if is_within_a_runtime() {
             let lent = Self { pool: self.pool, runtime: self.runtime.take() };
-            let mut output = Items::new(process);
+            let mut output = Items::new(process, Some(server.clone()));
             lent.drive(&mut output, |_| future)?;
-            return match output.next(py, server, None)? {
+            return match output.next(py, None)? {
                 Received::Item(output) => Ok(output),
                 Received::Nothing | Received::End => Err(errors::panicked()),
             };
         }
-        let BlockingRuntime { runtime, signal_check, .. } = self.runtime()?;
-        // In a box, so that it can be leaked.
-        let (mut call, mut interrupt) = (Some(Box::pin(future)), None);
-        let drive = || {
-            enter(runtime, async {
-                match select(call.as_mut()?.as_mut(), pin!(interruption(signal_check, process, server))).await {
-                    Either::Left((output, _)) => return Some(output),
-                    Either::Right((raised, _)) => interrupt = Some(raised),
-                }
-                if process.is_current() {
-                    call = None;
-                    // Panics where a handler has closed the descriptors, so that nothing of the runtime is closed once more.
-                    yields::let_others_run().await;
-                }
-                None
-            })
-        };
-        match py.detach(|| errors::caught(drive)) {
-            Ok(Some(output)) => return Ok(output),
-            Ok(None) => self.discard(),
-            Err(_) => self.leak(),
-        }
-        // None but after a panic, and in a forked child, whose parent it belongs to.
-        std::mem::forget(call);
-        Err(interrupt.unwrap_or_else(errors::panicked))
+        let interruption = async |signal_check: &mut Interval| interruption(signal_check, process, server).await;
+        py.detach(|| self.run(future, interruption)).map_err(|interrupt| interrupt.unwrap_or_else(errors::panicked))
     }
 
     /// Drives a future on a thread of its own, from its beginning to its end. It sends items and returns the last one, which
@@ -211,37 +176,48 @@ impl RuntimeGuard {
         F: Future<Output = T> + Send + 'static,
     {
         let future = make(items.sender());
-        items.spawn(move |stopped| {
-            let last = self.run(async {
-                let last = match select(pin!(future), stopped).await {
-                    Either::Left((last, _)) => Some(last),
-                    Either::Right(_) => None,
-                };
-                if last.is_none() {
-                    // As for an interrupted call.
-                    yields::let_others_run().await;
-                }
-                last
-            })?;
-            if last.is_none() {
-                // What was under way is dropped with its connections.
-                self.discard();
-            }
-            drop(self);
-            Ok(last)
+        items.spawn(move |stopped| match self.run(future, async |_: &mut Interval| stopped.await) {
+            Ok(last) => Ok(Some(last)),
+            Err(Some(_)) => Ok(None),
+            Err(None) => Err(errors::panicked()),
         })
     }
 
-    /// Runs a future on a thread that is not Python's, where no signal arrives.
-    fn run<F: Future>(&mut self, future: F) -> PyResult<F::Output> {
-        let BlockingRuntime { runtime, .. } = self.runtime()?;
-        let mut future = Box::pin(future);
-        let output = errors::caught(|| enter(runtime, future.as_mut()));
-        if output.is_err() {
-            std::mem::forget(future);
-            self.leak();
+    /// Drives a future to its end, or until something else stops it: then it is dropped with its connections. The error is what has
+    /// stopped it; none after a panic alone.
+    fn run<F: Future, S>(
+        &mut self,
+        future: F,
+        stop: impl AsyncFnOnce(&mut Interval) -> S,
+    ) -> Result<F::Output, Option<S>> {
+        let process = self.process();
+        let Some(BlockingRuntime { runtime, signal_check, .. }) = &mut self.runtime else { return Err(None) };
+        // In a box, so that it can be leaked.
+        let (mut call, mut stopped) = (Some(Box::pin(future)), None);
+        let drive = || {
+            runtime.block_on(async {
+                // A look at the connections first, since the runtime was idle.
+                yields::let_others_run().await;
+                match select(call.as_mut()?.as_mut(), pin!(stop(signal_check))).await {
+                    Either::Left((output, _)) => return Some(output),
+                    Either::Right((by, _)) => stopped = Some(by),
+                }
+                if process.is_current() {
+                    call = None;
+                    // Panics where a handler has closed the descriptors, so that nothing of the runtime is closed once more.
+                    yields::let_others_run().await;
+                }
+                None
+            })
+        };
+        match errors::caught(drive) {
+            Ok(Some(output)) => return Ok(output),
+            Ok(None) => self.discard(),
+            Err(_) => self.leak(),
         }
-        output
+        // None but after a panic, and in a forked child, whose parent it belongs to.
+        std::mem::forget(call);
+        Err(stopped)
     }
 
     /// After a panic. Leaks the idle runtimes too: what all these would close by number may be others' by now.

@@ -1,6 +1,6 @@
 //! Work on threads of its own, which sends items through one channel to a caller that looks for signals meanwhile.
 
-use std::sync::mpsc;
+use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use pyo3::exceptions::PyOSError;
@@ -16,11 +16,11 @@ use super::process::{Process, start_thread};
 pub const SIGNAL_CHECK: Duration = Duration::from_millis(50);
 
 /// Looks for what may end a call or a wait: a signal's handler that raises, a fork, a closed client.
-pub fn look(py: Python<'_>, process: Process, server: &Server) -> PyResult<()> {
+pub fn look(py: Python<'_>, process: Process, server: Option<&Server>) -> PyResult<()> {
     py.check_signals()?;
     // A handler may have forked, and the answer is the parent's.
     process.check()?;
-    errors::check_open(py, server)
+    server.map_or(Ok(()), |server| errors::check_open(py, server))
 }
 
 enum Message<T> {
@@ -41,6 +41,8 @@ impl<T> ItemSender<T> {
 /// The items of threads that work. Dropped, it stops them.
 pub struct Items<T> {
     pub process: Process,
+    /// Whose closing ends the work.
+    server: Option<Arc<Server>>,
     sender: mpsc::Sender<Message<T>>,
     /// None once it is dropped.
     received: Option<mpsc::Receiver<Message<T>>>,
@@ -57,9 +59,9 @@ pub enum Received<T> {
 }
 
 impl<T: Send + 'static> Items<T> {
-    pub fn new(process: Process) -> Self {
+    pub fn new(process: Process, server: Option<Arc<Server>>) -> Self {
         let (sender, received) = mpsc::channel();
-        Self { process, sender, received: Some(received), running: 0, stops: Vec::new() }
+        Self { process, server, sender, received: Some(received), running: 0, stops: Vec::new() }
     }
 
     pub fn sender(&self) -> ItemSender<T> {
@@ -78,27 +80,36 @@ impl<T: Send + 'static> Items<T> {
             let _ = sender.send(Message::Ended(ended));
         };
         start_thread("saymon-bulk-wait", work)
-            .map_err(|error| PyOSError::new_err(format!("no thread can be started to wait: {error}")))?;
+            .map_err(|error| PyOSError::new_err(format!("no thread can be started: {error}")))?;
         self.stops.push(stop);
         self.running += 1;
         Ok(())
     }
 
     /// The next item, if it comes until then; the error of a thread that has failed. Signals are looked for meanwhile.
-    pub fn next(&mut self, py: Python<'_>, server: &Server, until: Option<Instant>) -> PyResult<Received<T>> {
-        look(py, self.process, server)?;
+    pub fn next(&mut self, py: Python<'_>, until: Option<Instant>) -> PyResult<Received<T>> {
+        look(py, self.process, self.server.as_deref())?;
         let Some(received) = &mut self.received else { return Ok(Received::End) };
         while self.running > 0 {
-            match receive(py, received, until, || look(py, self.process, server))? {
-                Received::Item(Message::Item(item)) => return Ok(Received::Item(item)),
-                Received::Item(Message::Ended(last)) => {
+            let left = until.map_or(SIGNAL_CHECK, |until| until.saturating_duration_since(Instant::now()));
+            let message = received.try_recv().or_else(|_| {
+                let received = &mut *received;
+                py.detach(move || received.recv_timeout(left.min(SIGNAL_CHECK)))
+            });
+            match message {
+                Ok(Message::Item(item)) => return Ok(Received::Item(item)),
+                Ok(Message::Ended(last)) => {
                     self.running -= 1;
                     if let Some(item) = last? {
                         return Ok(Received::Item(item));
                     }
                 }
-                Received::Nothing => return Ok(Received::Nothing),
-                Received::End => break,
+                Err(_) => {
+                    look(py, self.process, self.server.as_deref())?;
+                    if until.is_some() && left <= SIGNAL_CHECK {
+                        return Ok(Received::Nothing);
+                    }
+                }
             }
         }
         Ok(Received::End)
@@ -129,34 +140,5 @@ impl<T> Items<T> {
 impl<T> Drop for Items<T> {
     fn drop(&mut self) {
         self.end();
-    }
-}
-
-/// Waits for what another thread sends, detached, and looks for signals meanwhile.
-pub fn receive<T: Send>(
-    py: Python<'_>,
-    sent: &mut mpsc::Receiver<T>,
-    until: Option<Instant>,
-    look: impl Fn() -> PyResult<()>,
-) -> PyResult<Received<T>> {
-    loop {
-        let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-        let pause = left.unwrap_or(SIGNAL_CHECK).min(SIGNAL_CHECK);
-        let received = match sent.try_recv() {
-            Ok(item) => Ok(item),
-            Err(mpsc::TryRecvError::Disconnected) => return Ok(Received::End),
-            Err(mpsc::TryRecvError::Empty) => {
-                let sent = &mut *sent;
-                py.detach(move || sent.recv_timeout(pause))
-            }
-        };
-        match received {
-            Ok(item) => return Ok(Received::Item(item)),
-            Err(mpsc::RecvTimeoutError::Disconnected) => return Ok(Received::End),
-            Err(mpsc::RecvTimeoutError::Timeout) => look()?,
-        }
-        if left.is_some_and(|left| left <= pause) {
-            return Ok(Received::Nothing);
-        }
     }
 }

@@ -33,12 +33,12 @@ use super::errors;
 use background::{Asyncio, BackgroundRuntime};
 use blocking::{RuntimeGuard, RuntimePool};
 use completions::Queues;
-use process::{PerProcess, Process};
+use process::{PerProcess, Process, start_thread};
 
 pub use awaitable::{Awaitable, running_loop};
 pub use completions::CompletionQueue;
-pub use driven::{Items, Received, receive};
-pub use process::{check_interpreter, count_forks, start_thread};
+pub use driven::{Items, Received};
+pub use process::{check_interpreter, count_forks};
 
 /// All that a process owns.
 pub struct Engine {
