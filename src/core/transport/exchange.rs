@@ -72,7 +72,7 @@ impl Transport {
         let mut idle = lock(&self.idle_lanes);
         idle.extend(lanes.into_iter().map(|lane| lane.client).filter(|client| !Arc::ptr_eq(client, &self.client)));
         // Those that were used last stand at the end. The client of single calls is one of them.
-        let excess = (idle.len() + 1).saturating_sub(at_most);
+        let excess = idle.len().saturating_sub(at_most.saturating_sub(1));
         idle.drain(..excess);
     }
 
