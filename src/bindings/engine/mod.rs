@@ -25,7 +25,7 @@ use crate::core::failure::InvalidInput;
 use crate::core::origin::Origin;
 use crate::core::transport::exchange::Transport;
 use crate::core::transport::pool::{PoolKey, TlsConfigs};
-use crate::core::transport::server::{PerOrigin, Server, Silence};
+use crate::core::transport::server::{Known, Server, Silence};
 use crate::lock::lock;
 
 use super::cached::{self, Interned};
@@ -49,7 +49,7 @@ pub struct Engine {
     queues: Queues,
     /// Told when any client is closed.
     closing: Notify,
-    silences: PerOrigin<Silence>,
+    silences: Known<Origin, Silence>,
     last_host: Mutex<Option<(String, Origin, Arc<Silence>)>>,
 }
 
@@ -66,7 +66,7 @@ impl Engine {
             asyncio: Mutex::default(),
             queues: Queues::default(),
             closing: Notify::new(),
-            silences: PerOrigin::default(),
+            silences: Known::default(),
             last_host: Mutex::default(),
         })
     }
@@ -80,7 +80,7 @@ impl Engine {
             return Ok((origin.clone(), silence.clone()));
         }
         let origin = Origin::parse(host)?;
-        let silence = self.silences.of(&origin);
+        let silence = self.silences.of(origin.clone(), Silence::default);
         *last = Some((host.to_owned(), origin.clone(), silence.clone()));
         Ok((origin, silence))
     }

@@ -12,13 +12,14 @@ use super::progress::{Openings, Watched};
 use super::proxy::{Proxies, Variables};
 use super::rate::Rate;
 use super::resolver::{Resolver, StartThread};
-use super::server::{PerOrigin, Server};
+use super::server::{Known, Server};
+use crate::core::origin::Origin;
 
 /// What the transports of a process have in common.
 #[derive(Debug, Clone)]
 pub struct Shared {
     pub gates: Arc<Gates>,
-    pub rates: Arc<PerOrigin<Rate>>,
+    pub rates: Arc<Known<Origin, Rate>>,
     resolver: Arc<Resolver>,
 }
 

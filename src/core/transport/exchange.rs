@@ -103,7 +103,7 @@ impl Transport {
 
     /// The rate of all polls to the origin of a server.
     pub fn rate(&self, server: &Server) -> Arc<Rate> {
-        self.settings.shared.rates.of(&server.origin)
+        self.settings.shared.rates.of(server.origin.clone(), Rate::default)
     }
 
     /// Makes a call within another limit.

@@ -1,17 +1,16 @@
 //! One request of a client goes ahead alone until the server has accepted its password: many wrong ones at once lock an
 //! account.
 
-use std::collections::HashMap;
 use std::future::pending;
 use std::pin::pin;
 use std::ptr;
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::Notify;
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::server::Server;
+use super::server::{Known, Server};
 use crate::core::failure::Failure;
 use crate::lock::lock;
 
@@ -19,14 +18,11 @@ use crate::lock::lock;
 /// purpose; otherwise arbitrary.
 const MAX_TIME_AHEAD: Duration = Duration::from_secs(10);
 
-/// So many gates may be known before those that nobody uses are forgotten; bounds memory, otherwise arbitrary.
-const MAX_UNUSED: usize = 64;
-
 /// The gates of a process. They are not part of `Server`, since a forked child shares that one, and may find a lock held.
 #[derive(Debug, Default)]
-pub struct Gates(Mutex<HashMap<usize, Weak<Gate>>>);
+pub struct Gates(Known<usize, Gate>);
 
-/// Where the requests of one client wait. It lives as long as somebody waits or is ahead.
+/// Where the requests of one client wait.
 #[derive(Debug, Default)]
 struct Gate {
     state: Mutex<State>,
@@ -88,34 +84,17 @@ impl Gates {
             Verdict::Unknown => return server.shut_gate(),
             Verdict::Refused(failure) => {
                 // First the refusal: who sees the number looks for it.
-                if let Some(gate) = self.known(server) {
-                    lock(&gate.state).refusal = Some(failure);
-                }
+                lock(&self.of(server).state).refusal = Some(failure);
                 server.doubt();
             }
         }
-        if let Some(gate) = self.known(server) {
-            gate.changed.notify_waiters();
-        }
+        self.of(server).changed.notify_waiters();
     }
 
-    /// The gate of a client, known by the address of its `Server`: whoever uses a gate keeps that alive.
+    /// The gate of a client, known by the address of its `Server`, which whoever uses a gate keeps. An earlier client's refusal
+    /// may be in it: no ticket of this one asks for that.
     fn of(&self, server: &Server) -> Arc<Gate> {
-        let mut known = lock(&self.0);
-        let address = ptr::from_ref(server).addr();
-        if let Some(gate) = known.get(&address).and_then(Weak::upgrade) {
-            return gate;
-        }
-        if known.len() >= MAX_UNUSED {
-            known.retain(|_, gate| gate.strong_count() > 0);
-        }
-        let gate = Arc::new(Gate::default());
-        known.insert(address, Arc::downgrade(&gate));
-        gate
-    }
-
-    fn known(&self, server: &Server) -> Option<Arc<Gate>> {
-        lock(&self.0).get(&ptr::from_ref(server).addr()).and_then(Weak::upgrade)
+        self.0.of(ptr::from_ref(server).addr(), Gate::default)
     }
 }
 
@@ -334,15 +313,6 @@ mod tests {
             assert!(before.pass(&server).now_or_never().unwrap().is_err());
             assert!(pass(&gates, &server).now_or_never().unwrap().is_ok());
         }
-    }
-
-    #[test]
-    fn a_refusal_that_nobody_waited_for_is_for_nobody() {
-        let (gates, server) = (Gates::default(), server());
-        let refusals = server.refusals();
-        judge(&gates, &server, &http(401, None));
-        let ticket = Ticket { refusals, ..gates.ticket(&server) };
-        assert!(ticket.pass(&server).now_or_never().unwrap().is_ok());
     }
 
     #[test]

@@ -1,25 +1,21 @@
 //! How far the exchange under way has come with its connection. The parts of the HTTP library tell it here.
 
 use std::cell::Cell;
-use std::collections::HashMap;
 use std::future::poll_fn;
 use std::io;
 use std::pin::{Pin, pin};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use futures_util::FutureExt;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tower::{Service, ServiceExt};
 
+use super::server::Known;
 use super::yields;
-use crate::lock::lock;
 
 /// How many connections of a client to one server may be in the making at the same time: enough for many single calls.
 const MAX_OPENINGS: usize = 16;
-
-/// So many servers may be known before those to which no connection is made are forgotten; bounds memory, otherwise arbitrary.
-const MAX_IDLE_SERVERS: usize = 256;
 
 /// The connection of an exchange.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,15 +82,14 @@ pub fn poll<F: Future>(exchange: Pin<&mut F>, context: &mut Context<'_>) -> Poll
 /// request that finds no idle one, takes whichever is free first, and lets the other go on: a server that is slow to accept
 /// would get hundreds.
 #[derive(Debug, Clone, Default)]
-pub struct Openings {
-    of_servers: Arc<Mutex<HashMap<usize, Arc<Semaphore>>>>,
-}
+pub struct Openings(Arc<Known<usize, Semaphore>>);
 
 impl Openings {
     /// The leave to begin a connection; none if the request has taken another one meanwhile. Then hyper-util goes on outside of
     /// [`watch`].
     async fn next(&self) -> Option<OwnedSemaphorePermit> {
-        let of_server = self.of_server(PROGRESS.try_with(|progress| progress.server).ok()?);
+        let server = PROGRESS.try_with(|progress| progress.server).ok()?;
+        let of_server = self.0.of(server, || Semaphore::new(MAX_OPENINGS));
         let mut opening = pin!(async {
             // The connection of the request before may be on its way back to the pool.
             yields::let_connections_settle().await;
@@ -107,14 +102,6 @@ impl Openings {
             opening.as_mut().poll(context).map(Result::ok)
         })
         .await
-    }
-
-    fn of_server(&self, server: usize) -> Arc<Semaphore> {
-        let mut of_servers = lock(&self.of_servers);
-        if of_servers.len() >= MAX_IDLE_SERVERS {
-            of_servers.retain(|_, openings| Arc::strong_count(openings) > 1);
-        }
-        of_servers.entry(server).or_insert_with(|| Arc::new(Semaphore::new(MAX_OPENINGS))).clone()
     }
 }
 

@@ -1,5 +1,7 @@
 //! The server of a call: where it is, who asks, and what the process has learnt of its connections.
 
+use std::collections::HashMap;
+use std::hash::Hash;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -123,31 +125,26 @@ impl Silence {
     }
 }
 
-/// Origins that are kept; bounds memory, otherwise arbitrary.
-const MAX_ORIGINS: usize = 256;
+/// So many may be known before those that nobody uses are forgotten; bounds memory, otherwise arbitrary.
+const MAX_UNUSED: usize = 256;
 
-/// What a process knows of each origin.
+/// What a process knows of each origin, client or place.
 #[derive(Debug)]
-pub struct PerOrigin<T>(Mutex<Vec<(Origin, Arc<T>)>>);
+pub struct Known<K, V>(Mutex<HashMap<K, Arc<V>>>);
 
-impl<T> Default for PerOrigin<T> {
+impl<K, V> Default for Known<K, V> {
     fn default() -> Self {
         Self(Mutex::default())
     }
 }
 
-impl<T: Default> PerOrigin<T> {
-    pub fn of(&self, origin: &Origin) -> Arc<T> {
+impl<K: Eq + Hash, V> Known<K, V> {
+    pub fn of(&self, key: K, make: impl FnOnce() -> V) -> Arc<V> {
         let mut known = lock(&self.0);
-        if let Some((_, of_origin)) = known.iter().find(|(known, _)| known == origin) {
-            return of_origin.clone();
+        if known.len() >= MAX_UNUSED {
+            known.retain(|_, value| Arc::strong_count(value) > 1);
         }
-        if known.len() >= MAX_ORIGINS {
-            known.remove(0);
-        }
-        let of_origin = Arc::<T>::default();
-        known.push((origin.clone(), of_origin.clone()));
-        of_origin
+        known.entry(key).or_insert_with(|| Arc::new(make())).clone()
     }
 }
 
@@ -158,8 +155,15 @@ mod tests {
     #[test]
     fn distrusts_what_is_older() {
         let origin = Origin::parse("h").unwrap();
-        let (credentials, silences) = (Credentials::new("login", "password").unwrap(), PerOrigin::default());
-        let server = || Server::new(origin.clone(), credentials.clone(), Duration::ZERO, silences.of(&origin));
+        let (credentials, silences) = (Credentials::new("login", "password").unwrap(), Known::default());
+        let server = || {
+            Server::new(
+                origin.clone(),
+                credentials.clone(),
+                Duration::ZERO,
+                silences.of(origin.clone(), Silence::default),
+            )
+        };
         let before = Instant::now();
         assert!(server().trusts_connections_since(before));
         server().distrust_connections();
