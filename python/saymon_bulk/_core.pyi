@@ -183,7 +183,8 @@ class BulkIterator:
 
     The next item comes when the wait for an operation is over. With
     `return_exceptions=True` an item may be (id, error). One thread at a
-    time may use the iterator; a second one gets a RuntimeError.
+    time may use the iterator; a second one gets a RuntimeError. An error
+    ends all its waits, and who goes on gets a RuntimeError.
     """
 
     def __iter__(self) -> Self: ...
@@ -197,6 +198,7 @@ class AsyncWaits:
     def __aiter__(self) -> Self: ...
     def __anext__(self) -> _Awaitable[Step | None]: ...
     def close(self) -> None: ...
+    def fail(self) -> None: ...
 
 @final
 class Awaitable:

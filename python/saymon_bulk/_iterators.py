@@ -68,28 +68,26 @@ class AsyncBulkIterator:
 
     The next item comes when the wait for an operation is over. With
     `return_exceptions=True` an item may be (id, error). One task at a time
-    may use the iterator; a second one gets a RuntimeError. Cancellation of
-    `__anext__` ends all its waits, and who goes on gets a RuntimeError.
+    may use the iterator; a second one gets a RuntimeError. An error ends
+    all its waits, as the cancellation of `__anext__` does, and who goes on
+    gets a RuntimeError.
     """
 
     def __init__(self, waits: AsyncWaits, on_poll: AsyncOnPoll | None) -> None:
         self._waits = waits
         self._on_poll = on_poll
-        self._is_used = self._is_cancelled = False
+        self._is_used = False
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> tuple[str, BulkStatus]:
         self._refuse_a_second_user()
-        if self._is_cancelled:  # the end would mean that all are done
-            raise RuntimeError("this iterator was cancelled, and its waits have ended: begin new ones for the other ids")
         try:
             self._is_used = True
             item = await next_item(self._waits, self._on_poll)
         except BaseException as error:
-            self._waits.close()
-            self._is_cancelled = type(error).__name__ == "CancelledError"  # asyncio need not be imported
+            self._waits.fail()
             if isinstance(error, StopAsyncIteration):  # which would end a loop as if all were done
                 raise RuntimeError("on_poll raised StopAsyncIteration") from error
             raise

@@ -29,7 +29,8 @@ use super::{errors, outcome};
 ///
 /// The next item comes when the wait for an operation is over. With
 /// `return_exceptions=True` an item may be (id, error). One thread at a
-/// time may use the iterator; a second one gets a RuntimeError.
+/// time may use the iterator; a second one gets a RuntimeError. An error
+/// ends all its waits, and who goes on gets a RuntimeError.
 #[pyclass(frozen, weakref, module = "saymon_bulk._core")]
 pub struct BulkIterator {
     target: Target,
@@ -46,6 +47,14 @@ enum State<R> {
     Ready(Vec<PathSegment>, Plan),
     Running(R),
     Over,
+    /// The last item was an error. The end of the iterator would mean that all operations are over.
+    Failed,
+}
+
+fn failed_before() -> PyErr {
+    PyRuntimeError::new_err(
+        "this iterator has raised an error before, and its waits have ended: begin a new one for the other ids",
+    )
 }
 
 /// What an iterator shows of itself. Who looks at one that was not used yet learns how to use it.
@@ -53,7 +62,7 @@ fn shown<R>(name: &str, state: &Mutex<State<R>>, how: &str) -> String {
     let count = match state.try_lock().as_deref() {
         Ok(State::Ready(operations, _)) if operations.len() == 1 => "1 operation".to_owned(),
         Ok(State::Ready(operations, _)) => format!("{} operations", operations.len()),
-        Ok(State::Running(_) | State::Over) | Err(_) => return format!("<saymon_bulk.{name}>"),
+        Ok(_) | Err(_) => return format!("<saymon_bulk.{name}>"),
     };
     format!("<saymon_bulk.{name} of {count}: nothing was sent yet, {how}>")
 }
@@ -98,9 +107,14 @@ impl BulkIterator {
 
     fn item(&self, py: Python<'_>) -> PyResult<Option<(Py<PyAny>, Py<PyAny>)>> {
         let mut state = self.use_alone()?;
+        if matches!(*state, State::Failed) {
+            return Err(failed_before());
+        }
         let item = self.next_item(py, &mut state);
-        if !matches!(item, Ok(Some(_))) {
-            *state = State::Over;
+        match item {
+            Ok(Some(_)) => {}
+            Ok(None) => *state = State::Over,
+            Err(_) => *state = State::Failed,
         }
         item
     }
@@ -258,11 +272,14 @@ impl AsyncWaits {
     /// The events, from the beginning on; None once the wait is over.
     fn events(&self) -> PyResult<Option<Arc<AsyncMutex<AsyncEvents>>>> {
         let mut state = lock(&self.state);
-        if let State::Running((_, events)) = &*state {
-            return Ok(Some(events.clone()));
-        }
-        let State::Ready(operations, plan) = std::mem::replace(&mut *state, State::Over) else {
-            return Ok(None);
+        let (operations, plan) = match std::mem::replace(&mut *state, State::Failed) {
+            State::Ready(operations, plan) => (operations, plan),
+            State::Failed => return Err(failed_before()),
+            known => {
+                let events = if let State::Running((_, events)) = &known { Some(events.clone()) } else { None };
+                *state = known;
+                return Ok(events);
+            }
         };
         let server = self.target.server.clone();
         let transport = self.engine.transport(&self.target.key)?;
@@ -276,6 +293,14 @@ impl AsyncWaits {
         let events = Arc::new(AsyncMutex::new(AsyncEvents { received, listener }));
         *state = State::Running((driver, events.clone()));
         Ok(Some(events))
+    }
+
+    fn end(&self, end: State<AsyncRunning>) {
+        if self.engine.process.is_current()
+            && let State::Running((driver, _)) = std::mem::replace(&mut *lock(&self.state), end)
+        {
+            driver.abort();
+        }
     }
 }
 
@@ -330,10 +355,11 @@ impl AsyncWaits {
 
     /// Stops polling and drops what is under way, even if a traceback keeps this object. Idempotent.
     fn close(&self) {
-        if self.engine.process.is_current()
-            && let State::Running((driver, _)) = std::mem::replace(&mut *lock(&self.state), State::Over)
-        {
-            driver.abort();
-        }
+        self.end(State::Over);
+    }
+
+    /// The same after an error.
+    fn fail(&self) {
+        self.end(State::Failed);
     }
 }

@@ -7,19 +7,21 @@ import contextlib
 import copy
 import gc
 import pickle
+import signal
 import sys
 import threading
 import weakref
 from typing import Any, Callable
 
 import pytest
-from peer import END, FINISHED, QUICK, RUN, Desk, Wire, at, no_hanging, proved
+from peer import END, FINISHED, QUICK, RUN, Desk, Wire, at, no_hanging, proved, response
 from processes import needs_signals, run_script
-from saymon_bulk import ClosedError
+from saymon_bulk import ClosedError, NotFoundError
 
 _no_hanging = no_hanging()
 
 IN_USE = "in use"
+FAILED = "this iterator has raised an error before"
 
 
 def held(desk: Desk, **more: Any) -> Any:
@@ -112,7 +114,8 @@ def test_on_poll_cannot_use_its_own_iterator(desk: Desk) -> None:
     statuses: Any = at(desk).wait_for_bulks(["a"], on_poll=lambda *_: next(statuses), **QUICK)
     with pytest.raises(RuntimeError, match=IN_USE):
         next(statuses)
-    assert list(statuses) == []
+    with pytest.raises(RuntimeError, match=FAILED):
+        next(statuses)
 
 
 def test_items_one_after_the_other_from_different_threads(desk: Desk) -> None:
@@ -137,7 +140,8 @@ def test_an_error_of_on_poll_does_not_look_like_the_end(desk: Desk, kind: type[B
     with pytest.raises(RuntimeError if kind is StopIteration else kind, match="on_poll") as caught:
         next(statuses)
     assert error in (caught.value, caught.value.__cause__)
-    assert list(statuses) == []
+    with pytest.raises(RuntimeError, match=FAILED):
+        next(statuses)
 
 
 @pytest.mark.parametrize("kind", [StopIteration, StopAsyncIteration, GeneratorExit, LookupError])
@@ -151,7 +155,8 @@ def test_nor_does_an_awaited_one(desk: Desk, kind: type[BaseException]) -> None:
         statuses = at(desk).wait_for_bulks_async(["a"], on_poll=on_poll, **QUICK)
         with pytest.raises(RuntimeError if kind in (StopIteration, StopAsyncIteration) else kind):
             await statuses.__anext__()
-        assert [item async for item in statuses] == []
+        with pytest.raises(RuntimeError, match=FAILED):
+            await statuses.__anext__()
 
     asyncio.run(main())
 
@@ -366,8 +371,56 @@ def test_a_cancelled_iterator_does_not_end_as_if_all_were_done(desk: Desk, count
         with pytest.raises(asyncio.TimeoutError):
             await asyncio.wait_for(statuses.__anext__(), 0.1)
         for _ in range(2):
-            with pytest.raises(RuntimeError, match="this iterator was cancelled"):
+            with pytest.raises(RuntimeError, match=FAILED):
                 await statuses.__anext__()
         await statuses.aclose()
+        assert [item async for item in statuses] == []
 
+    asyncio.run(run())
+
+
+@needs_signals
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, LookupError])
+def test_nor_does_one_that_a_signal_has_interrupted(desk: Desk, kind: type[BaseException], count: int) -> None:
+    desk.answer(RUN)
+    statuses = proved(desk).wait_for_bulks([f"op-{n}" for n in range(count)], **QUICK)
+
+    def ring(*_: object) -> None:
+        raise kind("of a handler")
+
+    handler = signal.signal(signal.SIGALRM, ring)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, 0.1)
+        with pytest.raises(kind, match="of a handler"):
+            next(statuses)
+    finally:
+        signal.signal(signal.SIGALRM, handler)
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match=FAILED):
+            next(statuses)
+    desk.wait_for(lambda: desk.open == 0)
+    statuses.close()
+    assert list(statuses) == []
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200])
+def test_nor_does_one_of_failures(desk: Desk, count: int) -> None:
+    ids = [f"op-{n}" for n in range(count)]
+    desk.of = dict.fromkeys(ids[::2], response("{}", 404))
+    desk.answer(END)
+    client = at(desk)
+
+    async def run() -> None:
+        awaited = client.wait_for_bulks_async(ids, **QUICK)
+        with pytest.raises(NotFoundError):
+            _ = [item async for item in awaited]
+        with pytest.raises(RuntimeError, match=FAILED):
+            _ = [item async for item in awaited]
+
+    statuses = client.wait_for_bulks(ids, **QUICK)
+    with pytest.raises(NotFoundError):
+        list(statuses)
+    with pytest.raises(RuntimeError, match=FAILED):
+        list(statuses)
     asyncio.run(run())

@@ -985,7 +985,7 @@ def test_results_before_the_deadline_are_not_lost(clock: Clock) -> None:
     with pytest.raises(WaitTimeoutError) as caught:
         next(statuses)
     assert caught.value.pending == {"a": RUNNING}
-    with pytest.raises(StopIteration):
+    with pytest.raises(RuntimeError, match="raised an error before"):
         next(statuses)
 
 
