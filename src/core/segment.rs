@@ -23,7 +23,7 @@ impl PathSegment {
             "" => refuse("must not be empty"),
             // Encoding does not help: "%2e%2e" is a dot segment too (RFC 3986 section 6.2.2.3).
             "." | ".." => refuse("must not be '.' or '..'"),
-            _ if text.len() > MAX_ID_BYTES => refuse("must be at most 255 bytes of UTF-8"),
+            _ if text.len() > MAX_ID_BYTES => refuse(&format!("must be at most {MAX_ID_BYTES} bytes of UTF-8")),
             _ if text.chars().any(char::is_control) => refuse("must not hold control characters"),
             _ => Ok(Self { text: text.into() }),
         }

@@ -9,8 +9,8 @@ use crate::core::segment::PathSegment;
 use crate::core::transport::body;
 use crate::core::transport::call::{About, Call, Reader};
 
-/// Bytes of an answer that a wait keeps for its end; the documented answer has 18. Otherwise arbitrary.
-const MAX_KEPT: usize = 1024;
+/// Bytes of an answer that a wait holds for its end; the documented answer has 18. Otherwise arbitrary.
+const MAX_HELD: usize = 1024;
 
 /// The server's answer.
 #[derive(Debug, Clone, PartialEq)]
@@ -24,7 +24,7 @@ pub struct Status {
 impl Status {
     /// The same without a long body.
     pub fn shortened(&self) -> Self {
-        let body = self.body.clone().filter(|body| body.len() <= MAX_KEPT);
+        let body = self.body.clone().filter(|body| body.len() <= MAX_HELD);
         Self { finished: self.finished, body }
     }
 }
@@ -61,7 +61,7 @@ mod tests {
 
     #[test]
     fn a_wait_keeps_no_long_body() {
-        let long = format!(r#"{{"finished":false,"a":"{}"}}"#, "x".repeat(MAX_KEPT));
+        let long = format!(r#"{{"finished":false,"a":"{}"}}"#, "x".repeat(MAX_HELD));
         let status = read(long.as_bytes()).unwrap();
         assert!(status.body.is_some());
         assert!(status.shortened().body.is_none() && !status.shortened().finished);

@@ -60,7 +60,7 @@ pub fn read(path: &Path) -> io::Result<Vec<u8>> {
     if u64::try_from(read).is_ok_and(|read| read <= MAX_FILE_BYTES) {
         return Ok(content);
     }
-    Err(io::Error::new(ErrorKind::FileTooLarge, "larger than 8 MiB"))
+    Err(io::Error::new(ErrorKind::FileTooLarge, format!("larger than {} MiB", MAX_FILE_BYTES >> 20)))
 }
 
 /// The content of a file, unless the reading may wait for somebody.

@@ -149,11 +149,12 @@ fn or_unusual_key(
         return error;
     }
     let mut bits = keys.into_iter().filter_map(|key| certificate::rsa_bits(key.as_ref()));
+    let (least, most) = (RSA_BITS.start(), RSA_BITS.end());
     match bits.find(|bits| !RSA_BITS.contains(bits)) {
-        Some(bits) if bits < *RSA_BITS.start() => {
-            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not 2048")).into()
+        Some(bits) if bits < *least => {
+            refused(format!("{whose} key is too weak: RSA of {bits} bits, and not {least}")).into()
         }
-        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; 8192 can be verified")).into(),
+        Some(bits) => refused(format!("{whose} key is too large: RSA of {bits} bits; {most} can be verified")).into(),
         None => error,
     }
 }

@@ -39,7 +39,7 @@ pub fn object(body: &[u8], once: &'static [&'static str]) -> Result<Map<String, 
         object.insert(name, value);
     }
     match object.values().find_map(absurd_number) {
-        Some(absurd) => Err(absurd.to_owned()),
+        Some(absurd) => Err(absurd),
         None => Ok(object),
     }
 }
@@ -54,15 +54,15 @@ pub fn boolean(object: &Map<String, Value>, name: &str) -> Result<bool, String> 
 }
 
 /// What Python cannot read, and what it reads as an infinity, which JSON cannot hold (RFC 8259 section 6).
-fn absurd_number(value: &Value) -> Option<&'static str> {
+fn absurd_number(value: &Value) -> Option<String> {
     match value {
         Value::Number(number) => {
             let digits = number.as_str().trim_start_matches('-');
             if digits.bytes().take_while(u8::is_ascii_digit).count() > MAX_DIGITS {
-                return Some("an integer of more than 4300 digits");
+                return Some(format!("an integer of more than {MAX_DIGITS} digits"));
             }
             let is_finite = digits.bytes().all(|b| b.is_ascii_digit()) || digits.parse().is_ok_and(f64::is_finite);
-            (!is_finite).then_some("a number that is too large")
+            (!is_finite).then(|| "a number that is too large".to_owned())
         }
         Value::Array(items) => items.iter().find_map(absurd_number),
         Value::Object(fields) => fields.values().find_map(absurd_number),

@@ -19,7 +19,7 @@ use crate::core::origin::Origin;
 use crate::core::text;
 
 /// Bytes of a body that are read as they come, at most.
-const STREAM_LIMIT: usize = 1024 * 1024 * 1024;
+const STREAM_LIMIT: usize = 1 << 30;
 
 /// Bytes of such a body that are kept for the text of an error.
 const BEGINNING: usize = 1024;
@@ -76,7 +76,11 @@ async fn read_stream<T>(
         length += chunk.len();
         let room = BEGINNING.saturating_sub(beginning.bytes.len());
         beginning.bytes.extend_from_slice(chunk.get(..room).unwrap_or(&chunk));
-        let fed = if length > STREAM_LIMIT { Err("more than 1 GiB of body".to_owned()) } else { reader.feed(&chunk) };
+        let fed = if length > STREAM_LIMIT {
+            Err(format!("more than {} GiB of body", STREAM_LIMIT >> 30))
+        } else {
+            reader.feed(&chunk)
+        };
         // JSON is data, which no text of an error shows.
         let beginning = if is_json(&beginning.bytes) { &Body::default() } else { &beginning };
         fed.map_err(|reason| undocumented(&response, attempt, &reason, beginning))?;
