@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use jiter::{Jiter, JiterError, Peek};
+use jiter::{Jiter, JiterError, JiterErrorType, JsonErrorType, Peek};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyFloat, PyList, PyString, PyType};
@@ -95,8 +95,14 @@ impl Reader {
     }
 }
 
+/// Why a text is not read that is valid JSON.
 pub fn unreadable(error: JiterError) -> PyErr {
-    PyValueError::new_err(error.error_type.to_string())
+    match error.error_type {
+        JiterErrorType::JsonError(
+            JsonErrorType::LoneLeadingSurrogateInHexEscape | JsonErrorType::UnexpectedEndOfHexEscape,
+        ) => PyValueError::new_err("half of a surrogate pair (RFC 8259 section 8.2)"),
+        other => PyValueError::new_err(other.to_string()),
+    }
 }
 
 /// The number types of Python's `json`: an int of any length, else a float. Of an infinity, which a float of too many digits

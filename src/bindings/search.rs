@@ -27,9 +27,13 @@ struct Dicts {
 
 impl Sink for Dicts {
     fn take(&mut self, objects: &[u8]) -> Result<(), String> {
-        Python::try_attach(|py| self.append(py, objects).map_err(|error| error.to_string()))
-            .unwrap_or_else(|| Err("the interpreter has ended".to_owned()))
-            .map_err(|error| format!("an object that cannot be read: {error}"))
+        let append = |py: Python<'_>| {
+            let list = self.list.get_or_insert_with(|| PyList::empty(py).unbind()).bind(py);
+            append(list, &mut self.reader, objects)
+                .map_err(|error| format!("an array whose item {} cannot be read: {}", list.len(), error.value(py)))
+        };
+        Python::try_attach(append)
+            .unwrap_or_else(|| Err("an array that cannot be read: the interpreter has ended".to_owned()))
     }
 }
 
@@ -55,17 +59,15 @@ impl Texts {
     }
 }
 
-impl Dicts {
-    fn append(&mut self, py: Python<'_>, objects: &[u8]) -> PyResult<()> {
-        let list = self.list.get_or_insert_with(|| PyList::empty(py).unbind()).clone_ref(py).into_bound(py);
-        let mut json = Jiter::new(objects);
-        let mut next = json.next_array().map_err(unreadable)?;
-        while let Some(peek) = next {
-            list.append(self.reader.value(py, &mut json, peek, MAX_DEPTH)?)?;
-            next = json.array_step().map_err(unreadable)?;
-        }
-        Ok(())
+/// Appends the dicts of an array of objects.
+fn append(list: &Bound<'_, PyList>, reader: &mut Reader, objects: &[u8]) -> PyResult<()> {
+    let mut json = Jiter::new(objects);
+    let mut next = json.next_array().map_err(unreadable)?;
+    while let Some(peek) = next {
+        list.append(reader.value(list.py(), &mut json, peek, MAX_DEPTH)?)?;
+        next = json.array_step().map_err(unreadable)?;
     }
+    Ok(())
 }
 
 pub fn block<'py>(
