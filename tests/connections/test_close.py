@@ -133,7 +133,7 @@ def test_a_start_may_have_happened(peer: Peer, caplog: pytest.LogCaptureFixture,
 
 @pytest.mark.slow
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_nothing_is_sent_while_the_loop_body_runs_on(desk: Desk, count: int, is_awaited: bool) -> None:
     desk.answer(RUN)
     desk.of = {"first": END}

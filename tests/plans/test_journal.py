@@ -505,7 +505,7 @@ def test_lines_of_other_plans_do_not_count(server: PracticeServer, client: Clien
 
 
 @both_ways
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_a_new_plan_waits_for_the_operation_of_the_one_before(
     server: PracticeServer, client: Client, path: Path, call: Call, count: int
 ) -> None:
@@ -526,7 +526,7 @@ def test_a_new_plan_waits_for_the_operation_of_the_one_before(
 
 @pytest.mark.slow
 @both_ways
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 @pytest.mark.parametrize("is_over", [False, True], ids=["running", "finished"])
 def test_a_new_plan_does_not_trust_a_read_right_after_the_end(
     server: PracticeServer, client: Client, path: Path, call: Call, count: int, is_over: bool
@@ -560,7 +560,7 @@ def test_a_new_plan_goes_on_where_the_operation_before_did_nothing(
 
 
 @both_ways
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_a_new_plan_sends_nothing_that_is_in_doubt(
     server: PracticeServer, client: Client, path: Path, call: Call, count: int
 ) -> None:
@@ -763,7 +763,7 @@ def test_a_full_disk(
 
 
 @both_ways
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_an_uncertain_start(server: PracticeServer, client: Client, path: Path, call: Call, count: int) -> None:
     """Uncertain again until all is as asked; meanwhile nothing is started."""
     server.objects.update(park(count + 3))

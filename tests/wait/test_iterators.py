@@ -362,7 +362,7 @@ def test_an_iterator_can_be_shown_while_it_is_used(desk: Desk) -> None:
     assert shown == ["<saymon_bulk.BulkIterator>"]
 
 
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_a_cancelled_iterator_does_not_end_as_if_all_were_done(desk: Desk, count: int) -> None:
     desk.answer(RUN)
 
@@ -404,7 +404,7 @@ def test_nor_does_one_that_a_signal_has_interrupted(desk: Desk, kind: type[BaseE
     assert list(statuses) == []
 
 
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_nor_does_one_of_failures(desk: Desk, count: int) -> None:
     ids = [f"op-{n}" for n in range(count)]
     desk.of = dict.fromkeys(ids[::2], response("{}", 404))

@@ -337,7 +337,7 @@ def test_silence_after_a_refusal_frees_nobody(desk: Desk, count: int, is_awaited
 
 @pytest.mark.slow
 @pytest.mark.parametrize("late", [END, response("", 504)], ids=["200", "504"])
-@pytest.mark.parametrize("count", [1, 16, 17, 200])
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_an_old_answer_frees_nobody(desk: Desk, count: int, late: bytes) -> None:
     """A request that was sent before the refusal is answered after it."""
     told, pause = threading.Event(), 3.0
