@@ -89,20 +89,16 @@ def _unread(error: OSError) -> int:
 
 def _run(options: Options) -> int:
     try:
-        return _done(options)
+        _check_stdin(options)
+        _catch_signals()
+        show_warnings()
+        if options.verbose:
+            show_log()
+        return COMMANDS[options.command].run(options)
     except BrokenPipeError:
         raise
     except (SaymonError, ValueError, TypeError, RuntimeError, OSError, Warning) as error:
         return fatal(error, options)
-
-
-def _done(options: Options) -> int:
-    _check_stdin(options)
-    _catch_signals()
-    show_warnings()
-    if options.verbose:
-        show_log()
-    return COMMANDS[options.command].run(options)
 
 
 def _check_stdin(options: Options) -> None:
