@@ -94,10 +94,33 @@ class Parser(ArgumentParser):
         self._positionals.title = "arguments"
 
     def format_help(self) -> str:
-        return complete(self)
+        """All there is to say; what every command has stands last."""
+        formatter = self._begun_help()
+        _add_groups(formatter, self, common=True)
+        sections = NOTES if self.notes is None else {"": self.notes}
+        formatter.add_text("\n\n".join(f"{title}:\n{text}" if title else text for title, text in sections.items()))
+        return formatter.format_help()
 
     def format_short_help(self) -> str:
-        return short(self)
+        """What this command alone has."""
+        formatter = self._begun_help()
+        groups = [group for group in self._action_groups if group.title in COMMON]
+        names = [action.option_strings[0] for group in groups for action in group._group_actions if action.help != SUPPRESS]
+        if names:
+            text = f"Common options: {' '.join(names)}\n"
+            formatter.add_text(f"{text}What they do, and the exit status: {self.prog} --help")
+        elif self.notes:
+            formatter.add_text(self.notes)
+        return formatter.format_help()
+
+    def _begun_help(self) -> HelpFormatter:
+        """What both helps begin with."""
+        formatter = self._get_formatter()
+        formatter.add_usage(self.usage, self._actions, self._mutually_exclusive_groups)
+        formatter.add_text(DESCRIPTION if self.command is None else self.command.text)
+        _add_groups(formatter, self, common=False)
+        formatter.add_text(_examples(self.examples))
+        return formatter
 
     def error(self, message: str) -> NoReturn:
         super().error(one_line(message))
@@ -254,39 +277,6 @@ NOTES = {
         "has ended."
     ),
 }
-
-
-def complete(parser: Parser) -> str:
-    """All there is to say; what every command has stands last."""
-    formatter = _formatter(parser)
-    _add_groups(formatter, parser, common=False)
-    formatter.add_text(_examples(parser.examples))
-    _add_groups(formatter, parser, common=True)
-    sections = NOTES if parser.notes is None else {"": parser.notes}
-    formatter.add_text("\n\n".join(f"{title}:\n{text}" if title else text for title, text in sections.items()))
-    return formatter.format_help()
-
-
-def short(parser: Parser) -> str:
-    """What this command alone has."""
-    formatter = _formatter(parser)
-    _add_groups(formatter, parser, common=False)
-    formatter.add_text(_examples(parser.examples))
-    groups = [group for group in parser._action_groups if group.title in COMMON]
-    names = [action.option_strings[0] for group in groups for action in group._group_actions if action.help != SUPPRESS]
-    if names:
-        text = f"Common options: {' '.join(names)}\n"
-        formatter.add_text(f"{text}What they do, and the exit status: {parser.prog} --help")
-    elif parser.notes:
-        formatter.add_text(parser.notes)
-    return formatter.format_help()
-
-
-def _formatter(parser: Parser) -> HelpFormatter:
-    formatter = parser._get_formatter()
-    formatter.add_usage(parser.usage, parser._actions, parser._mutually_exclusive_groups)
-    formatter.add_text(DESCRIPTION if parser.command is None else parser.command.text)
-    return formatter
 
 
 def _add_groups(formatter: HelpFormatter, parser: ArgumentParser, *, common: bool) -> None:
