@@ -66,16 +66,14 @@ class Interruptible:
 
 
 def checked(search: object, bulk: object, every_object: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """The arguments of a start as plain dicts and lists, checked as `body` checks them."""
-    body(search, bulk, every_object)
-    found = criteria(search), _copy("bulk", bulk)
-    body(*found, every_object)  # a mapping may give something else when it is read again
-    return found
+    """The arguments of a start as plain dicts and lists. What is checked is this copy, not what a mapping gives later."""
+    return start_criteria(search, every_object), changes(bulk)
 
 
 def body(search: object, bulk: object, every_object: object) -> bytes:
     """The JSON body of `POST /node/api/bulk/objects`."""
-    return joined(start_criteria(search, every_object), changes(bulk), every_object is True)
+    criteria, changes = checked(search, bulk, every_object)
+    return joined(_encoded(criteria), list(map(_encoded, changes)), every_object is True)
 
 
 def search_body(search: object, fields: object, include_client_data: object) -> tuple[bytes, set[str] | None]:
@@ -83,7 +81,7 @@ def search_body(search: object, fields: object, include_client_data: object) -> 
     if not isinstance(include_client_data, bool):
         raise TypeError(f"include_client_data must be a bool, not {type(include_client_data).__name__}")
     options = b',"options":{"includeClientData":true}' if include_client_data else b""
-    return b'{"search":' + _encoded([criteria(search)])[0] + options + b"}", _fields(fields)
+    return b'{"search":' + _encoded(criteria(search)) + options + b"}", _fields(fields)
 
 
 def _fields(fields: Any) -> set[str] | None:
@@ -108,7 +106,7 @@ def joined(criteria: bytes, changes: list[bytes], every_object: bool) -> bytes:
     return b'{"search":' + criteria + b',"bulk":[' + b",".join(changes) + b"]}"
 
 
-def start_criteria(search: object, every_object: object) -> bytes:
+def start_criteria(search: object, every_object: object) -> dict[str, Any]:
     if not isinstance(every_object, bool):
         raise TypeError(f"every_object must be a bool, not {type(every_object).__name__}")
     found = criteria(search)
@@ -116,7 +114,7 @@ def start_criteria(search: object, every_object: object) -> bytes:
         raise ValueError("every_object=True goes with an empty search: it means every object of the installation")
     if not found and not every_object:
         raise ValueError("search is empty, which means every object of the installation; if so, add every_object=True")
-    return _encoded([found])[0]
+    return found
 
 
 def criteria(search: object) -> dict[str, Any]:
@@ -129,11 +127,10 @@ def criteria(search: object) -> dict[str, Any]:
     return found
 
 
-def changes(bulk: object) -> list[bytes]:
-    """Each change in JSON."""
+def changes(bulk: object) -> list[dict[str, Any]]:
     if not isinstance(bulk, (list, tuple)):
         raise TypeError(f"bulk must be a list or a tuple of mappings, not {type(bulk).__name__}")
-    found = _copy("bulk", bulk)
+    found: list[dict[str, Any]] = _copy("bulk", bulk)
     if not found:
         raise ValueError("bulk must not be empty")
     for place, change in enumerate(found):
@@ -141,14 +138,13 @@ def changes(bulk: object) -> list[bytes]:
             raise TypeError(f"bulk[{place}] must be a mapping, not {type(change).__name__}")
         if not change:
             raise ValueError(f"bulk[{place}] must not be empty")
-    return _encoded(found)
+    return found
 
 
-def _encoded(values: list[Any]) -> list[bytes]:
+def _encoded(value: dict[str, Any]) -> bytes:
     import json  # which a clone does without
 
-    encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
-    return [encoder.encode(value).encode() for value in values]
+    return json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def _copy(place: str, value: Any, outer: tuple[int, ...] = ()) -> Any:
