@@ -242,7 +242,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return steps.run(apply.plan(steps.Blocking(self, self.wait_for_bulk), search, bulk, every_object))
+        return steps.run(apply.plan(steps.Blocking(self, self.wait_for_bulk, READING), search, bulk, every_object))
 
     async def plan_bulk_async(
         self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False
@@ -260,7 +260,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return await apply.plan(steps.Awaited(self, self.wait_for_bulk_async), search, bulk, every_object)
+        return await apply.plan(steps.Awaited(self, self.wait_for_bulk_async, READING), search, bulk, every_object)
 
     def apply_plan(
         self,
@@ -346,8 +346,8 @@ class Client(_core.Client):
         # A check of these arguments: it sends nothing.
         self._waits((), (timeout, interval, max_interval, retries, 1), False, _iterators.on_step(on_poll), None)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
-        options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
-        return steps.run(apply.apply(steps.Blocking(self, self.wait_for_bulk), plan, options))
+        server = steps.Blocking(self, self.wait_for_bulk, {**polling, "on_poll": on_poll})
+        return steps.run(apply.apply(server, plan, apply.Options(at_most, skip_stale, part_size, journal, settle)))
 
     async def apply_plan_async(
         self,
@@ -383,8 +383,8 @@ class Client(_core.Client):
         # A check of these arguments: it sends nothing.
         self._async_waits((), (timeout, interval, max_interval, retries, 1), False)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
-        options = apply.Options(at_most, skip_stale, part_size, journal, settle, {**polling, "on_poll": on_poll})
-        return await apply.apply(steps.Awaited(self, self.wait_for_bulk_async), plan, options)
+        server = steps.Awaited(self, self.wait_for_bulk_async, {**polling, "on_poll": on_poll})
+        return await apply.apply(server, plan, apply.Options(at_most, skip_stale, part_size, journal, settle))
 
     def verify_plan(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked. Nothing changes.
@@ -415,7 +415,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return steps.run(apply.verify(steps.Blocking(self, self.wait_for_bulk), plan, settle, PART_SIZE, READING))
+        return steps.run(apply.verify(steps.Blocking(self, self.wait_for_bulk, READING), plan, settle, PART_SIZE))
 
     async def verify_plan_async(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked, as a coroutine.
@@ -428,7 +428,7 @@ class Client(_core.Client):
         """
         from ._plans import apply, steps
 
-        return await apply.verify(steps.Awaited(self, self.wait_for_bulk_async), plan, settle, PART_SIZE, READING)
+        return await apply.verify(steps.Awaited(self, self.wait_for_bulk_async, READING), plan, settle, PART_SIZE)
 
     def start_bulk(
         self, search: Mapping[str, Any], bulk: Sequence[BulkChange | Mapping[str, Any]], *, every_object: bool = False

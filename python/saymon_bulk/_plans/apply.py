@@ -71,10 +71,10 @@ def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str,
     return (*notes, *(f"the list {name!r} is probably replaced as a whole" for name in compare.replaced_lists(wishes)))
 
 
-async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int, polling: Mapping[str, Any]) -> BulkReport:
+async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int) -> BulkReport:
     """Reads the objects of a plan again, and compares."""
     _check_seconds("settle", settle)
-    check, host = _Check(server, plan, polling), server.client.host
+    check, host = _Check(server, plan), server.client.host
     _check_host(plan, host)
     try:
         await check.verify(check.ids, part_size, settle)
@@ -92,10 +92,9 @@ class Options:
     part_size: int
     journal: str | PathLike[str] | None
     settle: float
-    polling: dict[str, Any]
 
     def check(self) -> None:
-        """Refuses what cannot be used. The arguments of `polling` are checked by the core."""
+        """Refuses what cannot be used."""
         if self.at_most is not None:
             _check_count("at_most", self.at_most, 0)
         if not isinstance(self.skip_stale, bool):
@@ -132,7 +131,7 @@ def _check_seconds(argument: str, value: Any) -> None:
 async def apply(server: Blocking, plan: BulkPlan, options: Options) -> BulkReport:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
     options.check()
-    check, host = _Check(server, plan, options.polling), server.client.host
+    check, host = _Check(server, plan), server.client.host
     journal = Journal(plan.id)
     try:
         _check_host(plan, host)
@@ -298,7 +297,7 @@ class _Apply:
             if part.bulk_id is None or part.is_finished or part.is_settled:
                 continue
             try:
-                await self.server.wait(part.bulk_id, self.options.polling)
+                await self.server.wait(part.bulk_id)
             except NotFoundError as error:
                 unknown[part.request_id] = error
             else:
@@ -332,8 +331,9 @@ class _CriterionIgnoredError(Exception):
 class _Reader:
     """Reads objects by their ids, in spite of some failures."""
 
-    def __init__(self, server: Blocking, fields: set[str], polling: Mapping[str, Any]) -> None:
+    def __init__(self, server: Blocking, fields: set[str]) -> None:
         self._server, self._fields = server, fields
+        polling = server.polling
         self._retries: int = polling["retries"]
         self._interval = float(polling["interval"])
         self._max_interval = max(float(polling["max_interval"]), self._interval)
@@ -386,7 +386,7 @@ class _Reader:
 class _Check:
     """What is known of each object of a plan."""
 
-    def __init__(self, server: Blocking, plan: Any, polling: Mapping[str, Any]) -> None:
+    def __init__(self, server: Blocking, plan: Any) -> None:
         if not isinstance(plan, BulkPlan):
             raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
         # A copy: what is compared is what is sent, whatever becomes of the dicts of the plan.
@@ -403,7 +403,7 @@ class _Check:
                         f"the plan's change of {one.field!r} of {_named([change.id])} is not what its bulk asks for"
                     )
         self._server = server
-        self.reader = _Reader(server, compare.fields_to_read(self._wishes), polling)
+        self.reader = _Reader(server, compare.fields_to_read(self._wishes))
         self._outcomes: dict[str, _Outcome] = {}
         self.set_unsent(self._changes)
 

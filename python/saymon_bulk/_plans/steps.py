@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from .. import _start_body
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Coroutine, Mapping
     from typing import Callable
 
     from .._core import Client
@@ -24,10 +24,10 @@ _LOOK = 0.05
 
 
 class Blocking:
-    """In this thread."""
+    """In this thread. `polling` has the arguments of each wait; most of them hold for reads too."""
 
-    def __init__(self, client: Client, wait: Callable[..., Any]) -> None:
-        self.client, self._wait = client, wait
+    def __init__(self, client: Client, wait: Callable[..., Any], polling: Mapping[str, Any]) -> None:
+        self.client, self._wait, self.polling = client, wait, polling
 
     async def search(self, search: dict[str, Any], fields: set[str]) -> list[Any]:
         return self.client._search(*_body(search, fields))
@@ -35,8 +35,8 @@ class Blocking:
     async def start(self, body: bytes, request_id: str) -> Any:
         return self.client._start_bulk(body, request_id)
 
-    async def wait(self, id: str, polling: dict[str, Any]) -> None:
-        self._wait(id, **polling)
+    async def wait(self, id: str) -> None:
+        self._wait(id, **self.polling)
 
     async def sleep(self, seconds: float) -> None:
         time.sleep(seconds)
@@ -61,8 +61,8 @@ class Awaited(Blocking):
         with _start_body.Interruptible(self.client._start_interrupted, request_id) as start:
             return await start.begin(self.client._start_bulk_awaitable, body)
 
-    async def wait(self, id: str, polling: dict[str, Any]) -> None:
-        await self._wait(id, **polling)
+    async def wait(self, id: str) -> None:
+        await self._wait(id, **self.polling)
 
     async def sleep(self, seconds: float) -> None:
         import asyncio

@@ -13,6 +13,7 @@ from .._plans import compare, file, model, steps, table
 from .._text import one_line
 from ..errors import NotFoundError, PlanRefusedError, SaymonError
 from .inputs import client_of, job_of, json_of
+from .options import OF_A_WAIT
 from .output import (
     ERROR,
     FINISHED,
@@ -33,7 +34,7 @@ from .wait import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from typing import Any
 
     from .._client import Client
@@ -125,15 +126,8 @@ def apply(options: Options) -> int:
         raise ValueError("--journal is a file: it must outlive the command")
     made = _loaded(options)
     journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
-    server = _Shown(client_of(options), options)
-    polling = {
-        "timeout": options.timeout,
-        "interval": options.interval,
-        "max_interval": options.max_interval,
-        "retries": options.retries,
-        "on_poll": server.tick,
-    }
-    arguments = steps_of.Options(options.at_most, options.skip_stale, options.part_size, journal, options.settle, polling)
+    server = _Shown(client_of(options), options, {name: getattr(options, name) for name in OF_A_WAIT})
+    arguments = steps_of.Options(options.at_most, options.skip_stale, options.part_size, journal, options.settle)
     try:
         report = steps.run(steps_of.apply(server, made, arguments))
     except PlanRefusedError as error:
@@ -183,9 +177,9 @@ def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, opt
 
 def verify(options: Options) -> int:
     made = _loaded(options)
-    server = _Shown(client_of(options), options)
+    server = _Shown(client_of(options), options, READING)
     try:
-        report = steps.run(steps_of.verify(server, made, options.settle, PART_SIZE, READING))
+        report = steps.run(steps_of.verify(server, made, options.settle, PART_SIZE))
     except PlanRefusedError as error:
         return _refused(error, options)
     return _report(report, options)
@@ -203,31 +197,31 @@ def _loaded(options: Options) -> model.BulkPlan:
 class _Shown(steps.Blocking):
     """Shows each operation that is waited for, for how long, and the reason of each pause."""
 
-    def __init__(self, client: Client, options: Options) -> None:
-        super().__init__(client, client.wait_for_bulk)
-        self._is_quiet, self._is_wanted = options.quiet, not (options.quiet or options.verbose)
+    def __init__(self, client: Client, options: Options, polling: Mapping[str, Any]) -> None:
+        super().__init__(client, client.wait_for_bulk, {**polling, "on_poll": self._tick})
+        self._options = options
         self._told = {""}
 
     async def pause(self, seconds: float, why: str = "") -> None:
-        if why not in self._told and not self._is_quiet:
+        if why not in self._told and not self._options.quiet:
             self._told.add(why)
             note(why)
         await super().pause(seconds, why)
 
-    async def wait(self, id: str, polling: dict[str, Any]) -> None:
-        if not self._is_quiet:
+    async def wait(self, id: str) -> None:
+        if not self._options.quiet:
             note(f"waiting for bulk operation {id}")
-        self._progress = Progress(1, is_wanted=self._is_wanted)
+        self._progress = Progress(1, is_wanted=not (self._options.quiet or self._options.verbose))
         is_interrupted = False
         try:
-            await super().wait(id, polling)
+            await super().wait(id)
         except KeyboardInterrupt:
             is_interrupted = True
             raise
         finally:
             self._progress.close(leave=is_interrupted)
 
-    def tick(self, *_: object) -> None:
+    def _tick(self, *_: object) -> None:
         self._progress.tick()
 
 
