@@ -211,15 +211,8 @@ class _Shown(steps.Blocking):
     async def wait(self, id: str) -> None:
         if not self._options.quiet:
             note(f"waiting for bulk operation {id}")
-        self._progress = Progress(1, is_wanted=not (self._options.quiet or self._options.verbose))
-        is_interrupted = False
-        try:
+        with Progress(1, is_wanted=not (self._options.quiet or self._options.verbose)) as self._progress:
             await super().wait(id)
-        except KeyboardInterrupt:
-            is_interrupted = True
-            raise
-        finally:
-            self._progress.close(leave=is_interrupted)
 
     def _tick(self, *_: object) -> None:
         self._progress.tick()

@@ -135,23 +135,19 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
         bar.tick()
 
     waits = client._waits(list(left), plan, True, on_step, _CLOCK_PAUSE)
-    is_interrupted = False
     try:
-        for id, outcome in waits:
-            bar.clear()
-            codes.append(report(id, outcome, options, errors))
-            if isinstance(outcome, WaitTimeoutError):
-                left[id] = outcome._is_running(id)
-            else:
-                del left[id]
-                bar.done += 1
-            bar.tick()
-    except KeyboardInterrupt:
-        is_interrupted = True  # the terminal has put its ^C into the bar's line
-        raise
+        with bar:
+            for id, outcome in waits:
+                bar.clear()
+                codes.append(report(id, outcome, options, errors))
+                if isinstance(outcome, WaitTimeoutError):
+                    left[id] = outcome._is_running(id)
+                else:
+                    del left[id]
+                    bar.done += 1
+                bar.tick()
     finally:
         waits.close()
-        bar.close(leave=is_interrupted)
         note_all(errors.lines(is_end=True))
     return worst(codes)
 
@@ -210,10 +206,12 @@ class Progress:
             show("\r" + " " * self._width + "\r")
             self._width = 0
 
-    def close(self, *, leave: bool) -> None:
-        """End the progress; `leave` keeps what is on the screen."""
-        if leave and self._is_bar:
-            show("\n")
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is KeyboardInterrupt and self._is_bar:
+            show("\n")  # the terminal has put its ^C into the bar's line
         else:
             self.clear()
 
