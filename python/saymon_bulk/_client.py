@@ -492,9 +492,7 @@ class Client(_core.Client):
         """
         from . import _start_body
 
-        body = _start_body.body(search, bulk, every_object)
-        with _start_body.Interruptible(self._start_interrupted) as start:
-            return await start.begin(self._start_bulk_awaitable, body)
+        return await _start_body.awaited(self, self._start_bulk_awaitable, _start_body.body(search, bulk, every_object))
 
     def start_clone(self, object_id: str) -> BulkStart:
         """Start a bulk operation that clones an object.
@@ -543,8 +541,7 @@ class Client(_core.Client):
         """
         from . import _start_body
 
-        with _start_body.Interruptible(self._start_interrupted) as start:
-            return await start.begin(self._start_clone_awaitable, object_id)
+        return await _start_body.awaited(self, self._start_clone_awaitable, object_id)
 
     async def get_bulk_status_async(self, id: str) -> BulkStatus:
         """Ask once whether a bulk operation has finished, as a coroutine.

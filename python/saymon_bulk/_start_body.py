@@ -11,11 +11,9 @@ from .errors import ClosedError, SaymonError
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable
-    from types import TracebackType
     from typing import Any, Callable
 
-    from typing_extensions import Self
-
+    from ._core import Client
     from ._types import BulkStart
 
 # The names in a request body, as the vendor's pages show it. Criteria have none of them.
@@ -36,33 +34,27 @@ def request_id() -> str:
     return str(uuid.uuid4())
 
 
-class Interruptible:
+async def awaited(
+    client: Client, start: Callable[[Any, str], Awaitable[BulkStart]], what: object, id: str | None = None
+) -> BulkStart:
     """An awaited start. An exception that ends it before its outcome is known says "perhaps started"."""
-
-    def __init__(self, interrupted: Callable[[BaseException, str], BaseException], id: str | None = None) -> None:
-        self._interrupted = interrupted
-        self._begun: list[Awaitable[BulkStart]] = []
-        self.request_id = id or request_id()
-
-    def begin(self, start: Callable[[Any, str], Awaitable[BulkStart]], what: object) -> Awaitable[BulkStart]:
-        """From here on the request may be sent. An exception of `start` itself means that it was not."""
+    id = id or request_id()
+    begun: list[Awaitable[BulkStart]] = []
+    try:
         # One step of the interpreter: a signal's handler can raise between two, after the request has begun.
-        self._begun.extend(map(start, [what], [self.request_id]))
-        return self._begun[0]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        is_begun = bool(self._begun)
-        self._begun.clear()  # which drops the request, also while a traceback keeps this object
-        if error is None or (isinstance(error, SaymonError) and not isinstance(error, ClosedError)):
-            return
-        if isinstance(error, Exception) and not is_begun:
-            return
-        raised = self._interrupted(error, self.request_id)
-        if raised is not error:
-            raise raised from error
+        begun.extend(map(start, [what], [id]))
+        return await begun[0]
+    except BaseException as error:
+        is_begun = bool(begun)
+        begun.clear()  # which drops the request, also while a traceback keeps this frame
+        if isinstance(error, SaymonError) and not isinstance(error, ClosedError):
+            raise
+        if isinstance(error, Exception) and not is_begun:  # of `start` itself, which has sent nothing
+            raise
+        raised = client._start_interrupted(error, id)
+        if raised is error:
+            raise
+        raise raised from error
 
 
 def checked(search: object, bulk: object, every_object: object) -> tuple[dict[str, Any], list[dict[str, Any]]]:

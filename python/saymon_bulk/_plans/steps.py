@@ -58,8 +58,7 @@ class Awaited(Blocking):
         return await self.client._search_awaitable(*_body(search, fields))
 
     async def start(self, body: bytes, request_id: str) -> Any:
-        with _start_body.Interruptible(self.client._start_interrupted, request_id) as start:
-            return await start.begin(self.client._start_bulk_awaitable, body)
+        return await _start_body.awaited(self.client, self.client._start_bulk_awaitable, body, request_id)
 
     async def wait(self, id: str) -> None:
         await self._wait(id, **self.polling)
