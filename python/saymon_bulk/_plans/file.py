@@ -104,7 +104,7 @@ class _Reader:
         self.path, self.text = path, text
 
     def fail(self, what: str, line: int | None = None) -> NoReturn:
-        raise ValueError(f"{self.path!r}{f', line {line}' if line else ''}: {what}")
+        raise ValueError(f"{self.path!r}{f', line {line}' if line else ''}: {what}") from None
 
     def plan(self) -> dict[str, Any]:
         document, error = _parsed(self.text)
@@ -130,40 +130,32 @@ class _Reader:
         return self._plan(document)
 
     def _plan(self, document: dict[str, Any]) -> dict[str, Any]:
-        bulk, what = document["bulk"], ""
+        bulk = document["bulk"]
         if not bulk or not all(isinstance(change, dict) and change for change in bulk):
-            what = "'bulk' must be an array of objects that are not empty"
-        else:
-            try:
-                wishes = {wish.field: wish for wish in compare.wanted(bulk)}
-            except ValueError as error:
-                what = str(error)
-        if what:
-            self.fail(what, self._line_of_name("bulk"))
+            self.fail("'bulk' must be an array of objects that are not empty", self._line_of_name("bulk"))
+        try:
+            wishes = {wish.field: wish for wish in compare.wanted(bulk)}
+        except ValueError as error:
+            self.fail(str(error), self._line_of_name("bulk"))
         seen: set[str] = set()
-        already = []
         for place, id in enumerate(document["already"]):
             if not isinstance(id, str) or not id or id in seen:
                 self.fail(f"'already': item {place} must be an id, and no id may stand in the plan twice")
             seen.add(id)
-            already.append(id)
         changes = []
         for place, change in enumerate(document["changes"]):
             try:
                 changes.append(_change(change, wishes, seen))
-                continue
             except ValueError as error:
-                what = str(error)
-            self.fail(f"'changes': item {place} {what}", self._line_of(place, len(document["changes"])))
+                self.fail(f"'changes': item {place} {error}", self._line_of(place, len(document["changes"])))
         if len(seen) > document["matched"]:
             what = f"'matched' is {document['matched']}, and the plan names {len(seen)} objects"
             self.fail(what, self._line_of_name("matched"))
-        names = ("id", "host", "search", "bulk", "created", "matched")
-        head = {name: document[name] for name in names}
         notes = document.get("notes", [])
         if not isinstance(notes, list) or not all(isinstance(note, str) for note in notes):
             self.fail("'notes' must be an array of strings")
-        return {**head, "changes": tuple(changes), "already": tuple(already), "notes": tuple(notes)}
+        head = {name: document[name] for name in ("id", "host", "search", "bulk", "created", "matched")}
+        return {**head, "changes": tuple(changes), "already": tuple(document["already"]), "notes": tuple(notes)}
 
     # The lines, where they are laid out as in the files that are written here. Line ends inside of strings are none.
 
