@@ -25,8 +25,8 @@ from .steps import Blocking
 if TYPE_CHECKING:
     from .._types import Event, Reason, Refusal
 
-# Seconds between the reads of objects that are not as asked, since reads may come from a cache; the last one repeats.
-_SETTLE_PAUSES = (1, 2, 4, 8)
+# Seconds between the reads of objects that are not as asked, since reads may come from a cache: 1, 2, 4, 8, 8 and so on.
+_LONGEST_PAUSE = 8
 
 
 async def plan(server: Blocking, search: Any, bulk: Any, every_object: Any) -> BulkPlan:
@@ -37,7 +37,7 @@ async def plan(server: Blocking, search: Any, bulk: Any, every_object: Any) -> B
     to_change: list[ObjectChange] = []
     already: list[str] = []
     lacking: Counter[str] = Counter()
-    read_write = {wish.name for wish in wishes if wish.part == "type_id" and compare.same(wish.value, 3)}
+    read_write: set[str] = set()
     for place, one in enumerate(found):
         fields, untold = compared(one, wishes)
         lacking.update(untold)
@@ -56,19 +56,15 @@ async def plan(server: Blocking, search: Any, bulk: Any, every_object: Any) -> B
         matched=len(found),
         changes=tuple(to_change),
         already=tuple(already),
-        notes=(*_notes(wishes, read_write), *_absent(wishes, lacking, len(found))) if to_change else (),
+        notes=_notes(wishes, read_write, {name for name in lacking if lacking[name] == len(found)}) if to_change else (),
     )
 
 
-def _absent(wishes: Sequence[compare.Wanted], lacking: Counter[str], count: int) -> list[str]:
-    """A field that no object has may be misspelt."""
-    names = [wish.name for wish in wishes if wish.part is None and lacking[wish.field] == count]
-    return [f"no object that was found has the field {name!r} in the answer; is it misspelt?" for name in names]
-
-
-def _notes(wishes: Sequence[compare.Wanted], read_write: set[str]) -> tuple[str, ...]:
+def _notes(wishes: Sequence[compare.Wanted], read_write: set[str], missing: set[str]) -> tuple[str, ...]:
     notes = [f"a change of the ReadWrite property {name!r} may run operations on the server" for name in sorted(read_write)]
-    return (*notes, *(f"the list {name!r} is probably replaced as a whole" for name in compare.replaced_lists(wishes)))
+    notes += [f"the list {name!r} is probably replaced as a whole" for name in compare.replaced_lists(wishes)]
+    names = [wish.name for wish in wishes if wish.part is None and wish.field in missing]
+    return (*notes, *(f"no object that was found has the field {name!r} in the answer; is it misspelt?" for name in names))
 
 
 async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int) -> BulkReport:
@@ -440,8 +436,7 @@ class _Check:
 
     async def verify(self, ids: Sequence[str], size: int, settle: float) -> None:
         """Reads objects until they are as asked, or the time to settle is over."""
-        pauses = iter(_SETTLE_PAUSES)
-        pause, spent, left = next(pauses), 0, list(ids)
+        pause, spent, left = 1, 0, list(ids)
         while left:
             found = await self.reader.read(left, size)
             for id in left:
@@ -450,7 +445,7 @@ class _Check:
             if not left or spent + pause > settle:
                 break
             await self._server.pause(pause, f"objects that are not as asked are read again, for {settle:g} s at most")
-            spent, pause = spent + pause, next(pauses, pause)
+            spent, pause = spent + pause, min(2 * pause, _LONGEST_PAUSE)
 
     async def compare_with_plan(self, ids: Sequence[str], size: int) -> tuple[list[str], list[str]]:
         """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""

@@ -146,7 +146,9 @@ def fields_to_read(wishes: Sequence[Wanted]) -> set[str]:
 
 
 def is_read_write(one: Object, wish: Wanted) -> bool:
-    """Whether a wish is about a ReadWrite property, which can run an operation (the vendor's page "Property")."""
+    """Whether a property is ReadWrite, or is to be: it can run an operation (the vendor's page "Property")."""
+    if wish.part == "type_id" and same(wish.value, _READ_WRITE):
+        return True
     return wish.part is not None and same(wish._replace(part="type_id").found_in(one), _READ_WRITE)
 
 
@@ -298,15 +300,10 @@ def compared(one: Mapping[str, Any], wishes: Sequence[Wanted]) -> tuple[tuple[Fi
         if found is Absent.UNKNOWN:
             untold.append(wish.field)
         elif not wish.is_met_by(found):
-            fields.append(_field_change(wish, found))
+            created = found is Absent.CREATED
+            after = copy.deepcopy(wish.value)  # each change has its own
+            fields.append(FieldChange(wish.field, None if created else found, after, created))
     return tuple(fields), untold
-
-
-def _field_change(wish: Wanted, found: Any) -> FieldChange:
-    after = copy.deepcopy(wish.value)  # each change has its own
-    if isinstance(found, Absent):
-        return FieldChange(wish.field, None, after, found is Absent.CREATED)
-    return FieldChange(wish.field, found, after)
 
 
 def name_of(one: Mapping[str, Any]) -> str | None:
