@@ -34,7 +34,7 @@ from .wait import Progress
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
     from typing import Any
 
     from .._client import Client
@@ -104,7 +104,7 @@ def show(options: Options) -> int:
 def _show(made: model.BulkPlan, options: Options, path: str | None) -> None:
     if not options.json:
         rest = None if path is None else quoted(["saymon-bulk", "show", "--all", _word(path)])
-        _emit_all(made._lines(_style(options, rest)))
+        emit("\n".join(made._lines(_style(options, rest))))
         return
     for change in made.changes:
         emit_json(_masked(change, options))
@@ -178,11 +178,7 @@ def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, opt
 def verify(options: Options) -> int:
     made = _loaded(options)
     server = _Shown(client_of(options), options, READING)
-    try:
-        report = steps.run(steps_of.verify(server, made, options.settle, PART_SIZE))
-    except PlanRefusedError as error:
-        return _refused(error, options)
-    return _report(report, options)
+    return _report(steps.run(steps_of.verify(server, made, options.settle, PART_SIZE)), options)
 
 
 def _loaded(options: Options) -> model.BulkPlan:
@@ -218,7 +214,7 @@ class _Shown(steps.Blocking):
         self._progress.tick()
 
 
-def _refused(error: PlanRefusedError, options: Options, journal: str | None = None) -> int:
+def _refused(error: PlanRefusedError, options: Options, journal: str) -> int:
     """Why nothing was started, and what to do. Of stale objects it shows how they are now."""
     stale = [] if error.report is None else [one for one in error.report.not_as_asked if one.reason != "not-sent"]
     if options.json:
@@ -256,7 +252,7 @@ def _report(report: model.BulkReport, options: Options) -> int:
         emit_json({"ok": report.ok, **counts, "starts": list(report.starts)})
     else:
         rest = quoted(["saymon-bulk", "verify", "--all", _word(options.plan)])
-        _emit_all(report._lines(_style(options, rest)))
+        emit("\n".join(report._lines(_style(options, rest))))
     return NOT_AS_ASKED if report.not_as_asked else ERROR if report.unknown else FINISHED
 
 
@@ -276,8 +272,3 @@ def _style(options: Options, rest: str | None = None) -> table.Style:
         with contextlib.suppress(OSError):
             width = os.get_terminal_size(sys.stdout.fileno()).columns or None
     return table.Style(show_values=options.show_values, all_objects=options.all, width=width, rest=rest)
-
-
-def _emit_all(lines: Iterable[str]) -> None:
-    for line in lines:
-        emit(line)
