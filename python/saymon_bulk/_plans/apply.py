@@ -70,10 +70,10 @@ def _notes(wishes: Sequence[compare.Wanted], read_write: set[str], missing: set[
 async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int) -> BulkReport:
     """Reads the objects of a plan again, and compares."""
     _check_seconds("settle", settle)
-    check, host = _Check(server, plan), server.client.host
+    check, host = _Check(server, plan, part_size), server.client.host
     _check_host(plan, host)
     try:
-        await check.verify(check.ids, part_size, settle)
+        await check.verify(check.ids, settle)
     except _CriterionIgnoredError as error:
         raise ResponseError(f"{host}: {error}", host=host) from None
     return check.report()
@@ -127,7 +127,7 @@ def _check_seconds(argument: str, value: Any) -> None:
 async def apply(server: Blocking, plan: BulkPlan, options: Options) -> BulkReport:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
     options.check()
-    check, host = _Check(server, plan), server.client.host
+    check, host = _Check(server, plan, options.part_size), server.client.host
     journal = Journal(plan.id)
     try:
         _check_host(plan, host)
@@ -188,25 +188,21 @@ class _Apply:
         await self.settle([part for part in others if part.bulk_id is not None])
         ids = [id for id in ids if not self.check.is_as_asked(id)]
         self.check.set_unsent(ids)
-        send, stale = await self.check.compare_with_plan(ids, self.options.part_size)
+        send, stale = await self.check.compare_with_plan(ids)
         self.refuse_doubts(send, [part for part in others if not part.is_settled])
         if stale and not self.options.skip_stale:
             text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
-        size = self.options.part_size
-        parts = deque(send[start : start + size] for start in range(0, len(send), size))
-        while parts:
-            ids, most = parts.popleft(), self.check.reader.most
-            if len(ids) > most:
-                parts.extendleft([ids[most:], ids[:most]])
-                continue
+        left = deque(send)
+        while left:
+            ids = [left.popleft() for _ in range(min(self.check.reader.most, len(left)))]
             # Once more: the parts before may have taken hours.
-            send, stale = await self.check.compare_with_plan(ids, size)
+            send, stale = await self.check.compare_with_plan(ids)
             if stale and not self.options.skip_stale:
                 return False
             # An empty list of ids is never sent.
-            if send and not (await self.part(send, parts)):
-                return not parts
+            if send and not (await self.part(send, left)):
+                return not left
         return True
 
     def refuse_doubts(self, ids: Sequence[str], uncertain: Sequence[Part]) -> None:
@@ -222,8 +218,8 @@ class _Apply:
             )
             raise _refused(self.host, "running", text, doubtful)
 
-    async def part(self, ids: list[str], parts: deque[list[str]]) -> bool:
-        """One part: start, wait, verify. Whether it is clean."""
+    async def part(self, ids: list[str], left: deque[str]) -> bool:
+        """One part: start, wait, verify. Whether it is clean. If it is too long, its ids go back to those that are left."""
         body = _start_body.body({"id": {"$in": ids}}, self.check.bulk, False)
         part = self.journal.starting(ids, _start_body.request_id())
         try:
@@ -246,7 +242,7 @@ class _Apply:
             if not _is_too_long(error) or len(ids) == 1:
                 raise
             self.check.reader.most = (len(ids) + 1) // 2
-            parts.appendleft(ids)
+            left.extendleft(reversed(ids))
             return True
         self.note("started", part, bulkId=answer["bulkId"])
         if answer["finished"]:
@@ -261,7 +257,7 @@ class _Apply:
         # Objects whose lines were deleted from the plan do not count, unless their operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
-        await self.check.verify(every, self.options.part_size, self.options.settle)
+        await self.check.verify(every, self.options.settle)
         is_clean, lost = True, None
         for part in parts:
             outcomes = self.check.outcomes(ids[part.request_id])
@@ -327,7 +323,7 @@ class _CriterionIgnoredError(Exception):
 class _Reader:
     """Reads objects by their ids, in spite of some failures."""
 
-    def __init__(self, server: Blocking, fields: set[str]) -> None:
+    def __init__(self, server: Blocking, fields: set[str], most: int) -> None:
         self._server, self._fields = server, fields
         polling = server.polling
         self._retries: int = polling["retries"]
@@ -335,14 +331,14 @@ class _Reader:
         self._max_interval = max(float(polling["max_interval"]), self._interval)
         self._timeout = math.inf if polling["timeout"] is None else float(polling["timeout"])
         self._has_answered = False
-        self.most = sys.maxsize
-        """The most ids of one body, since a longer one was too long."""
+        self.most = most
+        """The most ids of one body. It is halved when one was too long."""
 
-    async def read(self, ids: Sequence[str], size: int) -> dict[str, Any]:
+    async def read(self, ids: Sequence[str]) -> dict[str, Any]:
         found: dict[str, Any] = {}
         start = 0
         while start < len(ids):
-            part = list(ids[start : start + min(size, self.most)])
+            part = list(ids[start : start + self.most])
             try:
                 found.update(await self._part(part))
             except HTTPStatusError as error:
@@ -382,7 +378,7 @@ class _Reader:
 class _Check:
     """What is known of each object of a plan."""
 
-    def __init__(self, server: Blocking, plan: Any) -> None:
+    def __init__(self, server: Blocking, plan: Any, part_size: int) -> None:
         if not isinstance(plan, BulkPlan):
             raise TypeError(f"plan must be a BulkPlan, not {type(plan).__name__}")
         # A copy: what is compared is what is sent, whatever becomes of the dicts of the plan.
@@ -399,7 +395,7 @@ class _Check:
                         f"the plan's change of {one.field!r} of {_named([change.id])} is not what its bulk asks for"
                     )
         self._server = server
-        self.reader = _Reader(server, compare.fields_to_read(self._wishes))
+        self.reader = _Reader(server, compare.fields_to_read(self._wishes), part_size)
         self._outcomes: dict[str, _Outcome] = {}
         self.set_unsent(self._changes)
 
@@ -434,11 +430,11 @@ class _Check:
     def outcomes(self, ids: Iterable[str]) -> list[bool | None]:
         return [self._outcomes[id].is_met for id in ids]
 
-    async def verify(self, ids: Sequence[str], size: int, settle: float) -> None:
+    async def verify(self, ids: Sequence[str], settle: float) -> None:
         """Reads objects until they are as asked, or the time to settle is over."""
         pause, spent, left = 1, 0, list(ids)
         while left:
-            found = await self.reader.read(left, size)
+            found = await self.reader.read(left)
             for id in left:
                 self._outcomes[id] = self._outcome(self._planned(id), found.get(id))
             left = [id for id in left if self._outcomes[id].is_met is False]
@@ -447,9 +443,9 @@ class _Check:
             await self._server.pause(pause, f"objects that are not as asked are read again, for {settle:g} s at most")
             spent, pause = spent + pause, min(2 * pause, _LONGEST_PAUSE)
 
-    async def compare_with_plan(self, ids: Sequence[str], size: int) -> tuple[list[str], list[str]]:
+    async def compare_with_plan(self, ids: Sequence[str]) -> tuple[list[str], list[str]]:
         """Reads objects again: those to send, and those that have changed since. What is as asked already is left out."""
-        found = await self.reader.read(ids, size)
+        found = await self.reader.read(ids)
         send, stale = [], []
         for id in ids:
             planned, now = self._planned(id), found.get(id)
