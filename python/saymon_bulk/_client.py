@@ -347,7 +347,7 @@ class Client(_core.Client):
         self._waits((), (timeout, interval, max_interval, retries, 1), False, _iterators.on_step(on_poll), None)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         server = steps.Blocking(self, self.wait_for_bulk, {**polling, "on_poll": on_poll})
-        return steps.run(apply.apply(server, plan, apply.Options(at_most, skip_stale, part_size, journal, settle)))
+        return steps.run(apply.apply(server, plan, apply.Arguments(at_most, skip_stale, part_size, journal, settle)))
 
     async def apply_plan_async(
         self,
@@ -384,7 +384,7 @@ class Client(_core.Client):
         self._async_waits((), (timeout, interval, max_interval, retries, 1), False)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         server = steps.Awaited(self, self.wait_for_bulk_async, {**polling, "on_poll": on_poll})
-        return await apply.apply(server, plan, apply.Options(at_most, skip_stale, part_size, journal, settle))
+        return await apply.apply(server, plan, apply.Arguments(at_most, skip_stale, part_size, journal, settle))
 
     def verify_plan(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked. Nothing changes.
@@ -684,8 +684,8 @@ class Client(_core.Client):
         """
         from . import _iterators
 
-        plan = (timeout, interval, max_interval, retries, 1)
-        waits = self._waits(_one(id), plan, False, _iterators.on_step(on_poll), None)
+        polling = (timeout, interval, max_interval, retries, 1)
+        waits = self._waits(_one(id), polling, False, _iterators.on_step(on_poll), None)
         status: BulkStatus = waits._only()[1]
         return status
 
@@ -816,8 +816,8 @@ class Client(_core.Client):
         """
         from . import _iterators
 
-        plan = (timeout, interval, max_interval, retries, concurrency)
-        return self._waits(ids, plan, return_exceptions, _iterators.on_step(on_poll), None)
+        polling = (timeout, interval, max_interval, retries, concurrency)
+        return self._waits(ids, polling, return_exceptions, _iterators.on_step(on_poll), None)
 
     if TYPE_CHECKING:
 

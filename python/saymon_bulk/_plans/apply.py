@@ -80,7 +80,7 @@ async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int
 
 
 @dataclass
-class Options:
+class Arguments:
     """The arguments of an apply."""
 
     at_most: int | None
@@ -124,23 +124,23 @@ def _check_seconds(argument: str, value: Any) -> None:
         raise ValueError(f"{argument} must be a finite number of seconds, 0 or more")
 
 
-async def apply(server: Blocking, plan: BulkPlan, options: Options) -> BulkReport:
+async def apply(server: Blocking, plan: BulkPlan, arguments: Arguments) -> BulkReport:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
-    options.check()
-    check, host = _Check(server, plan, options.part_size), server.client.host
+    arguments.check()
+    check, host = _Check(server, plan, arguments.part_size), server.client.host
     journal = Journal(plan.id)
     try:
         _check_host(plan, host)
-        if options.at_most is not None and len(check.ids) > options.at_most:
+        if arguments.at_most is not None and len(check.ids) > arguments.at_most:
             raise _refused(
-                host, "too-many", f"the plan changes {object_count(len(check.ids))}, more than {options.at_most:,}"
+                host, "too-many", f"the plan changes {object_count(len(check.ids))}, more than {arguments.at_most:,}"
             )
         try:
-            journal.open(options.journal)
+            journal.open(arguments.journal)
         except LockedError:
             check.set_unknown(check.ids)
             raise _refused(host, "running", "another apply holds the journal") from None
-        await _Apply(server, options, journal, check).run()
+        await _Apply(server, arguments, journal, check).run()
         return check.report(journal.parts)
     except BaseException as error:
         with contextlib.suppress(Exception):  # of a class that takes no attributes
@@ -151,8 +151,8 @@ async def apply(server: Blocking, plan: BulkPlan, options: Options) -> BulkRepor
 
 
 class _Apply:
-    def __init__(self, server: Blocking, options: Options, journal: Journal, check: _Check) -> None:
-        self.server, self.options, self.journal, self.check = server, options, journal, check
+    def __init__(self, server: Blocking, arguments: Arguments, journal: Journal, check: _Check) -> None:
+        self.server, self.arguments, self.journal, self.check = server, arguments, journal, check
         self.host = server.client.host
         self.earlier = journal.parts
         for part in self.earlier:
@@ -178,19 +178,19 @@ class _Apply:
 
     async def all_parts(self) -> bool:
         """Whether nothing is left to start."""
-        is_clean = await self.settle(self.earlier)
+        is_clean = await self.follow(self.earlier)
         named = self.journal.named
         ids = [id for id in self.check.ids if id not in named]
         if not is_clean:
             return not ids
-        others = self.journal.unsettled_elsewhere(ids)
+        others = self.journal.unverified_elsewhere(ids)
         # With its reads, since a read right after the end may come from a cache.
-        await self.settle([part for part in others if part.bulk_id is not None])
+        await self.follow([part for part in others if part.bulk_id is not None])
         ids = [id for id in ids if not self.check.is_as_asked(id)]
         self.check.set_unsent(ids)
         send, stale = await self.check.compare_with_plan(ids)
-        self.refuse_doubts(send, [part for part in others if not part.is_settled])
-        if stale and not self.options.skip_stale:
+        self.refuse_doubts(send, [part for part in others if not part.is_verified])
+        if stale and not self.arguments.skip_stale:
             text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
         left = deque(send)
@@ -198,10 +198,10 @@ class _Apply:
             ids = [left.popleft() for _ in range(min(self.check.reader.most, len(left)))]
             # Once more: the parts before may have taken hours.
             send, stale = await self.check.compare_with_plan(ids)
-            if stale and not self.options.skip_stale:
+            if stale and not self.arguments.skip_stale:
                 return False
             # An empty list of ids is never sent.
-            if send and not (await self.part(send, left)):
+            if send and not (await self.carry_out(send, left)):
                 return not left
         return True
 
@@ -218,7 +218,7 @@ class _Apply:
             )
             raise _refused(self.host, "running", text, doubtful)
 
-    async def part(self, ids: list[str], left: deque[str]) -> bool:
+    async def carry_out(self, ids: list[str], left: deque[str]) -> bool:
         """One part: start, wait, verify. Whether it is clean. If it is too long, its ids go back to those that are left."""
         body = _start_body.body({"id": {"$in": ids}}, self.check.bulk, False)
         part = self.journal.starting(ids, _start_body.request_id())
@@ -247,9 +247,9 @@ class _Apply:
         self.note("started", part, bulkId=answer["bulkId"])
         if answer["finished"]:
             self.note("finished", part)
-        return await self.settle([part])
+        return await self.follow([part])
 
-    async def settle(self, parts: Sequence[Part]) -> bool:
+    async def follow(self, parts: Sequence[Part]) -> bool:
         """Waits for the operations of parts, if need be, and tells what became of their objects. Whether all are clean."""
         for part in parts:
             self.check.set_unknown(part.ids)
@@ -257,7 +257,7 @@ class _Apply:
         # Objects whose lines were deleted from the plan do not count, unless their operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
-        await self.check.verify(every, self.options.settle)
+        await self.check.verify(every, self.arguments.settle)
         is_clean, lost = True, None
         for part in parts:
             outcomes = self.check.outcomes(ids[part.request_id])
@@ -274,7 +274,7 @@ class _Apply:
                 if part.plan == self.journal.plan:
                     lost = unknown[part.request_id]
                 continue
-            if not part.is_settled:
+            if not part.is_verified:
                 self.note("verified", part, as_asked=outcomes.count(True))
             is_clean &= is_as_asked or (part.is_finished and False not in outcomes)
         if lost is not None:
@@ -286,7 +286,7 @@ class _Apply:
         unknown = {}
         for part in parts:
             # Without an id there is nothing to wait for.
-            if part.bulk_id is None or part.is_finished or part.is_settled:
+            if part.bulk_id is None or part.is_finished or part.is_verified:
                 continue
             try:
                 await self.server.wait(part.bulk_id)

@@ -83,7 +83,7 @@ def load(path: str | PathLike[str]) -> dict[str, Any]:
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
     else:
-        return _Reader(path, text).plan()
+        return _Document(path, text).plan()
     raise ValueError(f"{path!r}, line {line}: not UTF-8")
 
 
@@ -97,7 +97,7 @@ _TRAILING_COMMA = re.compile(r'"[^"\\]*(?:\\.[^"\\]*)*"?|,(?=\s*[\]}])', re.DOTA
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
-class _Reader:
+class _Document:
     """Checks a document against what it says it does."""
 
     def __init__(self, path: str, text: str) -> None:

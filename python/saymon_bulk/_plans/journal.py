@@ -47,7 +47,7 @@ class Part:
     """None of a start whose outcome is uncertain."""
 
     is_finished: bool = False
-    is_settled: bool = False
+    is_verified: bool = False
     """Whether a read has told what became of its objects."""
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,11 +97,11 @@ class Journal:
         """The starts of this plan."""
         return [part for part in self.by_request.values() if part.plan == self.plan]
 
-    def unsettled_elsewhere(self, ids: Iterable[str]) -> list[Part]:
+    def unverified_elsewhere(self, ids: Iterable[str]) -> list[Part]:
         """The starts of other plans whose objects, some of these, nobody has read since their end."""
         wanted = set(ids)
         others = (part for part in self.by_request.values() if part.plan != self.plan)
-        return [one for one in others if not one.is_settled and not wanted.isdisjoint(one.ids)]
+        return [one for one in others if not one.is_verified and not wanted.isdisjoint(one.ids)]
 
     @property
     def named(self) -> set[str]:
@@ -188,7 +188,7 @@ class Journal:
         elif event == "finished":
             part.is_finished = True
         elif event == "verified":
-            part.is_settled = True
+            part.is_verified = True
 
 
 def _text(value: Any) -> str:

@@ -127,7 +127,7 @@ def apply(options: Options) -> int:
     made = _loaded(options)
     journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
     server = _Shown(client_of(options), options, {name: getattr(options, name) for name in OF_A_WAIT})
-    arguments = steps_of.Options(options.at_most, options.skip_stale, options.part_size, journal, options.settle)
+    arguments = steps_of.Arguments(options.at_most, options.skip_stale, options.part_size, journal, options.settle)
     try:
         report = steps.run(steps_of.apply(server, made, arguments))
     except PlanRefusedError as error:

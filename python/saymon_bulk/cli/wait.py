@@ -121,7 +121,7 @@ def wait(client: Client, ids: list[str], options: Options, untold: str | None = 
 def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
     codes, errors = [], Errors(len(left))
-    plan = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
+    polling = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
     bar = Progress(len(left), is_wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
 
     def on_step(step: Step | None) -> None:
@@ -134,7 +134,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
             note(text)
         bar.tick()
 
-    waits = client._waits(list(left), plan, True, on_step, _CLOCK_PAUSE)
+    waits = client._waits(list(left), polling, True, on_step, _CLOCK_PAUSE)
     try:
         with bar:
             for id, outcome in waits:
