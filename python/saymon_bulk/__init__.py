@@ -59,15 +59,10 @@ from .errors import (
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from . import testing as testing
-    from ._plans.compare import FieldChange as FieldChange
-    from ._plans.compare import ObjectChange as ObjectChange
-    from ._plans.model import BulkPlan as BulkPlan
-    from ._plans.model import BulkReport as BulkReport
-    from ._types import BulkChange as BulkChange
-    from ._types import BulkStart as BulkStart
-    from ._types import BulkStatus as BulkStatus
-    from ._warnings import InsecureConnectionWarning as InsecureConnectionWarning
-    from ._warnings import InsecureFileWarning as InsecureFileWarning
+    from ._plans.compare import FieldChange, ObjectChange
+    from ._plans.model import BulkPlan, BulkReport
+    from ._types import BulkChange, BulkStart, BulkStatus
+    from ._warnings import InsecureConnectionWarning, InsecureFileWarning
 
 __all__ = [
     "AuthError",

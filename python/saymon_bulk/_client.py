@@ -88,11 +88,7 @@ class Client(_core.Client):
 
     @classmethod
     def from_env(
-        cls,
-        *,
-        request_timeout: float = REQUEST_TIMEOUT,
-        verify: bool | str | PathLike[str] = True,
-        cert: Cert | None = None,
+        cls, *, request_timeout: float = REQUEST_TIMEOUT, verify: bool | str | PathLike[str] = True, cert: Cert | None = None
     ) -> Self:
         """Make a client from the environment.
 
@@ -882,10 +878,7 @@ class Client(_core.Client):
         return self.__enter__()
 
     async def __aexit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.close()
 

@@ -50,16 +50,7 @@ _MAX_IDS_IN_HINT = 10
 _NONE = ("", "")  # no trouble
 
 # What a hint repeats of a command, besides host, login and ids.
-_REPEATED = (
-    "password_stdin",
-    "cacert",
-    "cert",
-    "key",
-    "insecure",
-    "request_timeout",
-    *OF_A_WAIT,
-    "concurrency",
-)
+_REPEATED = ("password_stdin", "cacert", "cert", "key", "insecure", "request_timeout", *OF_A_WAIT, "concurrency")
 
 
 def status(client: Client, ids: list[str], options: Options) -> int:
