@@ -207,7 +207,7 @@ class _Shown(steps.Blocking):
     async def wait(self, id: str) -> None:
         if not self._options.quiet:
             note(f"waiting for bulk operation {id}")
-        with Progress(1, is_wanted=not (self._options.quiet or self._options.verbose)) as self._progress:
+        with Progress(1, self._options) as self._progress:
             await super().wait(id)
 
     def _tick(self, *_: object) -> None:

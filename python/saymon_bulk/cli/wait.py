@@ -113,7 +113,7 @@ def _follow(client: Client, options: Options, left: dict[str, bool]) -> int:
     """Report each operation as its wait ends. `left` keeps those to wait for, and whether each is known to run."""
     codes, errors = [], Errors(len(left))
     polling = (options.timeout, options.interval, options.max_interval, options.retries, options.concurrency)
-    bar = Progress(len(left), is_wanted=not (options.quiet or options.verbose))  # the log's lines would run into it
+    bar = Progress(len(left), options)
 
     def on_step(step: Step | None) -> None:
         if step is not None:
@@ -155,7 +155,8 @@ def _trouble(step: Step, retries: int) -> tuple[str, str]:
 class Progress:
     """How far a wait is: one line that is written over on a terminal, else a line a minute."""
 
-    def __init__(self, total: int, *, is_wanted: bool) -> None:
+    def __init__(self, total: int, options: Options) -> None:
+        is_wanted = not (options.quiet or options.verbose)  # the log's lines would run into it
         self.total, self.done, self.trouble = total, 0, _NONE
         self._is_trouble_told = False
         # A dumb terminal, such as the window of an editor, writes no line over.
