@@ -343,7 +343,7 @@ class Client(_core.Client):
         self._waits((), (timeout, interval, max_interval, retries, 1), False, _iterators.on_step(on_poll), None)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         server = steps.Blocking(self, self.wait_for_bulk, {**polling, "on_poll": on_poll})
-        return steps.run(apply.apply(server, plan, apply.Arguments(at_most, skip_stale, part_size, journal, settle)))
+        return steps.run(apply.apply(server, plan, at_most, skip_stale, part_size, journal, settle))
 
     async def apply_plan_async(
         self,
@@ -380,7 +380,7 @@ class Client(_core.Client):
         self._async_waits((), (timeout, interval, max_interval, retries, 1), False)
         polling = {"timeout": timeout, "interval": interval, "max_interval": max_interval, "retries": retries}
         server = steps.Awaited(self, self.wait_for_bulk_async, {**polling, "on_poll": on_poll})
-        return await apply.apply(server, plan, apply.Arguments(at_most, skip_stale, part_size, journal, settle))
+        return await apply.apply(server, plan, at_most, skip_stale, part_size, journal, settle)
 
     def verify_plan(self, plan: BulkPlan, *, settle: float = SETTLE) -> BulkReport:
         """See whether the objects of a plan are as asked. Nothing changes.

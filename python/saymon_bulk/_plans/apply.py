@@ -8,7 +8,6 @@ import sys
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -79,28 +78,6 @@ async def verify(server: Blocking, plan: BulkPlan, settle: float, part_size: int
     return check.report()
 
 
-@dataclass
-class Arguments:
-    """The arguments of an apply."""
-
-    at_most: int | None
-    skip_stale: bool
-    part_size: int
-    journal: str | PathLike[str] | None
-    settle: float
-
-    def check(self) -> None:
-        """Refuses what cannot be used."""
-        if self.at_most is not None:
-            _check_count("at_most", self.at_most, 0)
-        if not isinstance(self.skip_stale, bool):
-            raise TypeError(f"skip_stale must be a bool, not {type(self.skip_stale).__name__}")
-        _check_count("part_size", self.part_size, 1)
-        if not isinstance(self.journal, (str, PathLike, type(None))):
-            raise TypeError(f"journal must be a path or None, not {type(self.journal).__name__}")
-        _check_seconds("settle", self.settle)
-
-
 def _check_host(plan: BulkPlan, host: str) -> None:
     if plan.host != host:
         raise _refused(host, "other-server", f"the plan is for {one_line(plan.host)}")
@@ -124,23 +101,36 @@ def _check_seconds(argument: str, value: Any) -> None:
         raise ValueError(f"{argument} must be a finite number of seconds, 0 or more")
 
 
-async def apply(server: Blocking, plan: BulkPlan, arguments: Arguments) -> BulkReport:
+async def apply(
+    server: Blocking,
+    plan: BulkPlan,
+    at_most: int | None,
+    skip_stale: bool,
+    part_size: int,
+    path: str | PathLike[str] | None,
+    settle: float,
+) -> BulkReport:
     """Starts the operations of a plan, part by part, and checks each. Whatever ends it carries the report so far."""
-    arguments.check()
-    check, host = _Check(server, plan, arguments.part_size), server.client.host
+    if at_most is not None:
+        _check_count("at_most", at_most, 0)
+    if not isinstance(skip_stale, bool):
+        raise TypeError(f"skip_stale must be a bool, not {type(skip_stale).__name__}")
+    _check_count("part_size", part_size, 1)
+    if not isinstance(path, (str, PathLike, type(None))):
+        raise TypeError(f"journal must be a path or None, not {type(path).__name__}")
+    _check_seconds("settle", settle)
+    check, host = _Check(server, plan, part_size), server.client.host
     journal = Journal(plan.id)
     try:
         _check_host(plan, host)
-        if arguments.at_most is not None and len(check.ids) > arguments.at_most:
-            raise _refused(
-                host, "too-many", f"the plan changes {object_count(len(check.ids))}, more than {arguments.at_most:,}"
-            )
+        if at_most is not None and len(check.ids) > at_most:
+            raise _refused(host, "too-many", f"the plan changes {object_count(len(check.ids))}, more than {at_most:,}")
         try:
-            journal.open(arguments.journal)
+            journal.open(path)
         except LockedError:
             check.set_unknown(check.ids)
             raise _refused(host, "running", "another apply holds the journal") from None
-        await _Apply(server, arguments, journal, check).run()
+        await _Apply(server, journal, check, skip_stale, settle).run()
         return check.report(journal.parts)
     except BaseException as error:
         with contextlib.suppress(Exception):  # of a class that takes no attributes
@@ -151,8 +141,9 @@ async def apply(server: Blocking, plan: BulkPlan, arguments: Arguments) -> BulkR
 
 
 class _Apply:
-    def __init__(self, server: Blocking, arguments: Arguments, journal: Journal, check: _Check) -> None:
-        self.server, self.arguments, self.journal, self.check = server, arguments, journal, check
+    def __init__(self, server: Blocking, journal: Journal, check: _Check, skip_stale: bool, settle: float) -> None:
+        self.server, self.journal, self.check = server, journal, check
+        self.skip_stale, self.settle = skip_stale, settle
         self.host = server.client.host
         self.earlier = journal.parts
         for part in self.earlier:
@@ -190,7 +181,7 @@ class _Apply:
         self.check.set_unsent(ids)
         send, stale = await self.check.compare_with_plan(ids)
         self.refuse_doubts(send, [part for part in others if not part.is_verified])
-        if stale and not self.arguments.skip_stale:
+        if stale and not self.skip_stale:
             text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
         left = deque(send)
@@ -198,7 +189,7 @@ class _Apply:
             ids = [left.popleft() for _ in range(min(self.check.reader.most, len(left)))]
             # Once more: the parts before may have taken hours.
             send, stale = await self.check.compare_with_plan(ids)
-            if stale and not self.arguments.skip_stale:
+            if stale and not self.skip_stale:
                 return False
             # An empty list of ids is never sent.
             if send and not (await self.carry_out(send, left)):
@@ -257,7 +248,7 @@ class _Apply:
         # Objects whose lines were deleted from the plan do not count, unless their operation may still run.
         ids = {part.request_id: [id for id in part.ids if not part.is_finished or id in self.check] for part in parts}
         every = [id for part in parts for id in ids[part.request_id]]
-        await self.check.verify(every, self.arguments.settle)
+        await self.check.verify(every, self.settle)
         is_clean, lost = True, None
         for part in parts:
             outcomes = self.check.outcomes(ids[part.request_id])

@@ -127,9 +127,9 @@ def apply(options: Options) -> int:
     made = _loaded(options)
     journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
     server = _Shown(client_of(options), options, {name: getattr(options, name) for name in OF_A_WAIT})
-    arguments = steps_of.Arguments(options.at_most, options.skip_stale, options.part_size, journal, options.settle)
+    at_most, skip_stale, part_size, settle = options.at_most, options.skip_stale, options.part_size, options.settle
     try:
-        report = steps.run(steps_of.apply(server, made, arguments))
+        report = steps.run(steps_of.apply(server, made, at_most, skip_stale, part_size, journal, settle))
     except PlanRefusedError as error:
         return _refused(error, options, journal)
     except (SaymonError, OSError, KeyboardInterrupt) as error:
