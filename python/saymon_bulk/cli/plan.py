@@ -59,9 +59,8 @@ def search(options: Options) -> int:
         if options.json:
             emit_json(one)
         else:
-            name = one.get("name")
-            text = one_line(one["id"])
-            emit(f"{text} {one_line(name)}" if isinstance(name, str) else text)
+            id, name = one_line(one["id"]), compare.name_of(one)
+            emit(id if name is None else f"{id} {one_line(name)}")
     return FINISHED
 
 
@@ -72,9 +71,10 @@ def plan(options: Options) -> int:
     compare.wanted(bulk)  # before a password is asked for
     made = client_of(options).plan_bulk(criteria, bulk, every_object=options.every_object)
     is_refused = options.at_most is not None and len(made.changes) > options.at_most
-    if options.out is not None and not is_refused:
-        made.save(options.out)
-    _show(made, options, options.out if not is_refused else None)
+    out = None if is_refused else options.out
+    if out is not None:
+        made.save(out)
+    _show(made, options, out)
     if is_refused:
         unsaved = "" if options.out is None else "; no file was written"
         text = f"refused: {len(made.changes):,} objects to change, and --at-most is {options.at_most:,}{unsaved}"
@@ -82,8 +82,8 @@ def plan(options: Options) -> int:
     if not options.quiet:
         if not made.matched:
             note(_NOTHING_FOUND)
-        elif options.out is not None and made.changes:
-            note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', _word(options.out)])}")
+        elif out is not None and made.changes:
+            note(f"nothing has changed yet. To apply the plan: {quoted(['saymon-bulk', 'apply', _word(out)])}")
     return NOT_AS_ASKED if options.exit_code and made.changes else FINISHED
 
 
