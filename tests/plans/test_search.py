@@ -171,8 +171,11 @@ def test_no_thread_of_ours_makes_objects_of_python(peer: Peer, fields: list[str]
         ('[{"id":"a","x":' + "9" * 4301 + "}]", "out of range"),
         ('[{"id":"a"},{"id":"b","x":"\\ud800"}]', "an array whose item 1 cannot be read: half of a surrogate pair"),
         (b'[{"id":"a","x":"\xff"}]', "unicode"),
+        ('{"objects":[],"x":[' + "0," * 40_000 + "0]}", "more than 64 KiB beside the array of its objects"),
+        ('{"items":[' + "{}," * 30_000 + "{}]}", "more than 64 KiB beside the array of its objects"),
+        ('{"x":[,],"objects":[]}', "an object that is not valid JSON beside its objects"),
     ],
-    ids=range(20),
+    ids=range(23),
 )
 def test_an_answer_of_another_shape(peer: Peer, search: Search, body: str | bytes, words: str) -> None:
     peer.answer(response(body))

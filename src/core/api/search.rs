@@ -6,10 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use reqwest::Method;
-use serde_json::Value;
 use serde_json::value::RawValue;
 
-use crate::core::transport::body::{self, Fields};
+use crate::core::transport::body::{BODY_LIMIT, Fields};
 use crate::core::transport::call::{About, Call, Reader, StreamReader};
 
 /// What becomes of the objects.
@@ -62,6 +61,8 @@ struct Objects<S> {
     /// The brackets that are open between the objects, from the beginning of the array to its end.
     array: Option<usize>,
     has_array: bool,
+    /// Bytes of the outline before and after the array.
+    outside: usize,
     /// What is not read yet: the beginning of an object.
     rest: Vec<u8>,
     /// The length of the rest at which it is read again. It doubles, so that a long object is not read for each of its pieces.
@@ -74,7 +75,8 @@ struct Objects<S> {
 impl<S: Sink> Objects<S> {
     fn new(fields: Option<Arc<HashSet<String>>>, sink: S) -> Self {
         let (outline, rest, taken, ids) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
-        let (open_brackets, is_in_string, is_escaped, array, has_array, enough) = (0, false, false, None, false, 0);
+        let (open_brackets, is_in_string, is_escaped, array, has_array) = (0, false, false, None, false);
+        let (outside, enough) = (0, 0);
         Self {
             fields,
             sink,
@@ -84,6 +86,7 @@ impl<S: Sink> Objects<S> {
             is_escaped,
             array,
             has_array,
+            outside,
             rest,
             enough,
             ids,
@@ -141,6 +144,10 @@ impl<S: Sink> Objects<S> {
             _ => {}
         }
         self.outline.push(byte);
+        self.outside += usize::from(self.array.is_none());
+        if self.outside > BODY_LIMIT {
+            return Err(format!("more than {} KiB beside the array of its objects", BODY_LIMIT >> 10));
+        }
         Ok(())
     }
 
@@ -226,13 +233,19 @@ impl<S: Sink> StreamReader<Found<S>> for Objects<S> {
             return Err(format!("a JSON array that is not complete; it ends after {count} objects"));
         }
         if outline.starts_with(b"[") {
-            serde_json::from_slice::<Vec<u8>>(&outline)
+            serde_json::from_slice::<&RawValue>(&outline)
                 .map_err(|_| "an array that is not valid JSON between its objects")?;
         } else {
-            match body::object(&outline, &["objects"])?.get("objects") {
-                Some(Value::Array(_)) if self.has_array => {}
-                Some(Value::Array(_)) | None => return Err("an object without `objects`".to_owned()),
-                Some(_) => return Err("an `objects` that is not an array".to_owned()),
+            let Fields(fields) = serde_json::from_slice::<Fields<&RawValue>>(&outline)
+                .map_err(|error| format!("an object that is not valid JSON beside its objects: {error}"))?;
+            let mut objects = fields.iter().filter(|(name, _)| name == "objects").map(|(_, value)| value.get());
+            match (objects.next(), objects.next()) {
+                (Some(array), None) if array.starts_with('[') && self.has_array => {}
+                (Some(_), Some(_)) => return Err("an object with `objects` twice".to_owned()),
+                (Some(other), None) if !other.starts_with('[') => {
+                    return Err("an `objects` that is not an array".to_owned());
+                }
+                _ => return Err("an object without `objects`".to_owned()),
             }
         }
         Ok(Found { count, objects: self.sink })
