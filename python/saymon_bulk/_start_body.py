@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Iterable, Mapping
 from math import isfinite
 
-from .errors import ClosedError, SaymonError
+from .errors import SaymonError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ _BODY_NAMES = {"search", "bulk", "options"}
 # An int of so many bits has fewer digits than the 4300 that Python writes by default (sys.get_int_max_str_digits).
 _MAX_INT_BITS = 14_000
 
-# Python refuses about 1000 calls inside each other, those of the caller included.
-_MAX_DEPTH = 500
+# Deeper values could be sent, and not be read again: an answer may have 128 levels.
+_MAX_DEPTH = 120
 
 # As a search it means every object, as a change nothing.
 _EMPTY_OBJECT = b"{}"
@@ -47,7 +47,7 @@ async def awaited(
     except BaseException as error:
         is_begun = bool(begun)
         begun.clear()  # which drops the request, also while a traceback keeps this frame
-        if isinstance(error, SaymonError) and not isinstance(error, ClosedError):
+        if isinstance(error, SaymonError) and error._request_id == id:  # its outcome
             raise
         if isinstance(error, Exception) and not is_begun:  # of `start` itself, which has sent nothing
             raise

@@ -55,6 +55,9 @@ class SaymonError(Exception):
 
     report: BulkReport | None = None
 
+    # Of the start whose outcome it is. A signal's handler may raise an error of another request at any time.
+    _request_id: str | None = None
+
     def __init__(
         self,
         message: str = "",

@@ -1,5 +1,6 @@
 //! A failure → the exception class that stands for it; the classes themselves are Python's.
 
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Duration;
 
@@ -81,6 +82,10 @@ pub fn panicked() -> PyErr {
     )
 }
 
+pub fn no_thread(error: io::Error) -> PyErr {
+    PyOSError::new_err(format!("no thread can be started: {error}"))
+}
+
 /// Who raises, where Python calls handlers of its own.
 pub const HANDLER: &str = "a log handler or a signal's handler";
 
@@ -147,6 +152,14 @@ pub fn uncertain(
         Ok(error)
     };
     made().unwrap_or_else(|error| error)
+}
+
+/// What a start returns or raises is its outcome, and its error says so: a signal's handler may raise an error of another one right
+/// after that.
+pub fn of_start<T>(py: Python<'_>, request_id: &str, outcome: PyResult<T>) -> PyResult<T> {
+    outcome.inspect_err(|error| {
+        let _ = error.value(py).setattr("_request_id", request_id);
+    })
 }
 
 pub fn is_exception(py: Python<'_>, error: &PyErr) -> bool {

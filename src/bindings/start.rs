@@ -35,7 +35,11 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
 /// Whoever awaits it tells of an interruption, with [`interrupted`].
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
     let ask = |transport, server| twin::ask(transport, server, call);
-    twin::awaitable(py, target, ask, |py, server, asked| finish(py, server, asked, |_| Ok(())))
+    twin::awaitable(py, target, ask, |py, server, asked| {
+        let id = asked.about.request_id().cloned();
+        let done = finish(py, server, asked, |_| Ok(()));
+        errors::of_start(py, id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(), done)
+    })
 }
 
 /// The outcome of a start. If logging or a signal's handler raises instead, the exception says what came of the start.

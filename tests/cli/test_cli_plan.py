@@ -57,6 +57,22 @@ def lines(text: str) -> list[dict[str, Any]]:
     return [json.loads(line) for line in text.splitlines()]
 
 
+def test_not_as_asked_is_no_exit_status_where_an_operation_may_run(server: PracticeServer) -> None:
+    """The server does not know the operation of one object, which is as asked. Another object is not."""
+    planned(server)
+    plan = json.loads(Path("plan.json").read_text(encoding="utf-8"))
+    ids = [one["id"] for one in plan["changes"]]
+    about = {"format": "saymon-bulk-journal", "version": 1, "plan": plan["id"], "request_id": "r"}
+    events: list[dict[str, Any]] = [{"event": "starting", "objects": ids[:1]}, {"event": "started", "bulkId": "forgotten"}]
+    Path("plan.json.log").write_text("".join(json.dumps({**about, **event}) + "\n" for event in events), encoding="utf-8")
+    server.objects[ids[0]]["properties"] = [{"name": "Room", "value": "7"}]
+    server.skip_next()
+    applied = run(server, "apply", "--settle=0", "plan.json")
+    assert applied.returncode == 1
+    assert applied.stdout.startswith("bulk operation forgotten: 1 object, not known to have finished\n")
+    assert applied.stdout.endswith("11 objects as asked, 1 not as asked yet, 0 cannot be told\n")
+
+
 def test_search(server: PracticeServer) -> None:
     fill(server, 2)
     server.objects["b"] = {"id": "b\n\x1b[31m", "class_id": 3, "name": "x\u202ey\nz"}

@@ -26,6 +26,7 @@ from planning import (
     FAST,
     SECRET,
     STARTED,
+    WEIGHT,
     Call,
     a_plan,
     an_object,
@@ -45,6 +46,7 @@ from processes import POSIX, needs_signals
 from saymon_bulk import (
     BulkPlan,
     Client,
+    ClosedError,
     HTTPStatusError,
     NotFoundError,
     PlanRefusedError,
@@ -306,7 +308,7 @@ def test_ctrl_c_at_each_line(server: PracticeServer, client: Client, tmp_path: P
 
 @needs_signals
 @pytest.mark.slow
-@pytest.mark.parametrize("base", [KeyboardInterrupt, Exception])
+@pytest.mark.parametrize("base", [KeyboardInterrupt, Exception, SaymonError])
 def test_interrupted_at_any_moment(
     server: PracticeServer, client: Client, tmp_path: Path, base: type[BaseException]
 ) -> None:
@@ -856,6 +858,104 @@ def test_an_operation_that_the_server_does_not_know_stays_open(
     assert events(path)[2] == "verified"
     paths = [path for method, path in server.requests if method == "GET"]
     assert paths[0] == "/node/api/bulk/forgotten/status"
+
+
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+def test_a_plan_whose_objects_are_as_asked_settles_no_start_of_another_plan(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int
+) -> None:
+    """The server does not know the operation, which may be another node's, and may run."""
+    server.objects.update(park(count))
+    first, third = a_plan(client), a_plan(client, WEIGHT)
+    second = a_plan(client, [{"modify": {"name": "X"}}])
+    ids = [one.id for one in first.changes]
+    started = line(first, "started", request_id="r", bulkId="forgotten")
+    path.write_text(line(first, "starting", request_id="r", objects=ids) + started)
+    for id in ids:
+        server.objects[id]["name"] = "X"
+    assert call(client, "apply_plan", second, journal=path, **FAST).ok
+    with pytest.raises(PlanRefusedError, match=r"\(X-Request-Id r\) perhaps runs") as refused:
+        call(client, "apply_plan", third, journal=path, **FAST)
+    assert (refused.value.reason, list(refused.value.objects)) == ("running", ids)
+    assert sent(server) == []
+
+
+@both_ways
+def test_an_on_poll_that_asks_for_another_operation_ends_no_wait(
+    server: PracticeServer, client: Client, path: Path, call: Call
+) -> None:
+    server.objects.update(park(3))
+    plan = a_plan(client)
+    server.finishes_after = 60
+
+    def on_poll(*_: object) -> None:
+        for one in server.objects.values():
+            one["properties"][0]["value"] = "7"
+        client.get_bulk_status("another")
+
+    with pytest.raises(NotFoundError) as caught:
+        call(client, "apply_plan", plan, journal=path, on_poll=on_poll, **FAST)
+    assert caught.value.id == "another"
+    assert events(path) == ["starting", "started"]
+    assert len(check_lists(caught.value.report, plan).unknown) == 3
+
+
+class Struck(Client):
+    """A signal's handler raises an error of this package right after the call that starts."""
+
+    error: SaymonError
+
+    def _start_bulk(self, body: bytes, request_id: str) -> Any:
+        super()._start_bulk(body, request_id)
+        raise self.error
+
+    async def _start_bulk_awaitable(self, body: bytes, request_id: str) -> Any:
+        await super()._start_bulk_awaitable(body, request_id)
+        raise self.error
+
+
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize(
+    "error", [SaymonError("a"), ClosedError("a"), PlanRefusedError("a"), StartUncertainError("a", id="other")], ids=repr
+)
+def test_the_error_of_a_handler_is_not_that_of_the_start(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int, error: SaymonError
+) -> None:
+    server.objects.update(park(count))
+    plan = a_plan(client)
+    struck = Struck(server.host, LOGIN, PASSWORD)
+    struck.error = error
+    with pytest.raises(SaymonError):
+        call(struck, "apply_plan", plan, journal=path, **FAST)
+    assert events(path) == ["starting"]
+    # Its objects are as asked, so it has ended.
+    assert call(client, "apply_plan", plan, journal=path, **FAST).ok
+    assert len(server.starts) == 1
+
+
+class Closing(Client):
+    """Another thread closes the client right before the call that starts."""
+
+    def _start_bulk(self, body: bytes, request_id: str) -> Any:
+        self.close()
+        return super()._start_bulk(body, request_id)
+
+    def _start_bulk_awaitable(self, body: bytes, request_id: str) -> Any:
+        self.close()
+        return super()._start_bulk_awaitable(body, request_id)
+
+
+@both_ways
+def test_a_start_of_a_closed_client_is_not_started(server: PracticeServer, client: Client, path: Path, call: Call) -> None:
+    server.objects.update(park(2))
+    plan = a_plan(client)
+    with pytest.raises(ClosedError):
+        call(Closing(server.host, LOGIN, PASSWORD), "apply_plan", plan, journal=path, **FAST)
+    assert events(path) == ["starting", "not-started"]
+    assert call(client, "apply_plan", plan, journal=path, **FAST).ok
+    assert len(sent(server)) == 2
 
 
 @both_ways

@@ -222,12 +222,14 @@ class _Apply:
         self.check.set_unknown(ids)
         try:
             answer = await self.server.start(body, part.request_id)
-        except StartUncertainError as error:
-            if (id := error.id) is not None:  # the answer had come
-                with contextlib.suppress(OSError):
-                    self.journal.tell("started", part, bulkId=id)
-            raise
         except SaymonError as error:
+            if error._request_id != part.request_id:  # a signal's handler has raised it after the start
+                raise
+            if isinstance(error, StartUncertainError):
+                if error.id is not None:  # the answer had come
+                    with contextlib.suppress(OSError):
+                        self.journal.tell("started", part, bulkId=error.id)
+                raise
             self.check.set_unsent(ids)
             self.note_not_started(part, error)
             if not _is_too_long(error) or len(ids) == 1:
@@ -260,9 +262,11 @@ class _Apply:
                     " operation, make a new plan, and apply it with another journal"
                 )
                 raise StartUncertainError(text, host=self.host, request_id=part.request_id)
-            if part.request_id in unknown and not is_as_asked:
-                # Another node of the server may know it. So it stays open, as an uncertain start does.
-                if part.plan == self.journal.plan:
+            is_own = part.plan == self.journal.plan
+            if part.request_id in unknown and not (is_own and is_as_asked):
+                # Another node of the server may know it. So it stays open, as an uncertain start does. What this plan asks
+                # for tells nothing of the start of another one.
+                if is_own:
                     lost = unknown[part.request_id]
                 continue
             if not part.is_verified:
@@ -282,6 +286,8 @@ class _Apply:
             try:
                 await self.server.wait(part.bulk_id)
             except NotFoundError as error:
+                if error.id != part.bulk_id:  # an on_poll has asked for something else
+                    raise
                 unknown[part.request_id] = error
             else:
                 self.note("finished", part)
@@ -357,7 +363,7 @@ class _Reader:
         found = {one["id"]: one for one in objects}
         others = found.keys() - set(ids)
         if others:
-            which = f"{object_count(len(ids))} by id has found others, {_named(sorted(others))}"
+            which = f"{object_count(len(ids))} by id has found {len(others):,} others"
             raise _CriterionIgnoredError(f"a search for {which}: the server ignores the search")
         return found
 

@@ -189,6 +189,8 @@ def _keys(values: Any) -> set[tuple[bool, str]]:
 def _texts(value: Any) -> set[str]:
     """How the server may have written a value of a property, which is a string there: as JSON or as JavaScript does."""
     found = {_text(value)}
+    if isinstance(value, (dict, list, tuple)):  # as JSON.stringify writes it
+        found.add(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
         found.add(_javascript(float(value)))
     return found

@@ -253,7 +253,10 @@ def _report(report: model.BulkReport, options: Options) -> int:
     else:
         rest = quoted(["saymon-bulk", "verify", "--all", _word(options.plan)])
         emit("\n".join(report._lines(_style(options, rest))))
-    return NOT_AS_ASKED if report.not_as_asked else ERROR if report.unknown else FINISHED
+    if report.ok:
+        return FINISHED
+    # NOT_AS_ASKED says that nothing runs any more.
+    return NOT_AS_ASKED if report.not_as_asked and all(start["finished"] for start in report.starts) else ERROR
 
 
 def _masked(one: ObjectChange, options: Options) -> dict[str, Any]:

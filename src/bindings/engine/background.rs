@@ -113,7 +113,8 @@ impl BackgroundRuntime {
             let _ = runtime.block_on(stopped);
             runtime.shutdown_background();
             drop(driving);
-        })?;
+        })
+        .map_err(errors::no_thread)?;
         Ok(Self { handle, thread, stop, alive, ended })
     }
 

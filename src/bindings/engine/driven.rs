@@ -3,7 +3,6 @@
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
-use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use tokio::sync::oneshot;
 
@@ -79,8 +78,7 @@ impl<T: Send + 'static> Items<T> {
             let ended = errors::caught(|| work(stopped)).and_then(|ended| ended);
             let _ = sender.send(Message::Ended(ended));
         };
-        start_thread("saymon-bulk-wait", work)
-            .map_err(|error| PyOSError::new_err(format!("no thread can be started: {error}")))?;
+        start_thread("saymon-bulk-wait", work).map_err(errors::no_thread)?;
         self.stops.push(stop);
         self.running += 1;
         Ok(())
