@@ -58,7 +58,7 @@ fn on_threads(
     let (mut has_begun, mut ticket) = (false, None);
     for number in 0..threads {
         let share = (at_once + number) / threads;
-        let (runtime, transport) = engine.acquire(&target.key)?;
+        let (runtime, transport) = engine.acquire(&target.key, &target.server)?;
         let ticket = ticket.get_or_insert_with(|| transport.ticket(&target.server)).clone();
         let work = batch.clone().work(transport, ticket, share, MAX_KEPT / threads);
         // If a thread cannot be started, the others do its part.

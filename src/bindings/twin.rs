@@ -30,7 +30,7 @@ where
     F: Future + Send + 'static,
     F::Output: Send + 'static,
 {
-    let (mut runtime, transport) = Engine::current().acquire(&target.key)?;
+    let (mut runtime, transport) = Engine::current().acquire(&target.key, &target.server)?;
     let output = runtime.block_on(py, &target.server, ask(transport, target.server.clone()))?;
     drop(runtime);
     finish(py, &target.server, output)
@@ -49,7 +49,7 @@ where
 {
     let engine = Engine::current();
     let server = target.server.clone();
-    let asked = ask(engine.transport(&target.key)?, server.clone());
+    let asked = ask(engine.transport(&target.key, &server)?, server.clone());
     engine.awaitable(py, &target.server, asked, move |py, output| match output {
         Some(output) => finish(py, &server, output).map(Bound::unbind),
         None => errors::check_open(py, &server).map(|()| py.None()),

@@ -168,7 +168,7 @@ impl BulkIterator {
         let State::Ready(operations, plan) = std::mem::replace(state, State::Over) else { return Ok(()) };
         let (engine, server) = (Engine::current(), self.target.server.clone());
         errors::check_open(py, &server)?;
-        let (runtime, transport) = engine.acquire(&self.target.key)?;
+        let (runtime, transport) = engine.acquire(&self.target.key, &server)?;
         let (waits, mut listener) = waiting::wait(&transport, server.clone(), operations, plan);
         listener.splits_the_late = self.return_exceptions;
         let mut items = Items::new(engine.process, Some(server));
@@ -282,7 +282,7 @@ impl AsyncWaits {
             }
         };
         let server = self.target.server.clone();
-        let transport = self.engine.transport(&self.target.key)?;
+        let transport = self.engine.transport(&self.target.key, &server)?;
         let (waits, mut listener) = waiting::wait(&transport, server, operations, plan);
         listener.splits_the_late = self.return_exceptions;
         let (sender, received) = unbounded_channel();

@@ -45,8 +45,8 @@ pub enum Failure {
     /// No complete HTTP answer came.
     Transport { cause: Cause, text: String },
     /// The exchange took longer than its limit. On a kept connection it may only mean that this one has died.
-    /// `endless` says why an answer that has begun may have no end.
-    Timeout { limit: Duration, on_kept: bool, endless: Option<String> },
+    /// `reason` says why an answer that has begun may have no end, or why nothing was sent.
+    Timeout { limit: Duration, on_kept: bool, reason: Option<String> },
     /// A 200 that is not the documented answer.
     BadAnswer { text: String },
     /// A request that must not be sent twice was cut short: the server may have acted on it. Holds the plain failure.
@@ -126,12 +126,12 @@ impl fmt::Display for Failure {
             Self::Http(failure) => failure.fmt(f),
             Self::Transport { text, .. } | Self::BadAnswer { text } => f.write_str(text),
             Self::Uncertain(failure) => failure.fmt(f),
-            Self::Timeout { limit, endless, .. } => {
+            Self::Timeout { limit, reason, .. } => {
                 // What is left of a deadline has nanoseconds.
                 let seconds = limit.as_secs_f64();
                 let shown = if seconds < 0.001 { seconds } else { (seconds * 1000.0).round() / 1000.0 };
                 write!(f, "no complete answer within {shown} s")?;
-                endless.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
+                reason.as_ref().map_or(Ok(()), |why| write!(f, ": {why}"))
             }
         }
     }

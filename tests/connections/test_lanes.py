@@ -11,10 +11,11 @@ from typing import Any, Callable
 
 import pytest
 from peer import LOGIN, PASSWORD, collected
-from saymon_bulk import Client
+from saymon_bulk import AuthError, Client
 from servers import Certificates, wait_until
 
 HANDSHAKE = 0.5
+UNAUTHORIZED = b"HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n"
 ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished": true}'
 
 
@@ -22,7 +23,8 @@ class SlowServer:
     """Speaks TLS; each handshake takes a while, and each answer none."""
 
     def __init__(self, certificates: Certificates) -> None:
-        self.connections = self.open = self.most = 0
+        self.connections = self.open = self.most = self.requests = 0
+        self.answer = ANSWER
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -48,7 +50,8 @@ class SlowServer:
             self._stopping.wait(HANDSHAKE)
             with connection, self._context.wrap_socket(connection, server_side=True) as secure:
                 while secure.recv(65536):
-                    secure.sendall(ANSWER)
+                    self.requests += 1
+                    secure.sendall(self.answer)
         except OSError:
             pass
         finally:
@@ -162,3 +165,22 @@ def test_what_one_thread_has_kept_leaves_room_for_several(slow: SlowServer, cert
             assert server.open >= 15
     assert slow.connections <= 16 + 8
     other.stop()
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize("what", ["status", "wait"])
+def test_tasks_that_wait_for_a_connection_do_not_send_what_was_refused(
+    slow: SlowServer, certificates: Certificates, count: int, what: str
+) -> None:
+    """The password was accepted before, and at most 16 connections are made at the same time."""
+    client = Client(slow.host, LOGIN, PASSWORD, verify=certificates.ca, request_timeout=60)
+    assert client.get_bulk_status("first") == {"finished": True}
+    slow.answer = UNAUTHORIZED
+    before = slow.requests
+
+    async def run() -> list[Any]:
+        call: Callable[[str], Any] = client.get_bulk_status_async if what == "status" else client.wait_for_bulk_async
+        return await asyncio.gather(*(call(f"op-{n}") for n in range(count)), return_exceptions=True)
+
+    assert {type(error) for error in asyncio.run(run())} == {AuthError}
+    assert 1 <= slow.requests - before <= 32

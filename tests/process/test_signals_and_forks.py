@@ -249,12 +249,14 @@ OWN_CALLS = [
 @needs_signals
 @pytest.mark.parametrize("outer", ["client.get_bulk_status('hung')", "client.wait_for_bulk('hung', timeout=60)"])
 @pytest.mark.parametrize("own", OWN_CALLS)
-def test_a_handler_that_calls_anything(start: Start, own: str, outer: str) -> None:
+@pytest.mark.parametrize("first", ["client.get_bulk_status('first')", ""], ids=["proved", "new"])
+def test_a_handler_that_calls_anything(start: Start, own: str, outer: str, first: str) -> None:
+    """Also where the interrupted call is the one whose answer the others wait for."""
     told = threading.Event()
     code = f"""
 import asyncio
 client = saymon_bulk.Client(HOST, {LOGIN!r}, {PASSWORD!r}, request_timeout=60)
-client.get_bulk_status("first")
+{first}
 ids = [str(number) for number in range(200)]
 signal.signal(signal.SIGUSR1, lambda *_: say("handler", {own}))
 say({outer})
@@ -264,9 +266,12 @@ say({outer})
         desk.of = {"hung": when(told, saying(response(), Wire.hold))}
         script = start(code.replace("str({'finished': False})", "str(client.get_bulk_status('y'))"), desk.host)
         for _ in range(2):
-            asked(desk, 2)
+            asked(desk, 2 if first else 1)
+            begun = time.monotonic()
             script.signal(signal.SIGUSR1)
             assert script.line() in ("handler False", "handler True")
+            # A wait goes on meanwhile, and for ten seconds the others wait for the answer to its first poll.
+            assert time.monotonic() - begun < (9 if first or "wait" not in outer else 60)
         told.set()
         assert script.finish() == [FINISHED]
 

@@ -10,7 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from peer import END, RUN, Answer, Desk, at, collected, id_of, no_hanging, proved, response
+from peer import END, RUN, Answer, Desk, Wire, at, collected, id_of, no_hanging, proved, response
 from saymon_bulk import Client, ClosedError, WaitTimeoutError
 
 _no_hanging = no_hanging()
@@ -189,3 +189,28 @@ def test_alone_an_operation_is_given_up(desk: Desk) -> None:
     with pytest.raises(Exception, match="HTTP 503"):
         at(desk).wait_for_bulk("x", interval=0.01, max_interval=0.02, retries=3)
     assert len(desk.requests) == 4
+
+
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize("concurrency", [16, 1024])
+@pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])
+def test_polls_that_wait_at_the_gate_wait_as_the_server_asks(
+    desk: Desk, count: int, concurrency: int, is_awaited: bool
+) -> None:
+    times: list[float] = []
+
+    def throttle(wire: Wire) -> None:
+        times.append(time.monotonic())
+        wire.send(response("", 503, "Retry-After: 30"))
+
+    desk.answer(throttle)
+    ids = [f"op-{number}" for number in range(count)]
+    schedule: dict[str, Any] = {"timeout": 4, "interval": 0.01, "max_interval": 60, "concurrency": concurrency}
+    client = at(desk)
+    if is_awaited:
+        found = asyncio.run(collected(client, ids, return_exceptions=True, **schedule))
+    else:
+        found = dict(client.wait_for_bulks(ids, return_exceptions=True, **schedule))
+    assert {type(error) for error in found.values()} == {WaitTimeoutError}
+    # One of them goes ahead, and the others ask near the deadline.
+    assert sum(moment < times[0] + 2 for moment in times) == 1

@@ -115,7 +115,7 @@ impl RuntimePool {
 }
 
 /// Whether this thread drives a runtime now: a signal's handler that calls this package does.
-fn is_within_a_runtime() -> bool {
+pub fn is_within_a_runtime() -> bool {
     Handle::try_current().is_ok()
 }
 

@@ -31,7 +31,7 @@ use crate::lock::lock;
 use super::cached::{self, Interned};
 use super::errors;
 use background::{Asyncio, BackgroundRuntime};
-use blocking::{RuntimeGuard, RuntimePool};
+use blocking::{RuntimeGuard, RuntimePool, is_within_a_runtime};
 use completions::Queues;
 use process::{PerProcess, Process, start_thread};
 
@@ -86,15 +86,18 @@ impl Engine {
     }
 
     /// A runtime for one blocking call, and the transport in it.
-    pub fn acquire(&'static self, key: &Arc<PoolKey>) -> PyResult<(RuntimeGuard, Transport)> {
+    pub fn acquire(&'static self, key: &Arc<PoolKey>, server: &Server) -> PyResult<(RuntimeGuard, Transport)> {
         let mut runtime = self.runtimes.acquire()?;
         let transport = runtime.transport(key, &self.tls)?;
+        overtake(&transport, server);
         Ok((runtime, transport))
     }
 
     /// The transport of all event loops.
-    pub fn transport(&self, key: &Arc<PoolKey>) -> PyResult<Transport> {
-        Ok(lock(&self.asyncio).clients.get_or_make(key, &self.tls)?)
+    pub fn transport(&self, key: &Arc<PoolKey>, server: &Server) -> PyResult<Transport> {
+        let transport = lock(&self.asyncio).clients.get_or_make(key, &self.tls)?;
+        overtake(&transport, server);
+        Ok(transport)
     }
 
     /// Starts a core future in the background. `finish` makes its Python value on the thread of the running loop; it gets None
@@ -146,6 +149,13 @@ impl Engine {
     pub fn spawn(&self, future: impl Future<Output = ()> + Send + 'static) -> PyResult<AbortHandle> {
         let handle = lock(&self.asyncio).handle()?;
         Ok(background::spawn(&self.asyncio, &handle, future)?.abort_handle())
+    }
+}
+
+/// The call of a signal's handler does not wait for the call that the handler has interrupted, which may be ahead at the gate.
+fn overtake(transport: &Transport, server: &Server) {
+    if is_within_a_runtime() {
+        transport.overtake(server);
     }
 }
 

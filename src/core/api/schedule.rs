@@ -21,7 +21,8 @@ const JITTER: f64 = 0.1;
 /// How far the last poll may run past the deadline.
 pub const OVERRUN: Duration = Duration::from_secs(1);
 
-/// How far the caller's clock may run past the end of the last poll before the wait ends all the same; otherwise arbitrary.
+/// How much longer than a last poll the caller waits for the other end of a wait, before the wait ends all the same; otherwise
+/// arbitrary.
 pub const CALLER_GRACE: Duration = Duration::from_secs(2);
 
 /// The longest time that a wait counts with: 136 years.
@@ -220,7 +221,7 @@ mod tests {
             assert!(!is_tolerable(&transport(cause), false) && is_tolerable(&transport(cause), true), "{cause:?}");
         }
         assert!(is_tolerable(&transport(Cause::Cut), false) && is_tolerable(&transport(Cause::Connect), false));
-        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false, endless: None }, false));
+        assert!(is_tolerable(&Failure::Timeout { limit: OVERRUN, on_kept: false, reason: None }, false));
         assert!(!is_tolerable(&transport(Cause::Certificate), true) && !is_tolerable(&transport(Cause::Proxy), true));
         assert!(!is_tolerable(&Failure::BadAnswer { text: String::new() }, true));
     }

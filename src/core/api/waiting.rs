@@ -18,7 +18,7 @@ use crate::core::failure::Failure;
 use crate::core::segment::PathSegment;
 use crate::core::transport::call::About;
 use crate::core::transport::exchange::{Completed, Transport};
-use crate::core::transport::gate::Ticket;
+use crate::core::transport::gate::{Pass, Ticket};
 use crate::core::transport::lanes::{self, Lanes, MAX_KEPT};
 use crate::core::transport::rate::Rate;
 use crate::core::transport::server::Server;
@@ -181,15 +181,7 @@ impl Wait {
     }
 
     async fn ask(&mut self, common: &Common) -> Option<(Completed<Status>, Next)> {
-        if !common.may_poll_at_this_rate().await {
-            return None;
-        }
-        let pass = if common.plan.asks_once() {
-            common.ticket.pass_in_time(&common.server).await
-        } else {
-            common.in_time(common.ticket.pass(&common.server)).await?
-        };
-        let pass = match pass {
+        let pass = match common.pass().await? {
             Ok(pass) => pass,
             Err(failure) => {
                 let about = About::Operation(self.pending.operation.clone());
@@ -285,10 +277,28 @@ impl Common {
         }
     }
 
+    /// The leave of the rate and of the gate to poll. None if they do not give it before the wait is over.
+    async fn pass(&self) -> Option<Result<Pass, Failure>> {
+        if self.plan.asks_once() {
+            // That is no wait, as a batch is none.
+            return Some(self.ticket.pass_in_time(&self.server).await);
+        }
+        loop {
+            if !self.may_poll_at_this_rate().await {
+                return None;
+            }
+            let throttlings = self.rate.throttlings();
+            let pass = self.in_time(self.ticket.pass(&self.server)).await?;
+            // The answer to the one ahead may have asked for a pause.
+            if self.rate.throttlings() == throttlings || pass.is_err() {
+                return Some(pass);
+            }
+        }
+    }
+
     /// Waits until the rate of the server allows a poll. False if it does not do so before the wait is over.
     async fn may_poll_at_this_rate(&self) -> bool {
-        // Who asks once is no wait, as a batch is none.
-        if self.rate.is_free() || self.plan.asks_once() {
+        if self.rate.is_free() {
             return true;
         }
         let slot = async {

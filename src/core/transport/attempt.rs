@@ -12,6 +12,8 @@ pub struct Attempt<'a, T> {
     pub server: &'a Server,
     pub route: &'a Route,
     pub call: &'a Call<T>,
+    /// How often the password had been refused when the call began.
+    pub refusals: u64,
     pub end: Instant,
     /// Why the answer may have no end, once its head is read.
     pub endless: OnceLock<String>,

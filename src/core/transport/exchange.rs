@@ -3,6 +3,7 @@
 use std::future::poll_fn;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, OnceLock};
+use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use futures_util::future::{Either, select};
@@ -101,6 +102,11 @@ impl Transport {
         self.settings.shared.gates.ticket(server)
     }
 
+    /// Lets the next call of this client go, though the one ahead has no answer yet.
+    pub fn overtake(&self, server: &Server) {
+        self.settings.shared.gates.overtake(server);
+    }
+
     /// The rate of all polls to the origin of a server.
     pub fn rate(&self, server: &Server) -> Arc<Rate> {
         self.settings.shared.rates.of(server.origin.clone(), Rate::default)
@@ -109,35 +115,47 @@ impl Transport {
     /// Makes a call within another limit.
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Completed<T> {
         let (started, refusals) = (Instant::now(), server.refusals());
-        let outcome = self.exchange(limit, server, &call).await;
+        let (outcome, was_sent) = self.exchange(limit, server, &call, refusals).await;
         self.settings.shared.gates.judge(server, refusals, &outcome);
         drop(pass);
-        Completed { about: call.about, outcome, took: Some(started.elapsed()) }
+        Completed { about: call.about, outcome, took: was_sent.then(|| started.elapsed()) }
     }
 
-    async fn exchange<T>(&self, limit: Duration, server: &Server, call: &Call<T>) -> Result<T, Failure> {
+    /// The outcome, and whether it is that of this exchange. It is not where another one was refused before this one had a
+    /// connection.
+    async fn exchange<T>(
+        &self,
+        limit: Duration,
+        server: &Server,
+        call: &Call<T>,
+        refusals: u64,
+    ) -> (Result<T, Failure>, bool) {
         let route = self.settings.proxies.route(server.origin.url());
         if let Route::Unusable(variable) = route {
             let schemes = proxy::SCHEMES.join(", ");
             let text = format!("the environment variable {variable} names no proxy that can be used ({schemes})");
-            return Err(Failure::Transport { cause: Cause::Connect, text });
+            return (Err(Failure::Transport { cause: Cause::Connect, text }), true);
         }
-        let attempt = Attempt { server, route, call, end: Instant::now() + limit, endless: OnceLock::new() };
+        let attempt = Attempt { server, route, call, refusals, end: Instant::now() + limit, endless: OnceLock::new() };
         let (outcome, connection) = progress::watch(server.place(), self.send_in_time(&attempt)).await;
         let outcome = outcome.unwrap_or_else(|| {
             let on_kept = connection == Connection::Kept;
             if on_kept {
                 server.distrust_connections();
             }
-            Err(Failure::Timeout { limit, on_kept, endless: attempt.endless.get().cloned() })
+            Err(Failure::Timeout { limit, on_kept, reason: attempt.endless.get().cloned() })
         });
         if outcome.is_err() || !call.is_repeatable {
             yields::let_connections_settle().await;
         }
+        if connection == Connection::Opening && outcome.as_ref().is_err_and(Failure::refuses_all) {
+            return (outcome, false);
+        }
         let may_have_arrived = !call.is_repeatable && connection == Connection::Opened;
-        outcome.map_err(|failure| name_proxy(failure, route)).map_err(|failure| {
+        let outcome = outcome.map_err(|failure| name_proxy(failure, route)).map_err(|failure| {
             if may_have_arrived && !is_refusal(&failure) { Failure::Uncertain(Box::new(failure)) } else { failure }
-        })
+        });
+        (outcome, true)
     }
 
     /// The outcome; None if the time is over. After a suspension the limit has passed and the answer may be there, so connections
@@ -155,9 +173,11 @@ impl Transport {
 
     async fn send<T>(&self, attempt: &Attempt<'_, T>) -> Result<T, Failure> {
         let Attempt { server, call, .. } = *attempt;
+        let refused = || self.settings.shared.gates.refusal(server, attempt.refusals);
         loop {
             let client = self.client(server, call).map_err(|error| error::failure(&error))?;
-            let Some(answer) = connected(client.execute(request(server, call)), attempt.end).await else { continue };
+            let answer = connected(client.execute(request(server, call)), attempt.end, refused).await?;
+            let Some(answer) = answer else { continue };
             let is_kept = progress::connection() == Connection::Kept;
             match answer {
                 Ok(response) => {
@@ -215,8 +235,13 @@ fn guess<T>(error: &reqwest::Error, attempt: &Attempt<'_, T>) -> Option<String> 
     (*route == Route::Direct && error::is_no_http(error)).then(|| "; is it an https:// host?".to_owned())
 }
 
-/// Waits for an answer; None where the next address of the name is to be tried.
-async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
+/// Waits for an answer; None where the next address of the name is to be tried. Sends nothing where the password was `refused`
+/// before a connection stood: many may wait for one.
+async fn connected<F: Future>(
+    answer: F,
+    end: Instant,
+    refused: impl Fn() -> Option<Failure>,
+) -> Result<Option<F::Output>, Failure> {
     // A call on a kept connection sets no timer.
     let given_up = async {
         progress::another_address().await;
@@ -224,11 +249,14 @@ async fn connected<F: Future>(answer: F, end: Instant) -> Option<F::Output> {
         tokio::time::sleep((left / 2).min(ADDRESS_TIMEOUT)).await;
     };
     let mut answer = pin!(answer);
-    let mut answer = poll_fn(|context| progress::poll(answer.as_mut(), context));
+    let mut answer = poll_fn(|context| match progress::connection() {
+        Connection::Opening if let Some(refusal) = refused() => Poll::Ready(Err(refusal)),
+        _ => progress::poll(answer.as_mut(), context).map(|output| Ok(Some(output))),
+    });
     match select(&mut answer, pin!(given_up)).await {
-        Either::Left((output, _)) => Some(output),
-        Either::Right(_) if progress::next_attempt() => None,
-        Either::Right(_) => Some(answer.await),
+        Either::Left((output, _)) => output,
+        Either::Right(_) if progress::next_attempt() => Ok(None),
+        Either::Right(_) => answer.await,
     }
 }
 
@@ -303,6 +331,7 @@ mod tests {
             server: &server,
             route: &Route::Direct,
             call: &inner,
+            refusals: 0,
             end: Instant::now(),
             endless: OnceLock::new(),
         };

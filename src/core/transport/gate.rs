@@ -67,11 +67,26 @@ impl Gates {
         Ticket { gate: self.of(server), refusals: server.refusals() }
     }
 
+    /// The refusal that came after so many, if one did.
+    pub fn refusal(&self, server: &Server, refusals: u64) -> Option<Failure> {
+        if server.refusals() == refusals {
+            return None;
+        }
+        lock(&self.of(server).state).refusal.clone()
+    }
+
+    /// Lets the next one go before the one ahead has an answer.
+    pub fn overtake(&self, server: &Server) {
+        drop(Pass(Some(self.of(server))));
+    }
+
     /// Learns from the end of a request that began after so many refusals.
     pub fn judge<T>(&self, server: &Server, refusals: u64, outcome: &Result<T, Failure>) {
+        if server.refusals() != refusals {
+            // What began before a refusal tells nothing of the password since then.
+            return;
+        }
         match verdict(outcome, server.request_timeout) {
-            // What was sent before a refusal tells nothing of the password since then.
-            Verdict::Accepted | Verdict::Silent if refusals != server.refusals() => return,
             Verdict::CutOff => return,
             Verdict::Accepted => {
                 let was_open = server.is_open();
@@ -142,7 +157,8 @@ impl Ticket {
     /// The same within the server's own limit.
     pub async fn pass_in_time(&self, server: &Server) -> Result<Pass, Failure> {
         let limit = server.request_timeout;
-        let late = Err(Failure::Timeout { limit, on_kept: false, endless: None });
+        let why = "nothing was sent, since another request of the client had no answer yet";
+        let late = Err(Failure::Timeout { limit, on_kept: false, reason: Some(why.to_owned()) });
         timeout(limit, self.pass(server)).await.unwrap_or(late)
     }
 }
@@ -199,7 +215,7 @@ mod tests {
     }
 
     fn timeout_of(seconds: u64) -> Result<(), Failure> {
-        Err(Failure::Timeout { limit: Duration::from_secs(seconds), on_kept: false, endless: None })
+        Err(Failure::Timeout { limit: Duration::from_secs(seconds), on_kept: false, reason: None })
     }
 
     /// The end of a request that began just now.

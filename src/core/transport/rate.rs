@@ -38,6 +38,8 @@ struct State {
     /// The end of the longest Retry-After.
     resume_at: Option<Instant>,
     queued: u32,
+    /// Answers of 429 and 503.
+    throttlings: u64,
 }
 
 impl Default for Rate {
@@ -51,12 +53,18 @@ impl Rate {
     /// than `longest`. Polls that were under way together double the pause once.
     pub fn throttle(&self, retry_after: Option<Duration>, longest: Duration) {
         let (mut state, now) = (lock(&self.state), Instant::now());
+        state.throttlings += 1;
         if state.throttled_at.is_none_or(|last| now >= last + state.pause.max(FIRST_PAUSE)) {
             state.throttled_at = Some(now);
             // A wait with a small `longest` does not shorten the pauses of others.
             state.pause = state.pause.saturating_mul(2).max(FIRST_PAUSE).min(longest).max(state.pause);
         }
         state.resume_at = state.resume_at.max(retry_after.map(|delay| now + delay.min(longest)));
+    }
+
+    /// How often the server has throttled.
+    pub fn throttlings(&self) -> u64 {
+        lock(&self.state).throttlings
     }
 
     /// The server has answered: the pause shrinks by a tenth.
