@@ -125,7 +125,7 @@ def test_waits_while_a_worker_dies(engine: Any, servers: list[PracticeServer]) -
     lost = pairs_of([batch_of[key]])
     # The others are busy: only the worker that comes in its place, with the same environment, can take that batch.
     before = example.asked(servers)
-    wait_until(lambda: lost <= set(example.asked(servers) - before), "a poll by the new worker")
+    wait_until(lambda: lost <= set(example.asked(servers) - before), "a poll by the new worker", within=300)
     for server in servers:
         for id in (id for host, id in pairs if host == server.host):
             server.add_bulk(0, id=id)

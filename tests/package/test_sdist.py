@@ -14,7 +14,7 @@ import pytest
 from processes import output_of
 from saymon_bulk.testing import PracticeServer
 
-run = functools.partial(output_of, timeout=600)
+run = functools.partial(output_of, timeout=1800)
 ROOT = Path(__file__).parents[2]
 # Completion scripts and the man page.
 MADE = ("python/saymon_bulk/cli/completion/saymon-bulk.*", "saymon_bulk.data/**/*.1")

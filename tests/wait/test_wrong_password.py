@@ -341,13 +341,14 @@ def test_silence_after_a_refusal_frees_nobody(desk: Desk, count: int, is_awaited
 @pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_an_old_answer_frees_nobody(desk: Desk, count: int, late: bytes) -> None:
     """A request that was sent before the refusal is answered after it."""
-    told, pause = threading.Event(), 3.0
+    # Long enough for the first poll of all, also on a busy machine.
+    told, pause = threading.Event(), 3.0 if count < 5_000 else 20.0
     desk.answer(RUN)
     client = proved(desk)
     desk.of = {"slow": when(told, saying(late)), "probe": UNAUTHORIZED}
 
     async def run() -> list[Any]:
-        schedule: dict[str, Any] = {"interval": pause, "max_interval": pause, "timeout": 30}
+        schedule: dict[str, Any] = {"interval": pause, "max_interval": pause, "timeout": 60}
         waits = [asyncio.ensure_future(client.wait_for_bulk_async(f"op-{n}", **schedule)) for n in range(count)]
         await asyncio.to_thread(desk.wait_for, lambda: len(desk.requests) == count)
         slow = asyncio.ensure_future(client.get_bulk_status_async("slow"))
