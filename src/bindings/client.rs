@@ -179,12 +179,12 @@ impl Client {
 
     fn _start_bulk<'py>(&self, py: Python<'py>, body: Vec<u8>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {
         let start = || start::block(py, self.target(py)?, api::objects(body, request_id)?);
-        errors::of_start(py, request_id, start())
+        errors::of_start(py, Some(request_id), start())
     }
 
     fn _start_bulk_awaitable(&self, py: Python<'_>, body: Vec<u8>, request_id: &str) -> PyResult<Awaitable> {
         let begin = || start::awaitable(py, self.target(py)?, api::objects(body, request_id)?);
-        errors::of_start(py, request_id, begin())
+        errors::of_start(py, Some(request_id), begin())
     }
 
     fn _start_clone<'py>(&self, object_id: &Bound<'py, PyAny>, request_id: &str) -> PyResult<Bound<'py, PyAny>> {

@@ -146,7 +146,7 @@ pub fn uncertain(
         let attributes = PyDict::new(py);
         attributes.set_item("host", server.origin.as_str())?;
         attributes.set_item("id", id.map(PathSegment::as_str))?;
-        attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
+        attributes.set_item("request_id", about.request_id())?;
         let error = PyErr::from_value(class(py, "StartUncertainError")?.call((text,), Some(&attributes))?);
         error.set_cause(py, Some(interrupt));
         Ok(error)
@@ -156,7 +156,7 @@ pub fn uncertain(
 
 /// What a start returns or raises is its outcome, and its error says so: a signal's handler may raise an error of another one right
 /// after that.
-pub fn of_start<T>(py: Python<'_>, request_id: &str, outcome: PyResult<T>) -> PyResult<T> {
+pub fn of_start<T>(py: Python<'_>, request_id: Option<&str>, outcome: PyResult<T>) -> PyResult<T> {
     outcome.inspect_err(|error| {
         let _ = error.value(py).setattr("_request_id", request_id);
     })
@@ -186,7 +186,7 @@ fn build<'py>(
             }
         }
         Failure::Uncertain(failure) => {
-            attributes.set_item("request_id", about.request_id().and_then(|id| id.to_str().ok()))?;
+            attributes.set_item("request_id", about.request_id())?;
             if let Failure::Http(failure) = failure.as_ref() {
                 http_attributes(&attributes, failure)?;
             }

@@ -73,7 +73,7 @@ pub fn note(error: &Bound<'_, PyAny>, text: &str) -> PyResult<()> {
 /// Whether a note of the exception tells of this start.
 pub fn is_noted(error: &Bound<'_, PyAny>, about: &About) -> bool {
     let notes = error.getattr("__notes__").and_then(|notes| notes.extract::<Vec<String>>()).unwrap_or_default();
-    let id = about.request_id().and_then(|id| id.to_str().ok());
+    let id = about.request_id();
     id.is_some_and(|id| notes.iter().any(|note| note.contains(id)))
 }
 
@@ -111,7 +111,7 @@ fn attributes<'py>(
     attributes.set_item("status_code", status_code)?;
     attributes.set_item("elapsed", took.map(|took| took.as_secs_f64()))?;
     if let Some(request_id) = about.request_id() {
-        attributes.set_item("request_id", request_id.to_str().ok())?;
+        attributes.set_item("request_id", request_id)?;
     }
     Ok(attributes)
 }

@@ -36,9 +36,8 @@ pub fn block<'py>(py: Python<'py>, target: &Target, call: Call<Started>) -> PyRe
 pub fn awaitable(py: Python<'_>, target: &Target, call: Call<Started>) -> PyResult<Awaitable> {
     let ask = |transport, server| twin::ask(transport, server, call);
     twin::awaitable(py, target, ask, |py, server, asked| {
-        let id = asked.about.request_id().cloned();
-        let done = finish(py, server, asked, |_| Ok(()));
-        errors::of_start(py, id.as_ref().and_then(|id| id.to_str().ok()).unwrap_or_default(), done)
+        let about = asked.about.clone();
+        errors::of_start(py, about.request_id(), finish(py, server, asked, |_| Ok(())))
     })
 }
 

@@ -80,6 +80,12 @@ def line(plan: BulkPlan, event: str, **more: Any) -> str:
     return json.dumps({**entry, **more}) + "\n"
 
 
+def started(plan: BulkPlan, request_id: str, objects: list[str], id: str) -> str:
+    """The lines of a start that was made."""
+    begun = line(plan, "starting", request_id=request_id, objects=objects)
+    return begun + line(plan, "started", request_id=request_id, bulkId=id)
+
+
 def apply(client: Client, plan: BulkPlan, path: Path, **more: Any) -> Any:
     return client.apply_plan(plan, journal=path, **{**FAST, **more})
 
@@ -517,8 +523,7 @@ def test_a_new_plan_waits_for_the_operation_of_the_one_before(
     ids = [one.id for one in first.changes]
     server.finishes_after = 0.5
     running = client.start_bulk({"id": {"$in": ids}}, first.bulk)["bulkId"]
-    start = line(first, "starting", request_id="r-1", objects=ids)
-    path.write_text(start + line(first, "started", request_id="r-1", bulkId=running))
+    path.write_text(started(first, "r-1", ids, running))
     report = call(client, "apply_plan", second, journal=path, **FAST)
     assert check_lists(report, second).ok
     assert ([start.id for start in server.starts], report.starts) == ([running], ())
@@ -540,8 +545,7 @@ def test_a_new_plan_does_not_trust_a_read_right_after_the_end(
     server.lag_reads(1.0)
     server.finishes_after = 0 if is_over else 0.3
     running = client.start_bulk({"id": {"$in": ids}}, first.bulk)["bulkId"]
-    start = line(first, "starting", request_id="r-1", objects=ids)
-    text = start + line(first, "started", request_id="r-1", bulkId=running)
+    text = started(first, "r-1", ids, running)
     path.write_text(text + (line(first, "finished", request_id="r-1") if is_over else ""))
     report = call(client, "apply_plan", second, journal=path, **{**FAST, "settle": 20})
     assert check_lists(report, second).ok
@@ -555,8 +559,7 @@ def test_a_new_plan_goes_on_where_the_operation_before_did_nothing(
     server.objects.update(park(3))
     first, second = a_plan(client), a_plan(client)
     ids = [one.id for one in first.changes]
-    start = line(first, "starting", request_id="r", objects=ids[:2])
-    path.write_text(start + line(first, "started", request_id="r", bulkId=server.add_bulk(0.0)))
+    path.write_text(started(first, "r", ids[:2], server.add_bulk(0.0)))
     assert call(client, "apply_plan", second, journal=path, **FAST).ok
     assert sent(server) == ids
 
@@ -837,8 +840,7 @@ def test_an_operation_that_the_server_does_not_know_stays_open(
     server.objects.update(park(count + 1))
     plan = a_plan(client)
     ids = [one.id for one in plan.changes]
-    started = line(plan, "started", request_id="r", bulkId="forgotten")
-    path.write_text(line(plan, "starting", request_id="r", objects=ids[:-1]) + started)
+    path.write_text(started(plan, "r", ids[:-1], "forgotten"))
     for _ in range(2):
         with pytest.raises(NotFoundError) as caught:
             call(client, "apply_plan", plan, journal=path, **FAST)
@@ -870,8 +872,7 @@ def test_a_plan_whose_objects_are_as_asked_settles_no_start_of_another_plan(
     first, third = a_plan(client), a_plan(client, WEIGHT)
     second = a_plan(client, [{"modify": {"name": "X"}}])
     ids = [one.id for one in first.changes]
-    started = line(first, "started", request_id="r", bulkId="forgotten")
-    path.write_text(line(first, "starting", request_id="r", objects=ids) + started)
+    path.write_text(started(first, "r", ids, "forgotten"))
     for id in ids:
         server.objects[id]["name"] = "X"
     assert call(client, "apply_plan", second, journal=path, **FAST).ok
@@ -1002,7 +1003,7 @@ def test_all_earlier_parts_are_settled_also_after_one_that_is_not_clean(
     text = ""
     for name, part in (("a", ids[:2]), ("b", ids[2:4])):
         server.add_bulk(0, id=name)
-        text += line(plan, "starting", request_id=name, objects=part) + line(plan, "started", request_id=name, bulkId=name)
+        text += started(plan, name, part, name)
     path.write_text(text)
     for id in ids[1:4]:
         server.objects[id]["properties"][0]["value"] = "7"

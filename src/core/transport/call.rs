@@ -36,7 +36,11 @@ impl About {
         self.operation().map(PathSegment::as_str)
     }
 
-    pub fn request_id(&self) -> Option<&HeaderValue> {
+    pub fn request_id(&self) -> Option<&str> {
+        self.request_id_header()?.to_str().ok()
+    }
+
+    pub fn request_id_header(&self) -> Option<&HeaderValue> {
         match self {
             Self::Operation(_) | Self::Search => None,
             Self::Start { request_id } | Self::Clone { request_id, .. } => Some(request_id),
@@ -52,7 +56,7 @@ impl fmt::Display for About {
             Self::Clone { object, .. } => write!(f, "clone of object {object}")?,
             Self::Search => f.write_str("search for objects")?,
         }
-        match self.request_id().and_then(|id| id.to_str().ok()) {
+        match self.request_id() {
             Some(id) => write!(f, " (X-Request-Id {id})"),
             None => Ok(()),
         }

@@ -293,7 +293,7 @@ fn request<T>(server: &Server, call: &Call<T>) -> Request {
     let headers = request.headers_mut();
     headers.insert(ACCEPT, HeaderValue::from_static(JSON));
     headers.insert(AUTHORIZATION, server.credentials.authorization().clone());
-    if let Some(id) = call.about.request_id() {
+    if let Some(id) = call.about.request_id_header() {
         headers.insert(HeaderName::from_static("x-request-id"), id.clone());
     }
     if !call.method.is_safe() {
