@@ -52,7 +52,8 @@ BUSY = response("{}", 503)
 BROKEN = response("{}", 500)
 NOT_FOUND = response("{}", 404)
 
-# What a busy machine may add to a pause; pauses are never shorter than they should be.
+# What a busy machine may add to a pause. Between an answer and the next request, no pause is shorter than it should be. A
+# request without an answer may reach the server late, and the next one on time: such pauses count from an earlier moment.
 SLACK = 8.0
 # The same, where nothing else runs (`clock`).
 TIGHT = 0.5
@@ -369,9 +370,10 @@ def test_many_hung_requests_do_not_hold_it(clock: Clock, waits: Wait) -> None:
 
 def test_a_request_timeout_shorter_than_the_deadline(clock: Clock, wait: Wait) -> None:
     clock.answer(Wire.hold, RUN, Wire.hold, END)
+    began = time.monotonic()
     assert wait(clock.host, request_timeout=0.2, **QUICK) == FINISHED
-    assert clock.pauses[0] >= 0.2
-    assert clock.pauses[2] >= 0.2
+    assert clock.times[1] - began >= 0.2
+    assert clock.times[3] - clock.times[1] >= 0.2
 
 
 @pytest.mark.slow
@@ -1100,8 +1102,9 @@ def test_the_plain_functions_hand_everything_on(clock: Clock) -> None:
     for wait in plain:
         clock.answer(Wire.hold, RUN, RUN, END)
         clock.times.clear()
+        began = time.monotonic()
         assert wait(clock.host, ID, LOGIN, PASSWORD, on_poll=lambda id, *_: polls.append(id), **more) == FINISHED
-        assert clock.pauses[0] >= 0.3 + 0.09
+        assert clock.times[1] - began >= 0.3 + 0.09
         assert clock.pauses[2] < 0.11 + SLACK
         clock.answer(BUSY, BUSY, END)
         with pytest.raises(HTTPStatusError):
