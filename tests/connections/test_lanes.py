@@ -167,6 +167,7 @@ def test_what_one_thread_has_kept_leaves_room_for_several(slow: SlowServer, cert
     other.stop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 @pytest.mark.parametrize("what", ["status", "wait"])
 def test_tasks_that_wait_for_a_connection_do_not_send_what_was_refused(

@@ -191,6 +191,7 @@ def test_alone_an_operation_is_given_up(desk: Desk) -> None:
     assert len(desk.requests) == 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 @pytest.mark.parametrize("concurrency", [16, 1024])
 @pytest.mark.parametrize("is_awaited", [False, True], ids=["blocking", "awaited"])

@@ -296,6 +296,7 @@ def test_retry_after_longer_than_the_longest_pause(clock: Clock, wait: Wait, tim
     assert timeout <= clock.times[1] - began < timeout + SLACK
 
 
+@pytest.mark.slow
 def test_retry_after_that_another_wait_was_told(clock: Clock, wait: Wait) -> None:
     pause = response("{}", 503, "Retry-After: 100")
     clock.answer(pause, pause, END)
