@@ -31,7 +31,7 @@ pub fn reason(refusal: CertificateError) -> CertificateError {
     if message == OTHER_PURPOSE {
         return CertificateError::InvalidPurpose;
     }
-    number(&message).and_then(|number| of_windows(number).or_else(|| of_macos(number))).unwrap_or(refusal)
+    number(&message).and_then(of_system).unwrap_or(refusal)
 }
 
 /// The number at the end: `… (os error -2146762486)` of Windows, `…: -67843` of macOS.
@@ -39,53 +39,38 @@ fn number(message: &str) -> Option<i32> {
     message.trim_end_matches(')').rsplit([' ', ':']).next()?.parse().ok()
 }
 
-const UNKNOWN_REVOCATION: &str =
-    "the system cannot learn whether it is revoked; with verify='/path/to/ca.pem' nobody is asked";
-const DISTRUSTED: &str = "the settings of this system forbid to trust it";
-
-/// The HRESULTs (winerror.h) that rustls-platform-verifier leaves as they are.
-fn of_windows(number: i32) -> Option<CertificateError> {
+/// The HRESULTs of Windows (winerror.h) and the OSStatuses of macOS (SecBase.h) that rustls-platform-verifier leaves as they are.
+fn of_system(number: i32) -> Option<CertificateError> {
     let webpki = |reason| CertificateError::Other(OtherError(Arc::new(reason)));
-    Some(match number.cast_unsigned() {
-        // CERT_E_VALIDITYPERIODNESTING
-        0x800b_0102 => CertificateError::Expired,
-        // CERT_E_ROLE, TRUST_E_BASIC_CONSTRAINTS
-        0x800b_0103 | 0x8009_6019 => webpki(webpki::Error::EndEntityUsedAsCa),
-        // CERT_E_PATHLENCONST
-        0x800b_0104 => webpki(webpki::Error::PathLenConstraintViolated),
-        // CERT_E_CRITICAL
-        0x800b_0105 => webpki(webpki::Error::UnsupportedCriticalExtension),
-        // CERT_E_PURPOSE
-        0x800b_0106 => CertificateError::InvalidPurpose,
-        // CERT_E_MALFORMED
-        0x800b_0108 => CertificateError::BadEncoding,
-        // CERT_E_ISSUERCHAINING, CERT_E_CHAINING, CERT_E_UNTRUSTEDTESTROOT, CERT_E_UNTRUSTEDCA
-        0x800b_0107 | 0x800b_010a | 0x800b_010d | 0x800b_0112 => CertificateError::UnknownIssuer,
-        // CERT_E_REVOKED
-        0x800b_010c => CertificateError::Revoked,
-        // CERT_E_REVOCATION_FAILURE, CRYPT_E_NO_REVOCATION_CHECK, CRYPT_E_REVOCATION_OFFLINE
-        0x800b_010e | 0x8009_2012 | 0x8009_2013 => refused(UNKNOWN_REVOCATION),
-        // TRUST_E_EXPLICIT_DISTRUST
-        0x800b_0111 => refused(DISTRUSTED),
-        // TRUST_E_CERT_SIGNATURE
-        0x8009_6004 => CertificateError::BadSignature,
-        _ => return None,
-    })
-}
-
-/// The OSStatuses (SecBase.h) that rustls-platform-verifier leaves as they are.
-fn of_macos(number: i32) -> Option<CertificateError> {
-    Some(match number {
-        // errSecTrustSettingDeny
-        -67654 => refused(DISTRUSTED),
-        // errSecCertificateExpired
-        -67818 => CertificateError::Expired,
+    Some(match (number.cast_unsigned(), number) {
+        // CERT_E_VALIDITYPERIODNESTING, errSecCertificateExpired
+        (0x800b_0102, _) | (_, -67818) => CertificateError::Expired,
         // errSecCertificateNotValidYet
-        -67819 => CertificateError::NotValidYet,
-        // errSecNotTrusted
-        -67843 => CertificateError::UnknownIssuer,
+        (_, -67819) => CertificateError::NotValidYet,
+        // CERT_E_ROLE, TRUST_E_BASIC_CONSTRAINTS
+        (0x800b_0103 | 0x8009_6019, _) => webpki(webpki::Error::EndEntityUsedAsCa),
+        // CERT_E_PATHLENCONST
+        (0x800b_0104, _) => webpki(webpki::Error::PathLenConstraintViolated),
+        // CERT_E_CRITICAL
+        (0x800b_0105, _) => webpki(webpki::Error::UnsupportedCriticalExtension),
+        // CERT_E_PURPOSE
+        (0x800b_0106, _) => CertificateError::InvalidPurpose,
+        // CERT_E_MALFORMED
+        (0x800b_0108, _) => CertificateError::BadEncoding,
+        // CERT_E_ISSUERCHAINING, CERT_E_CHAINING, CERT_E_UNTRUSTEDTESTROOT, CERT_E_UNTRUSTEDCA, errSecNotTrusted
+        (0x800b_0107 | 0x800b_010a | 0x800b_010d | 0x800b_0112, _) | (_, -67843) => CertificateError::UnknownIssuer,
+        // CERT_E_REVOKED
+        (0x800b_010c, _) => CertificateError::Revoked,
+        // CERT_E_REVOCATION_FAILURE, CRYPT_E_NO_REVOCATION_CHECK, CRYPT_E_REVOCATION_OFFLINE
+        (0x800b_010e | 0x8009_2012 | 0x8009_2013, _) => {
+            refused("the system cannot learn whether it is revoked; with verify='/path/to/ca.pem' nobody is asked")
+        }
+        // TRUST_E_EXPLICIT_DISTRUST, errSecTrustSettingDeny
+        (0x800b_0111, _) | (_, -67654) => refused("the settings of this system forbid to trust it"),
+        // TRUST_E_CERT_SIGNATURE
+        (0x8009_6004, _) => CertificateError::BadSignature,
         // errSecCertificateValidityPeriodTooLong
-        -67901 => refused(
+        (_, -67901) => refused(
             "valid for longer than this system allows; verify='/path/to/ca.pem' does without the rules of the system",
         ),
         _ => return None,
