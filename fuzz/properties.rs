@@ -127,7 +127,7 @@ impl Sink for Kept {
 /// A search is read alike in one piece and in two. Each object of it is what any JSON reader sees, with an id of its own.
 pub fn search(data: &[u8]) {
     let read = |pieces: [&[u8]; 2]| -> Result<Vec<Value>, String> {
-        let call = search::call(Vec::new(), None, Kept::default);
+        let call = search::call::<Kept>(Vec::new(), None);
         let Reader::Stream(reader) = call.read else { panic!("no stream") };
         let mut reader = reader();
         pieces.into_iter().try_for_each(|piece| reader.feed(piece))?;

@@ -76,7 +76,7 @@ pub fn block<'py>(
     body: Vec<u8>,
     fields: Option<HashSet<String>>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let call = search::call(body, fields, Dicts::default);
+    let call = search::call::<Dicts>(body, fields);
     twin::block(py, target, |transport, server| twin::ask(transport, server, call), objects)
 }
 
@@ -86,7 +86,7 @@ pub fn awaitable(
     body: Vec<u8>,
     fields: Option<HashSet<String>>,
 ) -> PyResult<Awaitable> {
-    let call = search::call(body, fields, Texts::default);
+    let call = search::call::<Texts>(body, fields);
     twin::awaitable(py, target, |transport, server| twin::ask(transport, server, call), made_objects)
 }
 

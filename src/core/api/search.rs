@@ -12,7 +12,7 @@ use crate::core::transport::body::{BODY_LIMIT, Fields};
 use crate::core::transport::call::{About, Call, Reader, StreamReader};
 
 /// What becomes of the objects.
-pub trait Sink: Send {
+pub trait Sink: Default + Send {
     /// Takes some objects as a JSON array. An error says what they are.
     fn take(&mut self, objects: &[u8]) -> Result<(), String>;
 }
@@ -31,11 +31,7 @@ impl<S> fmt::Display for Found<S> {
 }
 
 /// Searches with this JSON body. Of each object the named fields are kept, and `id`; without names all are.
-pub fn call<S: Sink + 'static>(
-    body: Vec<u8>,
-    fields: Option<HashSet<String>>,
-    sink: impl Fn() -> S + Send + Sync + 'static,
-) -> Call<Found<S>> {
+pub fn call<S: Sink + 'static>(body: Vec<u8>, fields: Option<HashSet<String>>) -> Call<Found<S>> {
     let fields = fields.map(Arc::new);
     Call {
         about: About::Search,
@@ -43,12 +39,13 @@ pub fn call<S: Sink + 'static>(
         path: "/node/api/objects/search".to_owned(),
         body,
         is_repeatable: true,
-        read: Reader::Stream(Arc::new(move || Box::new(Objects::new(fields.clone(), sink())))),
+        read: Reader::Stream(Arc::new(move || Box::new(Objects::<S> { fields: fields.clone(), ..Objects::default() }))),
     }
 }
 
 /// Takes the objects out of an answer as it comes. The answer is an array of them, or an object whose field `objects` is that array,
 /// an older form. The rest of it, the outline, is read at the end.
+#[derive(Default)]
 struct Objects<S> {
     fields: Option<Arc<HashSet<String>>>,
     sink: S,
@@ -73,27 +70,6 @@ struct Objects<S> {
 }
 
 impl<S: Sink> Objects<S> {
-    fn new(fields: Option<Arc<HashSet<String>>>, sink: S) -> Self {
-        let (outline, rest, taken, ids) = (Vec::new(), Vec::new(), Vec::new(), HashSet::new());
-        let (open_brackets, is_in_string, is_escaped, array, has_array) = (0, false, false, None, false);
-        let (outside, enough) = (0, 0);
-        Self {
-            fields,
-            sink,
-            outline,
-            open_brackets,
-            is_in_string,
-            is_escaped,
-            array,
-            has_array,
-            outside,
-            rest,
-            enough,
-            ids,
-            taken,
-        }
-    }
-
     /// Reads what is complete of a text; returns how much that is.
     fn read(&mut self, text: &[u8]) -> Result<usize, String> {
         let mut used = 0;
@@ -269,7 +245,7 @@ mod tests {
 
     fn read(body: &[u8], fields: Option<&[&str]>, pieces: &[usize]) -> Result<Vec<serde_json::Value>, String> {
         let fields = fields.map(|names| Arc::new(names.iter().map(|&name| name.to_owned()).collect()));
-        let mut reader = Box::new(Objects::new(fields, Kept::default()));
+        let mut reader = Box::new(Objects::<Kept> { fields, ..Objects::default() });
         let mut rest = body;
         for &piece in pieces {
             let (first, others) = rest.split_at(piece.min(rest.len()));
