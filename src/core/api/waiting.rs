@@ -128,12 +128,6 @@ impl Waits {
     }
 }
 
-impl std::fmt::Debug for Waits {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Waits").field("running", &self.polling.len()).finish_non_exhaustive()
-    }
-}
-
 /// The wait for one operation, between two polls.
 struct Wait {
     pending: Pending,

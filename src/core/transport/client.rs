@@ -16,7 +16,7 @@ use super::server::{Known, Server};
 use crate::core::origin::Origin;
 
 /// What the transports of a process have in common.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Shared {
     pub gates: Arc<Gates>,
     pub rates: Arc<Known<Origin, Rate>>,
@@ -30,7 +30,6 @@ impl Shared {
 }
 
 /// What the clients of a transport have in common: one TLS configuration, the proxies of one reading of the environment.
-#[derive(Debug)]
 pub struct Settings {
     tls: ClientConfig,
     pub proxies: Arc<Proxies>,

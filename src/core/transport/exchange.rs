@@ -48,7 +48,7 @@ impl<T> Completed<T> {
 const ADDRESS_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Sends calls with one client.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Transport {
     settings: Arc<Settings>,
     client: Arc<Mutex<KeptClient>>,

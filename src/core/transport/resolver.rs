@@ -58,12 +58,6 @@ impl fmt::Display for Unresolved {
 
 impl StdError for Unresolved {}
 
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Resolver").field("look_ups", &lock(&self.look_ups).len()).finish()
-    }
-}
-
 impl Resolver {
     pub fn new(start_thread: StartThread) -> Self {
         Self { look_ups: Mutex::default(), start_thread }
