@@ -20,11 +20,11 @@ ANSWER = b'HTTP/1.1 200 OK\r\nContent-Length: 18\r\n\r\n{"finished": true}'
 
 
 class SlowServer:
-    """Speaks TLS; each handshake takes a while, and each answer none."""
+    """Speaks TLS; each handshake takes a while, and each answer none unless it is told so."""
 
     def __init__(self, certificates: Certificates) -> None:
         self.connections = self.open = self.most = self.requests = 0
-        self.answer = ANSWER
+        self.answer, self.delay = ANSWER, 0.0
         self._lock = threading.Lock()
         self._stopping = threading.Event()
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -51,6 +51,7 @@ class SlowServer:
             with connection, self._context.wrap_socket(connection, server_side=True) as secure:
                 while secure.recv(65536):
                     self.requests += 1
+                    self._stopping.wait(self.delay)
                     secure.sendall(self.answer)
         except OSError:
             pass
@@ -185,3 +186,25 @@ def test_tasks_that_wait_for_a_connection_do_not_send_what_was_refused(
 
     assert {type(error) for error in asyncio.run(run())} == {AuthError}
     assert 1 <= slow.requests - before <= 32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("count", [16, 17, 200, 5_000])
+def test_a_connection_that_brought_a_refusal_does_not_serve_those_that_wait_for_one(
+    slow: SlowServer, certificates: Certificates, count: int
+) -> None:
+    client = Client(slow.host, LOGIN, PASSWORD, verify=certificates.ca, request_timeout=60)
+
+    async def run(count: int) -> list[Any]:
+        return await asyncio.gather(*(client.get_bulk_status_async(f"op-{n}") for n in range(count)), return_exceptions=True)
+
+    # Long beside a handshake, so that each has a connection of its own.
+    slow.delay = 2 * HANDSHAKE
+    assert client.get_bulk_status("proves the password") == {"finished": True}
+    assert asyncio.run(run(16)) == [{"finished": True}] * 16
+    kept = slow.open
+    assert kept >= 16
+    slow.answer, slow.delay = UNAUTHORIZED, HANDSHAKE / 2
+    before = slow.requests
+    assert {type(error) for error in asyncio.run(run(count))} == {AuthError}
+    assert 1 <= slow.requests - before <= kept

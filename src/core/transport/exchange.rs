@@ -117,6 +117,10 @@ impl Transport {
         let (started, refusals) = (Instant::now(), server.refusals());
         let (outcome, was_sent) = self.exchange(limit, server, &call, refusals).await;
         self.settings.shared.gates.judge(server, refusals, &outcome);
+        // Not before: a connection that comes back is for the next call, which must know of a refusal.
+        if outcome.is_err() || !call.is_repeatable {
+            yields::let_connections_settle().await;
+        }
         drop(pass);
         Completed { about: call.about, outcome, took: was_sent.then(|| started.elapsed()) }
     }
@@ -145,9 +149,6 @@ impl Transport {
             }
             Err(Failure::Timeout { limit, on_kept, reason: attempt.endless.get().cloned() })
         });
-        if outcome.is_err() || !call.is_repeatable {
-            yields::let_connections_settle().await;
-        }
         if connection == Connection::Opening && outcome.as_ref().is_err_and(Failure::refuses_all) {
             return (outcome, false);
         }
