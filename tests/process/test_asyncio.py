@@ -696,6 +696,39 @@ print("done")
     assert (done.returncode, done.stdout, done.stderr) == (0, "done\n", "")
 
 
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize("make", [asyncio.SelectorEventLoop, WithoutReaders], ids=["readers", "without readers"])
+def test_ctrl_c_where_a_future_gets_its_result(
+    desk: Desk, make: Callable[[], asyncio.AbstractEventLoop], count: int
+) -> None:
+    """It ends the loop, as it does while asyncio's own futures get theirs, and loses no other answer."""
+    client, loop = at(desk), make()
+    call_soon, interrupted = loop.call_soon, []
+
+    def interrupt(callback: Any, *args: Any, **more: Any) -> Any:
+        if args and isinstance(args[0], asyncio.Future) and not isinstance(args[0], asyncio.Task) and not interrupted:
+            interrupted.append(args[0])
+            raise KeyboardInterrupt
+        return call_soon(callback, *args, **more)
+
+    async def main() -> list[Any]:
+        await client.get_bulk_status_async("op")
+        loop.call_soon = interrupt  # type: ignore[method-assign]
+        return [asyncio.create_task(client.get_bulk_status_async("op")) for _ in range(count)]
+
+    try:
+        tasks = loop.run_until_complete(main())
+        with pytest.raises(KeyboardInterrupt):
+            loop.run_until_complete(asyncio.wait(tasks, timeout=PATIENCE))
+        _, lost = loop.run_until_complete(asyncio.wait(tasks, timeout=1))
+        # Nobody can wake the task whose callback was lost.
+        assert len(lost) <= 1
+        for task in lost:
+            task._log_destroy_pending = False
+    finally:
+        loop.close()
+
+
 # Beside the loop
 
 

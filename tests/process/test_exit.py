@@ -201,6 +201,28 @@ print("done")
 """,
         0,
     ),
+    "a daemon thread that gets a thousand answers": (
+        """
+import logging, threading, time
+logging.disable()  # asyncio tells of what is slow
+handing_out = threading.Event()
+
+async def main():
+    await client.get_bulk_status_async("op")
+    calls = asyncio.gather(*(client.get_bulk_status_async("op") for _ in range(1000)))
+    await asyncio.sleep(0)
+    time.sleep(1)
+    handing_out.set()
+    await calls
+
+# Debug mode takes its time for each.
+threading.Thread(target=lambda: asyncio.run(main(), debug=True), daemon=True).start()
+assert handing_out.wait(60)
+time.sleep(0.02)
+print("done")
+""",
+        0,
+    ),
     "an iterator that is left": (
         """
 statuses = client.wait_for_bulks(["op", "running", "hung"], interval=0.01)

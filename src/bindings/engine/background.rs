@@ -72,6 +72,11 @@ impl Asyncio {
         self.runtime.as_ref()
     }
 
+    /// What holds up the exit until it is dropped; None once the exit has begun.
+    pub fn job(&self) -> Option<Option<mpsc::SyncSender<()>>> {
+        (!self.is_shut).then(|| self.runtime.as_ref().map(|runtime| runtime.alive.clone()))
+    }
+
     pub fn shut(&mut self) -> Option<BackgroundRuntime> {
         self.is_shut = true;
         self.runtime.take()

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex};
 
 #[cfg(unix)]
 use pyo3::exceptions::PyNotImplementedError;
-use pyo3::exceptions::{PyRuntimeError, PyStopIteration};
+use pyo3::exceptions::{PyException, PyRuntimeError, PyStopIteration};
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyWeakrefMethods, PyWeakrefReference};
@@ -109,15 +109,22 @@ impl CompletionQueue {
 
 #[pymethods]
 impl CompletionQueue {
-    /// Resolves the futures that have completed. The loop calls it.
-    fn drain(&self, py: Python<'_>) {
+    /// Resolves the futures that have completed. The loop calls it. Raises what a signal's handler has raised meanwhile, once all
+    /// are resolved: a loop ends by KeyboardInterrupt.
+    fn drain(&self, py: Python<'_>) -> PyResult<()> {
+        // The exit waits for it: a daemon thread must not be within frames of Rust when the interpreter has ended.
+        let Some(_job) = lock(self.channel.asyncio).job() else { return Ok(()) };
+        let mut interrupted = Ok(());
         for (number, finish) in self.channel.drain() {
             let Some(future) = self.remove(number) else { continue };
             let future = future.bind(py);
-            if let Err(error) = resolve(future, finish) {
-                error.write_unraisable(py, Some(future));
+            match resolve(future, finish) {
+                Err(error) if !error.is_instance_of::<PyException>(py) => interrupted = Err(error),
+                Err(error) => error.write_unraisable(py, Some(future)),
+                Ok(()) => {}
             }
         }
+        interrupted
     }
 
     fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
