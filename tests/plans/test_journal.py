@@ -564,6 +564,102 @@ def test_a_new_plan_goes_on_where_the_operation_before_did_nothing(
     assert sent(server) == ids
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")
+@pytest.mark.parametrize("has_journal", [False, True])
+@pytest.mark.parametrize("count", [2, 16, 17, 200])
+def test_a_child_forked_meanwhile_starts_nothing(
+    server: PracticeServer, client: Client, path: Path, count: int, has_journal: bool
+) -> None:
+    server.objects.update(park(count))
+    plan, parent = a_plan(client), os.getpid()
+    children: list[int] = []
+
+    def fork(_: str, status: Any, __: float) -> None:
+        if status["finished"] and not children:
+            children.append(os.fork())
+
+    end = 1
+    try:
+        report = client.apply_plan(plan, journal=path if has_journal else None, part_size=1, on_poll=fork, **FAST)
+        end = 0
+    except RuntimeError as error:
+        end = 7 if "belongs to the process that forked" in str(error) else 2
+    finally:
+        if os.getpid() != parent:
+            os._exit(end)
+    _, status = os.waitpid(children[0], 0)
+    # Also well, where the parent had done all before the child read the objects.
+    assert os.WEXITSTATUS(status) in (0, 7)
+    assert report.ok
+    none_twice(server)
+
+
+@both_ways
+@pytest.mark.parametrize("count", [2, 16, 17, 200])
+@pytest.mark.parametrize("how", ["removed", "moved", "replaced"])
+def test_a_journal_that_the_next_apply_would_not_find_ends_it(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int, how: str
+) -> None:
+    server.objects.update(park(count))
+    plan, aside = a_plan(client), path.with_name("aside")
+
+    def lose(*_: Any) -> None:
+        if how == "removed":
+            path.unlink(missing_ok=True)
+        elif not aside.exists():
+            path.rename(aside)
+            if how == "replaced":
+                path.touch()
+
+    with pytest.raises(FileNotFoundError, match="moved or removed") as caught:
+        call(client, "apply_plan", plan, journal=path, part_size=1, on_poll=lose, **FAST)
+    assert caught.value.filename == str(path)
+    assert len(server.starts) == 1
+    if how != "removed":
+        aside.replace(path)
+        assert call(client, "apply_plan", plan, journal=path, **FAST).ok
+        none_twice(server)
+
+
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+@pytest.mark.parametrize("skip_stale", [False, True])
+def test_an_object_in_doubt_that_somebody_changes_is_in_doubt(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int, skip_stale: bool
+) -> None:
+    """With "stale" or 3 a new plan would be made while the earlier operation may still run."""
+    server.objects.update(park(count + 1))
+    first, second = a_plan(client), a_plan(client)
+    ids = [one.id for one in first.changes]
+    path.write_text(line(first, "starting", request_id="r-1", objects=ids[:count]))
+    for id in ids[:count]:
+        server.objects[id]["properties"][0]["value"] = "6"
+    with pytest.raises(PlanRefusedError, match="perhaps runs") as refused:
+        call(client, "apply_plan", second, journal=path, skip_stale=skip_stale, **FAST)
+    assert (refused.value.reason, list(refused.value.objects)) == ("running", ids[:count])
+    assert server.starts == []
+
+
+@both_ways
+@pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
+def test_an_uncertain_start_that_was_verified_is_settled(
+    server: PracticeServer, client: Client, path: Path, call: Call, count: int
+) -> None:
+    """Somebody changes its objects afterwards. The part behind it is told as usual."""
+    server.objects.update(park(count + 1))
+    plan = a_plan(client)
+    ids = [one.id for one in plan.changes]
+    running = client.start_bulk({"id": {"$in": ids[count:]}}, plan.bulk)["bulkId"]
+    before = line(plan, "starting", request_id="r-1", objects=ids[:count])
+    before += line(plan, "verified", request_id="r-1", as_asked=count)
+    path.write_text(before + started(plan, "r-2", ids[count:], running))
+    report = check_lists(call(client, "apply_plan", plan, journal=path, **FAST), plan)
+    assert (report.as_asked, reasons(report.not_as_asked)) == ((ids[-1],), dict.fromkeys(ids[:count], "unchanged"))
+    assert events(path)[-1] == "done"
+    assert len(server.starts) == 1
+
+
 @both_ways
 @pytest.mark.parametrize("count", [1, 16, 17, 200, 5_000])
 def test_a_new_plan_sends_nothing_that_is_in_doubt(

@@ -180,7 +180,7 @@ class _Apply:
         ids = [id for id in ids if not self.check.is_as_asked(id)]
         self.check.set_unsent(ids)
         send, stale = await self.check.compare_with_plan(ids)
-        self.refuse_doubts(send, [part for part in others if not part.is_verified])
+        self.refuse_doubts([*send, *stale], [part for part in others if not part.is_verified])
         if stale and not self.skip_stale:
             text = f"{object_count(len(stale))} changed since the plan was made, or gone: {_named(stale)}"
             raise _refused(self.host, "stale", text, stale)
@@ -197,7 +197,7 @@ class _Apply:
         return True
 
     def refuse_doubts(self, ids: Sequence[str], uncertain: Sequence[Part]) -> None:
-        """Refuses to send what an operation of an earlier plan may still change."""
+        """Refuses a plan of which an operation of an earlier plan may still change objects."""
         named = {id: part.request_id for part in uncertain for id in part.ids}
         doubtful = [id for id in ids if id in named]
         if doubtful:
@@ -255,7 +255,7 @@ class _Apply:
         for part in parts:
             outcomes = self.check.outcomes(ids[part.request_id])
             is_as_asked = all(outcome is True for outcome in outcomes)
-            if part.bulk_id is None and not is_as_asked:
+            if part.bulk_id is None and not (is_as_asked or part.is_verified):
                 text = (
                     f"{self.host}: start of a bulk operation (X-Request-Id {part.request_id}): perhaps started by an earlier"
                     " apply; its objects are not all as asked yet; this apply started nothing. If the server runs no such"

@@ -188,12 +188,18 @@ def _keys(values: Any) -> set[tuple[bool, str]]:
 
 def _texts(value: Any) -> set[str]:
     """How the server may have written a value of a property, which is a string there: as JSON or as JavaScript does."""
-    found = {_text(value)}
-    if isinstance(value, (dict, list, tuple)):  # as JSON.stringify writes it
-        found.add(json.dumps(value, ensure_ascii=False, separators=(",", ":")))
+    return {_text(value)} if isinstance(value, str) else {_text(value), _stringified(value)}
+
+
+def _stringified(value: Any) -> str:
+    """A value as JSON.stringify writes it."""
+    if isinstance(value, (list, tuple)):
+        return f"[{','.join(map(_stringified, value))}]"
+    if isinstance(value, dict):
+        return f"{{{','.join(f'{_stringified(name)}:{_stringified(one)}' for name, one in value.items())}}}"
     if isinstance(value, (int, float)) and not isinstance(value, bool) and abs(value) <= sys.float_info.max:
-        found.add(_javascript(float(value)))
-    return found
+        return _javascript(float(value))
+    return json.dumps(value, ensure_ascii=False)
 
 
 def _javascript(value: float) -> str:

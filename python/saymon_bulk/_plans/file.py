@@ -127,7 +127,10 @@ class _Document:
                 self.fail(f"{name!r} must be {_KINDS[kind]}")
         if not document["id"]:
             self.fail("'id' must not be empty")
-        return self._plan(document)
+        try:
+            return self._plan(document)
+        except RecursionError:
+            self.fail("nested too deeply")
 
     def _plan(self, document: dict[str, Any]) -> dict[str, Any]:
         bulk = document["bulk"]

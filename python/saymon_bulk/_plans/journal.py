@@ -7,6 +7,7 @@ plan sends it when that operation has ended and a read has shown what it did.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import stat
@@ -67,13 +68,13 @@ class Journal:
     """The objects that needed no start when the plan was done."""
 
     is_done: bool = False
-    process: int = 0
+    process: int = field(default_factory=os.getpid)
 
     def open(self, path: str | PathLike[str] | None) -> None:
         """Locks the file, which is made if there is none, and reads it. The caller must call `close`."""
         if path is None:
             return
-        self.path, self.process = os.fspath(path), os.getpid()
+        self.path = os.fspath(path)
         flags = os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
         self.file = os.fdopen(os.open(self.path, flags | getattr(os, "O_BINARY", 0), 0o600), "r+b", buffering=0)
         if not stat.S_ISREG(os.fstat(self.file.fileno()).st_mode):
@@ -114,9 +115,21 @@ class Journal:
 
     def starting(self, ids: list[str], request_id: str) -> Part:
         part = Part(self.plan, ids, request_id)
+        if os.getpid() != self.process:  # the parent sends the same parts
+            raise RuntimeError("this apply belongs to the process that forked; begin one in each process")
+        if not self._is_in_place():
+            raise FileNotFoundError(errno.ENOENT, "the journal was moved or removed during the apply", self.path)
         self._write("starting", part, objects=ids)
         self.by_request[request_id] = part
         return part
+
+    def _is_in_place(self) -> bool:
+        """Whether the next apply will find what is written."""
+        if self.file is None:
+            return True
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
+        return False
 
     def tell(self, event: Event, part: Part | None = None, **more: Any) -> None:
         """What became of a start; "done" is about the plan."""
