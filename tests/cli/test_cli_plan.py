@@ -239,14 +239,47 @@ def test_no_file(server: PracticeServer) -> None:
     planned(server)
     Path("folder").mkdir()
     requests = len(server.requests)
-    for out in ("-", "folder", "nosuch/plan.json"):
+    Path("link.json").symlink_to("nosuch/plan.json")
+    for out in ("-", "", "folder", "nosuch/plan.json", "link.json", *([os.devnull] if POSIX else [])):
         refused = planned(server, path=out)
         assert (refused.returncode, refused.stdout) == (2, "")
         assert "--out" in refused.stderr
-    refused = run(server, "apply", "--journal", "-", "plan.json")
-    assert (refused.returncode, "--journal" in refused.stderr) == (2, True)
+    for journal in ("-", ""):
+        refused = run(server, "apply", "--journal", journal, "plan.json")
+        assert (refused.returncode, "--journal" in refused.stderr) == (2, True)
     assert len(server.requests) == requests
     assert not Path("-").exists()
+
+
+@pytest.mark.parametrize("mode", ["w", "a"])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_its_own_output_is_no_journal(server: PracticeServer, mode: str, stream: str) -> None:
+    """`> plan.json.log` empties the journal before each run, and the same objects would be started again."""
+    planned(server)
+    requests = len(server.requests)
+    with Path("plan.json.log").open(mode) as log:
+        streams: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.PIPE, stream: log}
+        done = subprocess.run([*COMMAND, "apply", "plan.json"], env=environment(server), timeout=60, **streams)
+    assert done.returncode == 2
+    assert "--journal: the output of this command goes to plan.json.log" in (
+        Path("plan.json.log").read_text(encoding="utf-8") if stream == "stderr" else done.stderr.decode()
+    )
+    assert len(server.requests) == requests
+
+
+@pytest.mark.skipif(not POSIX, reason="no signals to a process on this system")
+def test_a_second_signal_ends_it_where_nobody_reads_its_report(server: PracticeServer) -> None:
+    fill(server, 5_000)
+    planned(server)
+    server.finishes_after = 3600
+    with started(server, "apply", "--json", "plan.json") as process:
+        wait_until(lambda: any(path.endswith("/status") for _, path in server.requests), "a poll")
+        process.send_signal(signal.SIGTERM)
+        assert process.stderr is not None
+        while "terminated" not in process.stderr.readline():
+            assert process.poll() is None
+        process.send_signal(signal.SIGTERM)
+        assert exit_code(process) == 143
 
 
 @pytest.mark.skipif(not POSIX, reason="no signals to a process on this system")

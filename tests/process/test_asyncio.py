@@ -703,7 +703,8 @@ def test_ctrl_c_where_a_future_gets_its_result(
 ) -> None:
     """It ends the loop, as it does while asyncio's own futures get theirs, and loses no other answer."""
     client, loop = at(desk), make()
-    call_soon, interrupted = loop.call_soon, []
+    call_soon: Any = loop.call_soon
+    interrupted: list[Any] = []
 
     def interrupt(callback: Any, *args: Any, **more: Any) -> Any:
         if args and isinstance(args[0], asyncio.Future) and not isinstance(args[0], asyncio.Task) and not interrupted:
@@ -713,7 +714,7 @@ def test_ctrl_c_where_a_future_gets_its_result(
 
     async def main() -> list[Any]:
         await client.get_bulk_status_async("op")
-        loop.call_soon = interrupt  # type: ignore[method-assign]
+        loop.call_soon = interrupt  # type: ignore[assignment,method-assign]
         return [asyncio.create_task(client.get_bulk_status_async("op")) for _ in range(count)]
 
     try:

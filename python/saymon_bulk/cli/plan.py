@@ -35,7 +35,7 @@ from .wait import Progress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any
+    from typing import Any, TextIO
 
     from .._client import Client
     from .._plans.compare import ObjectChange
@@ -90,8 +90,13 @@ def plan(options: Options) -> int:
 def _check_out(path: str) -> None:
     if path == "-":
         raise ValueError("--out is a file: --json prints the plan")
+    if not path:
+        raise ValueError("--out: the path is empty")
     if os.path.isdir(path):
         raise ValueError(f"--out: {path} is a folder")
+    path = file.target(path)
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise ValueError(f"--out: {path} is no regular file")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"--out: there is no folder {os.path.dirname(path)}")
 
@@ -124,8 +129,12 @@ def _show(made: model.BulkPlan, options: Options, path: str | None) -> None:
 def apply(options: Options) -> int:
     if options.journal == "-":
         raise ValueError("--journal is a file: it must outlive the command")
+    if options.journal == "":
+        raise ValueError("--journal: the path is empty")
     made = _loaded(options)
     journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
+    if any(_is_of(stream, journal) for stream in (sys.stdout, sys.stderr)):
+        raise ValueError(f"--journal: the output of this command goes to {journal} too, and would spoil it")
     server = _Shown(client_of(options), options, {name: getattr(options, name) for name in OF_A_WAIT})
     at_most, skip_stale, part_size, settle = options.at_most, options.skip_stale, options.part_size, options.settle
     try:
@@ -140,6 +149,14 @@ def apply(options: Options) -> int:
     return result
 
 
+def _is_of(stream: TextIO | None, path: str) -> bool:
+    """Whether what is written there goes to that file."""
+    try:
+        return stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno()))
+    except (OSError, ValueError):
+        return False
+
+
 def _word(path: str) -> str:
     """A path that no command takes for an option."""
     return f"./{path}" if path.startswith("-") else path
@@ -151,17 +168,14 @@ def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, opt
     NOT_AS_ASKED would say that nothing runs any more, and that a new plan is safe.
     """
     known: model.BulkReport | None = getattr(error, "report", None)
-    # Where nothing was read and nothing was started, there is nothing to report.
-    if known is not None and (known.starts or any(one.reason != "not-sent" for one in known.not_as_asked)):
-        try:
-            _report(known, options)
-        except OSError:  # nobody reads stdout, or its disk is full
-            note_all(table.starts_of(known.starts, _style(options)))
     if isinstance(error, KeyboardInterrupt):
+        # First: from here on a second signal ends the process, also where nobody reads the report.
         result = interrupted(error)
-    elif known is None:
-        raise error
+        _report_known(known, options)
     else:
+        _report_known(known, options)
+        if known is None:
+            raise error
         result = _told(error, options)
     if not options.quiet:
         is_lost = isinstance(error, NotFoundError) and known is not None and not all(one["finished"] for one in known.starts)
@@ -173,6 +187,15 @@ def _stopped(error: SaymonError | OSError | KeyboardInterrupt, journal: str, opt
         elif os.path.isfile(journal):
             note(f"to continue, give the same command again; {journal} remembers what was started")
     return result
+
+
+def _report_known(known: model.BulkReport | None, options: Options) -> None:
+    # Where nothing was read and nothing was started, there is nothing to report.
+    if known is not None and (known.starts or any(one.reason != "not-sent" for one in known.not_as_asked)):
+        try:
+            _report(known, options)
+        except OSError:  # nobody reads stdout, or its disk is full
+            note_all(table.starts_of(known.starts, _style(options)))
 
 
 def verify(options: Options) -> int:
