@@ -116,12 +116,13 @@ impl Transport {
     pub async fn ask_within<T>(&self, limit: Duration, server: &Server, call: Call<T>, pass: Pass) -> Completed<T> {
         let (started, refusals) = (Instant::now(), server.refusals());
         let (outcome, was_sent) = self.exchange(limit, server, &call, refusals).await;
-        self.settings.shared.gates.judge(server, refusals, &outcome);
+        let news = self.settings.shared.gates.judge(server, refusals, &outcome);
         // Not before: a connection that comes back is for the next call, which must know of a refusal.
         if outcome.is_err() || !call.is_repeatable {
             yields::let_connections_settle().await;
         }
-        drop(pass);
+        // Not before: the first error of many is that of the request which was sent.
+        drop((news, pass));
         Completed { about: call.about, outcome, took: was_sent.then(|| started.elapsed()) }
     }
 

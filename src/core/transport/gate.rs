@@ -41,6 +41,10 @@ struct State {
 #[derive(Debug, Default)]
 pub struct Pass(Option<Arc<Gate>>);
 
+/// What those that wait must know. Dropped, it tells them to look again.
+#[derive(Debug)]
+pub struct News(Arc<Gate>);
+
 /// What the end of a request tells of the password.
 #[derive(Debug, PartialEq)]
 enum Verdict {
@@ -81,29 +85,32 @@ impl Gates {
     }
 
     /// Learns from the end of a request that began after so many refusals.
-    pub fn judge<T>(&self, server: &Server, refusals: u64, outcome: &Result<T, Failure>) {
+    pub fn judge<T>(&self, server: &Server, refusals: u64, outcome: &Result<T, Failure>) -> Option<News> {
         if server.refusals() != refusals {
             // What began before a refusal tells nothing of the password since then.
-            return;
+            return None;
         }
         match verdict(outcome, server.request_timeout) {
-            Verdict::CutOff => return,
+            Verdict::CutOff => return None,
             Verdict::Accepted => {
                 let was_open = server.is_open();
                 server.prove();
                 if was_open {
-                    return;
+                    return None;
                 }
             }
             Verdict::Silent => server.open_gate(),
-            Verdict::Unknown => return server.shut_gate(),
+            Verdict::Unknown => {
+                server.shut_gate();
+                return None;
+            }
             Verdict::Refused(failure) => {
                 // First the refusal: who sees the number looks for it.
                 lock(&self.of(server).state).refusal = Some(failure);
                 server.doubt();
             }
         }
-        self.of(server).changed.notify_waiters();
+        Some(News(self.of(server)))
     }
 
     /// The gate of a client, known by the address of its `Server`, which whoever uses a gate keeps. An earlier client's refusal
@@ -160,6 +167,12 @@ impl Ticket {
         let why = "nothing was sent, since another request of the client had no answer yet";
         let late = Err(Failure::Timeout { limit, on_kept: false, reason: Some(why.to_owned()) });
         timeout(limit, self.pass(server)).await.unwrap_or(late)
+    }
+}
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.0.changed.notify_waiters();
     }
 }
 
@@ -220,7 +233,7 @@ mod tests {
 
     /// The end of a request that began just now.
     fn judge(gates: &Gates, server: &Server, outcome: &Result<(), Failure>) {
-        gates.judge(server, server.refusals(), outcome);
+        drop(gates.judge(server, server.refusals(), outcome));
     }
 
     async fn pass(gates: &Gates, server: &Server) -> Result<Pass, Failure> {
