@@ -66,8 +66,9 @@ impl Resolver {
     /// The look-up of a name that is under way, or a new one.
     fn look_up(&self, name: &str) -> io::Result<LookUp> {
         let mut look_ups = lock(&self.look_ups);
-        // The thread of a look-up that is over has dropped the other end.
-        look_ups.retain(|_, (begun, look_up)| begun.elapsed() < PATIENCE && look_up.has_changed().is_ok());
+        // One that is over has an answer, or its thread has dropped the other end.
+        let goes_on = |look_up: &LookUp| look_up.borrow().is_none() && look_up.has_changed().is_ok();
+        look_ups.retain(|_, (begun, look_up)| begun.elapsed() < PATIENCE && goes_on(look_up));
         if let Some((_, known)) = look_ups.get(name) {
             return Ok(known.clone());
         }
@@ -144,9 +145,13 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
         let resolver = Resolver::new(PLAIN_THREAD);
         let before: SocketAddr = "192.0.2.7:0".parse().unwrap();
-        let (_, over) = watch::channel(Some(Ok(vec![before])));
-        lock(&resolver.look_ups).insert("localhost".to_owned(), (Instant::now(), over));
-        let now = runtime.block_on(resolver.resolve("localhost".parse().unwrap())).unwrap();
-        assert!(now.map(|address| address.ip()).all(|ip| ip.is_loopback()));
+        let (thread, answered) = watch::channel(Some(Ok(vec![before])));
+        let (_, lost) = watch::channel(None);
+        for over in [answered, lost] {
+            lock(&resolver.look_ups).insert("localhost".to_owned(), (Instant::now(), over));
+            let now = runtime.block_on(resolver.resolve("localhost".parse().unwrap())).unwrap();
+            assert!(now.map(|address| address.ip()).all(|ip| ip.is_loopback()));
+        }
+        drop(thread);
     }
 }
