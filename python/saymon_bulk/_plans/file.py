@@ -12,7 +12,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from math import isinf
 from os import PathLike
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 from .._text import cut
 from . import compare
@@ -25,6 +25,14 @@ VERSION = 1
 def target(path: str) -> str:
     """Where the plan and its journal stand, by whichever link the plan is named."""
     return os.path.realpath(path) if os.path.islink(path) else path
+
+
+def is_at(path: str, stream: IO[Any] | None) -> bool:
+    """Whether an open stream is that of the file which stands there now."""
+    try:
+        return stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno()))
+    except (OSError, ValueError):
+        return False
 
 
 def save(

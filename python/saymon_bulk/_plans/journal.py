@@ -17,6 +17,8 @@ from datetime import datetime, timezone
 from os import PathLike
 from typing import IO, TYPE_CHECKING, Any
 
+from .file import is_at
+
 try:
     import fcntl
 except ImportError:  # Windows
@@ -114,22 +116,15 @@ class Journal:
         return self.is_done and (self.named | self.left_out).issuperset(ids)
 
     def starting(self, ids: list[str], request_id: str) -> Part:
-        part = Part(self.plan, ids, request_id)
         if os.getpid() != self.process:  # the parent sends the same parts
             raise RuntimeError("this apply belongs to the process that forked; begin one in each process")
-        if not self._is_in_place():
+        # The next apply must find what is written.
+        if self.file is not None and not is_at(self.path, self.file):
             raise FileNotFoundError(errno.ENOENT, "the journal was moved or removed during the apply", self.path)
+        part = Part(self.plan, ids, request_id)
         self._write("starting", part, objects=ids)
         self.by_request[request_id] = part
         return part
-
-    def _is_in_place(self) -> bool:
-        """Whether the next apply will find what is written."""
-        if self.file is None:
-            return True
-        with contextlib.suppress(OSError):
-            return os.path.samestat(os.stat(self.path), os.fstat(self.file.fileno()))
-        return False
 
     def tell(self, event: Event, part: Part | None = None, **more: Any) -> None:
         """What became of a start; "done" is about the plan."""

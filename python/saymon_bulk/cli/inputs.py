@@ -205,14 +205,15 @@ def _client(options: Options, login: str, password: str, *, with_pipes: bool = T
     verify = options.cacert if options.cacert is not None else not options.insecure
     timeout, cert = options.request_timeout, _certificate(options)
     if not with_pipes:
-        verify = True if _is_pipe(verify) else verify
-        cert = None if any(map(_is_pipe, cert if isinstance(cert, tuple) else [cert])) else cert
+        verify = True if is_special(verify) else verify
+        cert = None if any(map(is_special, cert if isinstance(cert, tuple) else [cert])) else cert
     client = _core.Client.__new__(Client)
     client._open(options.host, login, password, timeout, verify, cert)
     return client
 
 
-def _is_pipe(path: object) -> bool:
+def is_special(path: object) -> bool:
+    """A pipe or a device."""
     return isinstance(path, str) and os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)
 
 

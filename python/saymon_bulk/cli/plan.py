@@ -12,7 +12,7 @@ from .._plans import apply as steps_of
 from .._plans import compare, file, model, steps, table
 from .._text import one_line
 from ..errors import NotFoundError, PlanRefusedError, SaymonError
-from .inputs import client_of, job_of, json_of
+from .inputs import client_of, is_special, job_of, json_of
 from .options import OF_A_WAIT
 from .output import (
     ERROR,
@@ -35,7 +35,7 @@ from .wait import Progress
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from typing import Any, TextIO
+    from typing import Any
 
     from .._client import Client
     from .._plans.compare import ObjectChange
@@ -95,7 +95,7 @@ def _check_out(path: str) -> None:
     if os.path.isdir(path):
         raise ValueError(f"--out: {path} is a folder")
     path = file.target(path)
-    if os.path.exists(path) and not os.path.isfile(path):
+    if is_special(path):
         raise ValueError(f"--out: {path} is no regular file")
     if not os.path.isdir(os.path.dirname(path) or "."):
         raise ValueError(f"--out: there is no folder {os.path.dirname(path)}")
@@ -133,7 +133,7 @@ def apply(options: Options) -> int:
         raise ValueError("--journal: the path is empty")
     made = _loaded(options)
     journal = options.journal if options.journal is not None else f"{file.target(options.plan)}.log"
-    if any(_is_of(stream, journal) for stream in (sys.stdout, sys.stderr)):
+    if any(file.is_at(journal, stream) for stream in (sys.stdout, sys.stderr)):
         raise ValueError(f"--journal: the output of this command goes to {journal} too, and would spoil it")
     server = _Shown(client_of(options), options, {name: getattr(options, name) for name in OF_A_WAIT})
     at_most, skip_stale, part_size, settle = options.at_most, options.skip_stale, options.part_size, options.settle
@@ -147,14 +147,6 @@ def apply(options: Options) -> int:
     if result == NOT_AS_ASKED and not options.quiet:
         note("to try again what is not as asked, make a new plan with the same --search and --bulk")
     return result
-
-
-def _is_of(stream: TextIO | None, path: str) -> bool:
-    """Whether what is written there goes to that file."""
-    try:
-        return stream is not None and os.path.samestat(os.stat(path), os.fstat(stream.fileno()))
-    except (OSError, ValueError):
-        return False
 
 
 def _word(path: str) -> str:
